@@ -1,0 +1,78 @@
+"""The errors a user can meet. Their text is the whole message: the command line prints it without a traceback.
+
+FrameworkError
+  x SpecError       a spec, or a value given for it on the command line, is wrong; holds every Problem found
+  x PluginError     a plugin cannot be loaded, or breaks the contract of what it registers
+  x DataError       a dataset cannot be read or downloaded
+  x StageError      a stage cannot do what the spec asks of it, on this model or this data
+  x StoreError      a stored state is missing or damaged
+  x TrackingError   the tracking store refuses or cannot be reached
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class FrameworkError(Exception):
+    """Base of all errors that are the user's to read."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One mistake in a spec: where it stands, which value it concerns, what is wrong with it."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{where} {self.path}: {self.message}" if self.path else f"{where}: {self.message}"
+
+
+class SpecError(FrameworkError):
+    """A spec is wrong.
+
+    Attributes:
+        problems: every mistake found, in the order of the file.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class PluginError(FrameworkError):
+    """A plugin cannot be loaded, or breaks its contract."""
+
+
+class DataError(FrameworkError):
+    """A dataset cannot be read or downloaded."""
+
+
+class StageError(FrameworkError):
+    """A stage cannot do what the spec asks of it."""
+
+
+class StoreError(FrameworkError):
+    """A stored state is missing or damaged."""
+
+
+class TrackingError(FrameworkError):
+    """The tracking store refuses or cannot be reached."""
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Say which valid name was meant, or which there are.
+
+    Returns:
+        A clause for the end of a message, such as ``did you mean 'train'?``.
+    """
+    choices = sorted(valid)
+    close = difflib.get_close_matches(str(name), choices, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"valid: {', '.join(choices)}" if choices else "none is valid here"
