@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from annotated_types import Interval
+
     from framework.component import Criterion, Loss, Optimizer, Schedule
     from framework.dataset import Dataset
     from framework.errors import (
@@ -42,7 +43,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: RUF022 - checked against _HOME by a test
+__all__ = [
     "Criterion",
     "Data",
     "DataError",

@@ -98,8 +98,7 @@ def sparsity(weights: Mapping[str, Tensor]) -> dict[str, float]:
     zeros = torch.stack([(w == 0).sum() for w in weights.values()]).tolist()
     sizes = [w.numel() for w in weights.values()]
     by_layer = {
-        f"sparsity/{layer_name(name)}": zero / size
-        for name, zero, size in zip(weights, zeros, sizes, strict=True)
+        f"sparsity/{layer_name(name)}": zero / size for name, zero, size in zip(weights, zeros, sizes, strict=True)
     }
     return {"sparsity": sum(zeros) / sum(sizes), **by_layer}
 

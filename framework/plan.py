@@ -1,8 +1,18 @@
 """From a spec to the trials that it means."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+from framework.component import plain
+from framework.spec import ExperimentSpec
+
+Path: TypeAlias = tuple[str | int, ...]
+# From a spec's tree, how often to sample it, and the seed to do so with: each point's values and its tree.
+Expand: TypeAlias = Callable[[Any, int, int], Iterable[tuple[Mapping[Path, Any], Any]]]
 
 
 @dataclass(frozen=True)
@@ -17,7 +27,7 @@ class TrialPlan:
         data: the resolved dataset likewise, under ``dataset``, and the options ``validation`` and ``augment``.
         stages: the resolved stages, each its name and every parameter.
         resources: ``cpu`` and ``gpu`` that the trial takes; ``gpu`` may be ``auto``.
-        keys: the stage key of every stage, hex; the last one is the trial's.
+        keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
         epochs: how many epochs its stages train, as far as known beforehand.
     """
 
@@ -56,3 +66,65 @@ def short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(short, value)) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
+    """All trials of a spec: every point of its search space, with every seed.
+
+    Args:
+        spec: the spec.
+        expand: expands the search space.
+
+    Returns:
+        Trials with different results; two equal points are one.
+
+    Raises:
+        SpecError: values that are valid each are not so together.
+    """
+    plans: dict[str, TrialPlan] = {}
+    for values, tree in expand(spec.tree, spec.samples, spec.search_seed):
+        names = short_names(values)
+        swept = {names[path]: value for path, value in values.items()}
+        resolved = spec.resolve(tree)
+        stages = tuple(component.plain() for component in resolved.stages)
+        start = {"model": plain(resolved.model, identity=True), "data": resolved.data.plain(identity=True)}
+        for seed in spec.seeds:
+            keys = [_key({**start, "seed": seed})]
+            for component in resolved.stages:
+                keys.append(_key({"after": keys[-1], "stage": plain(component, identity=True)}))
+            plan = TrialPlan(
+                experiment=spec.name,
+                swept=swept,
+                seed=seed,
+                model=resolved.model.plain(),
+                data=resolved.data.plain(),
+                stages=stages,
+                resources=spec.resources,
+                keys=tuple(keys),
+                epochs=sum(component().planned_epochs for component in resolved.stages),
+            )
+            plans.setdefault(plan.key, plan)
+    return list(plans.values())
+
+
+def as_it_stands(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[Path, Any], Any]]:
+    """Expand a spec without a search space."""
+    return [({}, tree)]
+
+
+def short_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """The shortest name for each swept value: ``prune.amount``, or ``stages.1.prune.amount`` where that is taken."""
+    full = {path: ".".join(map(str, path)) for path in paths}
+    brief = {
+        path: ".".join(part for part in path if isinstance(part, str) and part not in _SCAFFOLD) or full[path]
+        for path in full
+    }
+    uses = Counter(brief.values())
+    return {path: brief[path] if uses[brief[path]] == 1 else full[path] for path in full}
+
+
+_SCAFFOLD = ("stages", "defaults", "repeat")
+
+
+def _key(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

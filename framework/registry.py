@@ -43,9 +43,7 @@ class Registry:
 
     def _add(self, kind: str, hook: str, registered: Any, source: str) -> None:
         if not isinstance(registered, Mapping):
-            raise PluginError(
-                f"{source}: {hook} must return a mapping of names, not {type(registered).__name__}"
-            )
+            raise PluginError(f"{source}: {hook} must return a mapping of names, not {type(registered).__name__}")
         taken = self._entries[kind]
         for name, factory in registered.items():
             if name in taken:
@@ -93,9 +91,7 @@ def _source(point: metadata.EntryPoint) -> str:
 def _load(point: metadata.EntryPoint) -> ModuleType:
     try:
         plugin: ModuleType = point.load()
-    except (
-        Exception
-    ) as error:  # whatever a plugin raises while it is imported, the user must learn which one it was
+    except Exception as error:  # whatever a plugin raises while it is imported, the user must learn which one it was
         raise PluginError(
             f"plugin {point.name!r} of {_source(point)} ({point.value}) cannot be imported: "
             f"{type(error).__name__}: {error}"

@@ -66,6 +66,7 @@ class Trial:
         frozen: freezing, by name of a parameter or a buffer; True = the element is held.
         before_pruning: by parameter name, the values that pruned weights had.
         epoch: position on the continuous epoch axis; a stage that trains advances it.
+        loss: what evaluation reports as loss; a stage that trains sets its own.
         seed: of the current stage; torch's global generators are already seeded with it.
         initial_state: rebuilds the state dict that the trial began with, on the CPU.
         emit: takes the reported metrics on to the tracking.
@@ -78,6 +79,7 @@ class Trial:
     frozen: Masks = field(default_factory=dict)
     before_pruning: dict[str, Tensor] = field(default_factory=dict)
     epoch: int = 0
+    loss: Callable[[Tensor, Tensor], Tensor] = field(default_factory=nn.CrossEntropyLoss)
     seed: int = 0
     initial_state: Callable[[], Mapping[str, Tensor]] = dict
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
@@ -96,7 +98,10 @@ class Trial:
         return torch.Generator().manual_seed(self.seed)
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        """Report metrics at the current epoch; sparsity and the frozen fraction are added, measured on the model."""
+        """Report metrics at the current epoch.
+
+        Sparsity and the frozen fraction are added, measured on the model.
+        """
         weights = self.weights()
         measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)}
         self.emit(self.epoch, {**metrics, **measured})

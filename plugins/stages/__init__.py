@@ -1,0 +1,23 @@
+"""The built-in stages."""
+
+from collections.abc import Mapping
+
+from framework_plugins.stages.freeze import Freeze, Unfreeze
+from framework_plugins.stages.prune import Prune
+from framework_plugins.stages.test import Test
+from framework_plugins.stages.train import Train
+from framework_plugins.stages.unprune import Unprune
+
+from framework import Stage, hookimpl
+
+
+@hookimpl
+def register_stages() -> Mapping[str, type[Stage]]:
+    return {
+        "train": Train,
+        "freeze": Freeze,
+        "unfreeze": Unfreeze,
+        "prune": Prune,
+        "unprune": Unprune,
+        "test": Test,
+    }

@@ -1,0 +1,210 @@
+"""The commands and their options."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from framework.errors import FrameworkError, PluginError, SpecError
+
+app = typer.Typer(
+    name="framework",
+    help="Experiments on how networks learn under freezing and pruning: stages in YAML, run by Ray Tune, tracked in "
+    "MLflow.\n\nStart with: framework run experiments/quickstart.yaml",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+plugins_app = typer.Typer(
+    help="Show the components that specs can name.", invoke_without_command=True, rich_markup_mode=None
+)
+app.add_typer(plugins_app, name="plugins")
+
+
+class Executor(StrEnum):
+    """Where trials run."""
+
+    RAY = "ray"
+    INLINE = "inline"
+
+
+Specs = Annotated[list[Path], typer.Argument(help="Specs, such as experiments/*.yaml", show_default=False)]
+Sets = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="Change a value in every spec: --set data.name=digits, --set 'stages.*.train.epochs=1'. "
+        "May be given several times.",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Replicates to run instead of the specs': --seeds 0,1,2")]
+Root = Annotated[Path, typer.Option("--root", help="Where results lie.", envvar="FRAMEWORK_ROOT")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="The MLflow store [default: $MLFLOW_TRACKING_URI, else a database in --root]",
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="A running Ray cluster; auto finds it. Default: Ray on this machine.",
+        show_default=False,
+    ),
+]
+RESULTS = Path("mlruns")
+
+
+@app.command()
+def run(
+    specs: Specs,
+    sets: Sets = [],  # noqa: B006 - typer reads it
+    seeds: Seeds = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run finished trials again.")] = False,
+    executor: Annotated[
+        Executor, typer.Option(help="ray: in parallel. inline: one by one in this process, for debuggers.")
+    ] = Executor.RAY,
+    address: Address = None,
+    max_concurrent: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most trials at once. Default: as many as fit.", show_default=False),
+    ] = None,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show what Ray and MLflow log.")] = False,
+) -> None:
+    """Run every trial of the specs that is not finished yet.
+
+    Exit codes: 0 all finished, 1 some failed, 2 bad usage or spec, 130 interrupted.
+    """
+    with _told():
+        from framework.cli.run import run_specs
+
+        code = run_specs(
+            specs,
+            sets,
+            _seeds(seeds),
+            dry_run=dry_run,
+            root=root,
+            tracking_uri=tracking_uri,
+            executor=executor.value,
+            address=address,
+            max_concurrent=max_concurrent,
+            force=force,
+            verbose=verbose,
+            command=shlex.join(["framework", *sys.argv[1:]]),
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(specs: Specs, sets: Sets = [], seeds: Seeds = None) -> None:  # noqa: B006
+    """Show the trials of the specs: resolved stages, epochs and resources."""
+    with _told():
+        from framework.cli.plan import show_plan
+
+        show_plan(specs, sets, _seeds(seeds))
+
+
+@app.command()
+def validate(specs: Specs, sets: Sets = [], seeds: Seeds = None) -> None:  # noqa: B006
+    """Check specs, and report every mistake with its place."""
+    with _told():
+        from framework.cli.plan import validate_specs
+
+        validate_specs(specs, sets, _seeds(seeds))
+
+
+@plugins_app.callback(invoke_without_command=True)
+def plugins(context: typer.Context) -> None:
+    """Show the components that specs can name."""
+    if context.invoked_subcommand is None:
+        list_plugins()
+
+
+@plugins_app.command("list")
+def list_plugins() -> None:
+    """List all components."""
+    with _told():
+        from framework.cli.plugins import list_components
+
+        list_components()
+
+
+@plugins_app.command("show")
+def show_plugin(
+    kind: Annotated[str, typer.Argument(help="stage, model, dataset, loss, optimizer, schedule or criterion")],
+    name: Annotated[str, typer.Argument(help="the component's name")],
+) -> None:
+    """Show a component's parameters: types, bounds, defaults, and where it comes from."""
+    with _told():
+        from framework.cli.plugins import show_component
+
+        show_component(kind, name)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of specs, for editors."""
+    with _told():
+        from framework.cli.plugins import print_schema
+
+        print_schema()
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Open the MLflow UI on the results, at http://127.0.0.1:PORT."""
+    with _told():
+        from framework.cli.ui import serve
+
+        code = serve(root, tracking_uri, port)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of the ``framework`` command."""
+    app()
+
+
+def _seeds(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of integers, such as 0,1,2", param_hint="--seeds") from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn errors that are the user's to read into their text and an exit code."""
+    try:
+        yield
+    except FrameworkError as error:
+        print(f"error: {error}" if not isinstance(error, SpecError) else error, file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, SpecError | PluginError) else 1) from None
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader (head, say) has left; without this Python complains again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None

@@ -1,0 +1,60 @@
+"""Mistakes in the words of a spec."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from framework.errors import nearest
+
+
+def mistakes(found: Sequence[tuple[tuple[int | str, ...], str, Any]]) -> ValidationError:
+    """An error of several mistakes, each with its location, its text and the value it is about."""
+    return ValidationError.from_exception_data(
+        "mistakes",
+        [
+            InitErrorDetails(type=PydanticCustomError("mistake", "{text}", {"text": text}), loc=at, input=value)
+            for at, text, value in found
+        ],
+    )
+
+
+_COMPARISONS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
+_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a string",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "path": "a path",
+    "none": "null",
+    "finite": "a finite number",
+}
+
+
+def message(error: Any, parameters: Iterable[str], owner: str) -> str:
+    """One of pydantic's errors in the words of a spec."""
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "mistake":
+        return str(error["msg"])
+    if kind == "extra_forbidden":
+        return f"{owner} has no parameter {error['loc'][-1]!r} ({nearest(error['loc'][-1], parameters)})"
+    if kind == "missing":
+        return f"{owner} needs parameter {error['loc'][-1]!r}"
+    if kind in _COMPARISONS:
+        bound, sign = _COMPARISONS[kind]
+        return f"must be {sign} {context[bound]:g}, not {value!r}"
+    if kind == "literal_error":
+        return f"must be {context['expected']}, not {value!r}"
+    expected = _TYPES.get(kind.split("_")[0])
+    if expected and kind.split("_", 1)[1] in ("type", "parsing", "from_float", "number"):
+        return f"must be {expected}, not {value!r}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {value!r}"

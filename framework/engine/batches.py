@@ -1,0 +1,95 @@
+"""Batches out of images that lie on the device as uint8."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Augmentation = Literal["crop", "flip", "cutout"]
+
+
+class Batches:
+    """Normalised batches of one split, shuffled and augmented anew in every pass.
+
+    Augmentation and normalisation happen batch by batch on the device that holds the images.
+
+    Args:
+        images: uint8, (N, channels, height, width).
+        labels: int64, (N,).
+        mean: float32, (channels,), of the images scaled to [0, 1]; subtracted.
+        std: as ``mean``; divided by.
+        batch_size: images per batch. The last batch of a pass may be smaller; one of a single image is left out
+            when shuffling, as batch normalisation cannot train on it.
+        augment: any of ``crop`` (shift by up to 1/8 of the size, zeros move in), ``flip`` (left to right, half of
+            the images), ``cutout`` (a square of half the size set to the mean; DeVries & Taylor 2017).
+        generator: on the CPU; draws order and augmentation. None: the given order, unaugmented.
+        channels_last: give batches in channels-last memory format.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        batch_size: int,
+        augment: Sequence[Augmentation] = (),
+        generator: torch.Generator | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        self.images, self.labels = images, labels
+        self.batch_size = batch_size
+        self.augment = tuple(augment)
+        self.generator = generator
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        # One multiplication and one addition per pixel: x / 255 / std - mean / std.
+        self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(images.device)
+        self._fill = (255 * mean).round().to(torch.uint8).view(1, -1, 1, 1).to(images.device)
+        self._shift = (-mean / std).view(1, -1, 1, 1).to(images.device)
+
+    def __len__(self) -> int:
+        """Batches per pass."""
+        full, rest = divmod(len(self.images), self.batch_size)
+        return full + (rest > (1 if self.generator and full else 0))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images, labels): float32 (batch, channels, height, width), and int64 (batch,)."""
+        device = self.images.device
+        order = None
+        if self.generator:
+            order = torch.randperm(len(self.images), generator=self.generator).to(device)
+        for i in range(len(self)):
+            chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            index = chosen if order is None else order[chosen]
+            images = self.images[index]
+            if self.generator:
+                for name in self.augment:
+                    images = _AUGMENT[name](images, self.generator, self._fill)
+            images = torch.addcmul(self._shift, images.to(torch.float32), self._scale)
+            yield images.contiguous(memory_format=self._format), self.labels[index]
+
+
+def _crop(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
+    count, _, height, width = images.shape
+    pad = max(1, height // 8)
+    windows = torch.nn.functional.pad(images, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    top, left = torch.randint(2 * pad + 1, (2, count), generator=generator).to(images.device)
+    return windows[torch.arange(count, device=images.device), :, top, left]
+
+
+def _flip(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
+    flipped = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
+    return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def _cutout(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
+    count, _, height, width = images.shape
+    centres = torch.rand(2, count, 1, generator=generator).to(images.device)
+    rows = (torch.arange(height, device=images.device) - centres[0] * height).abs() <= height / 4
+    columns = (torch.arange(width, device=images.device) - centres[1] * width).abs() <= width / 4
+    return torch.where((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), fill, images)
+
+
+_AUGMENT = {"crop": _crop, "flip": _flip, "cutout": _cutout}

@@ -1,0 +1,67 @@
+"""Runs trials one after another in this process: for debuggers, notebooks and single trials."""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from framework.component import Catalog
+from framework.errors import FrameworkError
+from framework.executors.listener import Listener, Outcome
+from framework.plan import TrialPlan
+from framework.store import Store
+from framework.trial import Arrays, Record, final_state, run_trial
+
+
+def run(
+    plans: Sequence[TrialPlan],
+    arrays: Mapping[str, Arrays],
+    catalog: Catalog,
+    store: Store,
+    listener: Listener,
+) -> None:
+    """Run the trials; one that fails does not stop the others.
+
+    Args:
+        plans: the trials.
+        arrays: the data of each, by trial key.
+        catalog: where components are looked up.
+        store: takes the final states.
+        listener: is told what happens.
+    """
+    threads = torch.get_num_threads()
+    try:
+        for plan in plans:
+            listener.started(plan)
+
+            def emit(record: Record, plan: TrialPlan = plan) -> None:
+                listener.recorded(plan, [record])
+
+            def note(text: str, plan: TrialPlan = plan) -> None:
+                listener.noted(plan, text)
+
+            listener.ended(plan, attempt(plan, catalog, arrays[plan.key], store, emit, note))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def attempt(
+    plan: TrialPlan,
+    catalog: Catalog,
+    arrays: Arrays,
+    store: Store,
+    emit: Callable[[Record], None],
+    note: Callable[[str], None],
+) -> Outcome:
+    """Run one trial and leave its final state in the store; whatever it raises becomes its outcome."""
+    began = time.monotonic()
+    try:
+        trial = run_trial(plan, catalog, arrays, emit, note)
+        store.save(plan.key, final_state(trial))
+    except FrameworkError as error:
+        return Outcome(time.monotonic() - began, str(error))
+    except Exception as error:  # one trial's failure, whatever it is, must not end the others
+        reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
+        return Outcome(time.monotonic() - began, reason, traceback.format_exc())
+    return Outcome(time.monotonic() - began)

@@ -1,0 +1,14 @@
+"""Measure on the test set."""
+
+from dataclasses import dataclass
+
+from framework import Stage, Trial
+from framework.engine import evaluate
+
+
+@dataclass(frozen=True)
+class Test(Stage):
+    """Measure loss and accuracy on the test set now, and not only at the trial's end."""
+
+    def run(self, trial: Trial) -> None:
+        trial.report(evaluate(trial, "test"))
