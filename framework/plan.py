@@ -62,7 +62,7 @@ def short(value: Any) -> str:
     if isinstance(value, Mapping):
         given = ", ".join(f"{k}={short(v)}" for k, v in value.items() if k != "name")
         name = value.get("name", "")
-        return f"{name}({given})" if given else str(name)
+        return f"{name}({given})" if given and name else f"{name}{given}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(short, value)) + "]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -82,9 +82,11 @@ def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
         SpecError: values that are valid each are not so together.
     """
     plans: dict[str, TrialPlan] = {}
-    for values, tree in expand(spec.tree, spec.samples, spec.search_seed):
-        names = short_names(values)
-        swept = {names[path]: value for path, value in values.items()}
+    points = list(expand(spec.tree, spec.samples, spec.search_seed))
+    names = short_names({path for values, _ in points for path in values})
+    common = {path: _common([values[path] for values, _ in points if path in values]) for path in names}
+    for values, tree in points:
+        swept = {names[path]: _without(value, common[path]) for path, value in values.items()}
         resolved = spec.resolve(tree)
         stages = tuple(component.plain() for component in resolved.stages)
         start = {"model": plain(resolved.model, identity=True), "data": resolved.data.plain(identity=True)}
@@ -114,7 +116,7 @@ def as_it_stands(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[P
 
 def short_names(paths: Iterable[Path]) -> dict[Path, str]:
     """The shortest name for each swept value: ``prune.amount``, or ``stages.1.prune.amount`` where that is taken."""
-    full = {path: ".".join(map(str, path)) for path in paths}
+    full = {path: ".".join(map(str, path)) for path in sorted(paths, key=str)}
     brief = {
         path: ".".join(part for part in path if isinstance(part, str) and part not in _SCAFFOLD) or full[path]
         for path in full
@@ -124,6 +126,19 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
 
 
 _SCAFFOLD = ("stages", "defaults", "repeat")
+
+
+def _common(values: list[Any]) -> Mapping[str, Any]:
+    """What mappings that are swept over all say alike."""
+    if not all(isinstance(value, Mapping) for value in values):
+        return {}
+    return {k: v for k, v in values[0].items() if all(k in value and value[k] == v for value in values)}
+
+
+def _without(value: Any, common: Mapping[str, Any]) -> Any:
+    if not isinstance(value, Mapping) or common == value:
+        return value
+    return {k: v for k, v in value.items() if k not in common}
 
 
 def _key(content: Any) -> str:

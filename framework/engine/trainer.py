@@ -194,7 +194,7 @@ class _Constraints:
     def restore(self) -> None:
         """Put back what weight decay, momentum or an orthogonalised update has moved all the same."""
         if self._pruned:
-            torch._foreach_mul_(self._pruned, self._factors)  # type: ignore[arg-type]
+            torch._foreach_mul_(self._pruned, self._factors)
         for parameter, held, value in self._held:
             torch.where(held, value, parameter, out=parameter)
 

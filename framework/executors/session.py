@@ -1,17 +1,24 @@
 """One invocation: from specs to finished, tracked trials."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from framework.errors import FrameworkError
-from framework.executors.listener import Listener
+from torch import nn
+
+from framework.errors import DataError, FrameworkError
+from framework.executors import inline
+from framework.executors.listener import Listener, Outcome
 from framework.plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework.registry import Registry
+from framework.report.figures import trial_figure
 from framework.report.table import Result
 from framework.spec import ExperimentSpec
+from framework.store import Store
 from framework.tracking import Tracker
+from framework.trial import Arrays, Record, build_model, prepare
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,103 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
     planned = plan_all(specs)
     plans = [plan for trials in planned.values() for plan in trials]
     tracker = Tracker(options.tracking_uri, options.root)
-    finished = {} if options.force else tracker.finished(plans)
-    results = {
-        plan.key: Result(plan, earlier.metrics, earlier.seconds, None)
-        for plan in plans
-        if (earlier := finished.get(plan)) is not None
-    }
+    session = _Session(registry, Store(options.root / "stages"), tracker, view)
+    try:
+        if not options.force:
+            session.results = {
+                (plan.experiment, plan.key): Result(plan, run.metrics, run.seconds, None)
+                for plan, run in tracker.finished(plans)
+            }
+        pending = {name: [p for p in trials if not session.has(p)] for name, trials in planned.items()}
+        view.planned([plan for trials in pending.values() for plan in trials], done=len(session.results))
+        for spec in specs:
+            if pending[spec.name]:
+                tracker.start(spec.name, spec.description, pending[spec.name], options.command, options.force)
+        session.execute([plan for trials in pending.values() for plan in trials], options)
+    except BaseException:
+        tracker.interrupt()
+        raise
+    finally:
+        tracker.close()
+    return [session.results[plan.experiment, plan.key] for plan in plans]
+
+
+class _Session:
+    """Hands on what the executor tells to the tracking and to the view, and keeps the results."""
+
+    def __init__(self, registry: Registry, store: Store, tracker: Tracker, view: View) -> None:
+        self.registry, self.store, self.tracker, self.view = registry, store, tracker, view
+        self.results: dict[tuple[str, str], Result] = {}
+        self.records: dict[tuple[str, str], list[Record]] = {}
+        self.arrays: dict[str, Arrays] = {}
+
+    def has(self, plan: TrialPlan) -> bool:
+        return (plan.experiment, plan.key) in self.results
+
+    def execute(self, plans: Sequence[TrialPlan], options: Options) -> None:
+        plans = [plan for plan in plans if self._loaded(plan)]
+        arrays = {plan.key: self.arrays[_data_key(plan)] for plan in plans}
+        if not plans:
+            return
+        if options.executor == "inline":
+            inline.run(plans, arrays, self.registry, self.store, self)
+        else:
+            from framework.executors import ray_tune
+
+            ray_tune.run(
+                plans,
+                arrays,
+                self.store,
+                self,
+                address=options.address,
+                max_concurrent=options.max_concurrent,
+                verbose=options.verbose,
+            )
+
+    def _loaded(self, plan: TrialPlan) -> bool:
+        """Load the trial's data, once for all that share it; a trial whose data cannot be had has failed."""
+        key = _data_key(plan)
+        try:
+            if key not in self.arrays:
+                self.arrays[key] = prepare(plan.data, self.registry)
+        except DataError as error:
+            self.started(plan)
+            self.ended(plan, Outcome(0.0, str(error)))
+            return False
+        return True
+
+    def started(self, plan: TrialPlan) -> None:
+        self.records[plan.experiment, plan.key] = []
+        self.tracker.trial_started(plan)
+        self.view.started(plan)
+
+    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
+        self.records[plan.experiment, plan.key].extend(records)
+        self.tracker.recorded(plan, records)
+        self.view.recorded(plan, records)
+
+    def noted(self, plan: TrialPlan, text: str) -> None:
+        self.view.noted(plan, text)
+
+    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
+        records = self.records.pop((plan.experiment, plan.key))
+        metrics = {name: value for record in records for name, value in record.metrics.items()}
+        self.results[plan.experiment, plan.key] = Result(plan, metrics, outcome.seconds, outcome.error)
+
+        def model() -> nn.Module:
+            network = build_model(plan, self.registry, self.arrays[_data_key(plan)])
+            network.load_state_dict(self.store.load(plan.key))
+            self.store.discard(plan.key)
+            return network
+
+        self.tracker.trial_ended(
+            plan,
+            outcome.error,
+            figures=lambda: {"curves": trial_figure(plan, records)} if records else {},
+            model=None if outcome.error else model,
+        )
+        self.view.ended(plan, outcome)
+
+
+def _data_key(plan: TrialPlan) -> str:
+    return json.dumps([plan.data["dataset"], plan.data["validation"]], sort_keys=True)

@@ -1,0 +1,40 @@
+# Everything runs in .venv, made on first use. Change PYTHON to choose the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install demo test check format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
+
+install: .venv/installed ## make .venv with the tested versions
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install ## train, prune and unprune a small network on the digits, and show what came out
+	$(BIN)/framework run experiments/quickstart.yaml
+
+test: install ## run the tests
+	$(BIN)/pytest
+
+check: install ## lint, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## measure against what one would use otherwise
+	$(BIN)/python benchmarks/trainer.py
+	$(BIN)/python benchmarks/masked_step.py
+	$(BIN)/python benchmarks/many_trials.py
+
+clean: ## remove .venv and caches, not results
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,150 @@
+"""What the user sees while trials run: a live table on a terminal, else a line now and then."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from framework.executors.listener import Outcome
+from framework.executors.session import View
+from framework.plan import TrialPlan
+from framework.trial import Record
+
+# Without a terminal, at most one line per trial in this time.
+_LINE_SECONDS = 10.0
+
+
+@contextmanager
+def make_view(console: Console) -> Iterator[View]:
+    """A live view if the console is a terminal, else plain lines."""
+    if not console.is_terminal:
+        yield PlainView(console)
+        return
+    view = LiveView(console)
+    with Live(console=console, get_renderable=view.render, refresh_per_second=4, transient=True):
+        yield view
+
+
+@dataclass
+class _Running:
+    plan: TrialPlan
+    began: float = field(default_factory=time.monotonic)
+    shown: float = field(default_factory=time.monotonic)
+    record: Record | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def stage(self) -> str:
+        return str(self.plan.stages[self.record.stage if self.record else 0]["name"])
+
+    def value(self, *names: str) -> float | None:
+        """The first of these metrics that has been reported."""
+        return next((self.metrics[name] for name in names if name in self.metrics), None)
+
+
+class PlainView:
+    """Prints a line when a trial ends, and now and then while it runs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.running: dict[tuple[str, str], _Running] = {}
+        self.total = self.done = self.epochs_total = self.epochs_done = 0
+        self.began = time.monotonic()
+        self.notes: set[str] = set()
+
+    def planned(self, plans: Sequence[TrialPlan], done: int) -> None:
+        self.total, self.began = len(plans), time.monotonic()
+        self.epochs_total = sum(plan.epochs for plan in plans)
+        earlier = f", {done} finished earlier" if done else ""
+        self.line(f"{self.total} trials to run{earlier}")
+
+    def started(self, plan: TrialPlan) -> None:
+        self.running[plan.experiment, plan.key] = _Running(plan)
+
+    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
+        running = self.running[plan.experiment, plan.key]
+        before = running.record.epoch if running.record else 0
+        for record in records:
+            running.record = record
+            running.metrics.update(record.metrics)
+        self.epochs_done += records[-1].epoch - before
+        self.progressed(running)
+
+    def noted(self, plan: TrialPlan, text: str) -> None:
+        if text not in self.notes:  # all trials of a sweep say the same
+            self.notes.add(text)
+            self.line(f"note: {text}")
+
+    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
+        running = self.running.pop((plan.experiment, plan.key))
+        self.done += 1
+        head = f"[{self.done}/{self.total}] {plan.experiment} {plan.name}"
+        if outcome.error:
+            self.line(f"{head}: FAILED: {outcome.error}")
+            return
+        accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
+        self.line(
+            f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
+            f"{running.record.epoch if running.record else 0} epochs, {outcome.seconds:.1f} s"
+        )
+
+    def progressed(self, running: _Running) -> None:
+        now = time.monotonic()
+        if now - running.shown >= _LINE_SECONDS:
+            running.shown = now
+            cells = ", ".join(f"{name} {cell}" for name, cell in zip(_COLUMNS[1:], _cells(running)[1:], strict=True))
+            self.line(f"{running.plan.experiment} {running.plan.name}: {cells}{self.left()}")
+
+    def line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def left(self) -> str:
+        """The time that is left, judged by the epochs so far."""
+        if not self.epochs_done or self.epochs_total <= self.epochs_done:
+            return ""
+        seconds = (time.monotonic() - self.began) / self.epochs_done * (self.epochs_total - self.epochs_done)
+        return f", about {int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+
+class LiveView(PlainView):
+    """Keeps a table of the running trials below the lines of those that have ended."""
+
+    def progressed(self, running: _Running) -> None:
+        """The table shows it."""
+
+    def render(self) -> Group:
+        """The table as of now."""
+        table = Table(box=None, pad_edge=False)
+        for column in _COLUMNS:
+            table.add_column(column, justify="left" if column in ("trial", "stage") else "right")
+        for running in list(self.running.values()):
+            table.add_row(*_cells(running))
+        progress = f"{self.done}/{self.total} trials"
+        if self.epochs_total:
+            progress += f", {self.epochs_done}/{self.epochs_total} epochs"
+        return Group(table, Text(progress + self.left(), style="bold"))
+
+
+_COLUMNS = ("trial", "stage", "epoch", "loss", "accuracy", "sparsity", "images/s")
+
+
+def _cells(running: _Running) -> list[str]:
+    epoch = running.record.epoch if running.record else 0
+    return [
+        f"{running.plan.experiment} {running.plan.name}",
+        running.stage,
+        f"{epoch}/{running.plan.epochs}" if running.plan.epochs else str(epoch),
+        _number(running.value("train/loss"), ".4f"),
+        _number(running.value("val/accuracy", "train/accuracy"), ".4f"),
+        _number(running.value("sparsity"), ".4f"),
+        _number(running.value("images_per_second"), ",.0f"),
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
