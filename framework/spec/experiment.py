@@ -1,0 +1,235 @@
+"""A whole spec: one YAML file, validated."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path as FilePath
+from typing import Any
+
+from framework.component import Catalog, Component
+from framework.errors import Problem, SpecError
+from framework.spec import space
+from framework.spec.defaults import check_defaults
+from framework.spec.document import parse, read
+from framework.spec.node import HOLE, Node
+from framework.spec.override import override
+from framework.spec.resolve import (
+    DataSpec,
+    Resolved,
+    Resolver,
+    integer,
+    mapping_or_null,
+    number,
+    stage_list,
+    unknown_keys,
+)
+from framework.spec.space import Space
+
+TREE = ("model", "data", "defaults", "stages")
+KEYS = ("name", "description", "model", "data", "seeds", "defaults", "stages", "search", "resources")
+
+
+@dataclass(frozen=True)
+class ExperimentSpec:
+    """One YAML file, validated.
+
+    Attributes:
+        file: where it is from.
+        name: the experiment's; the file's stem unless given.
+        description: what it is for; may be empty.
+        tree: ``model``, ``data``, ``defaults`` and ``stages`` as plain data, search spaces left in.
+        seeds: one replicate of every variant for each.
+        samples: how many points to draw from the random search spaces; 1 if there are none.
+        search_seed: what they are drawn with.
+        resources: ``cpu`` and ``gpu`` of one trial; ``gpu`` may be ``auto``.
+    """
+
+    file: FilePath
+    name: str
+    description: str
+    tree: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    samples: int
+    search_seed: int
+    resources: Mapping[str, Any]
+    _root: Node = field(repr=False, compare=False)
+    _resolver: Resolver = field(repr=False, compare=False)
+    _known: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def spaces(self) -> tuple[Space, ...]:
+        """The search spaces of ``tree``."""
+        return tuple(space.find(self.tree))
+
+    def resolve(self, tree: Mapping[str, Any]) -> Resolved:
+        """Validate one point of the search space.
+
+        Args:
+            tree: ``self.tree`` with a value in the place of every search space.
+
+        Raises:
+            SpecError: these values do not go together; says why and where they come from.
+        """
+        # A sweep asks for thousands of points that differ in a value or two.
+        defaults = json.dumps(tree.get("defaults"), sort_keys=True)
+        items = [("stage", json.dumps(item, sort_keys=True), defaults) for item in tree["stages"]]
+        keys = [(part, json.dumps(tree[part], sort_keys=True)) for part in ("model", "data")]
+        if not all(key in self._known for key in (*keys, *items)):
+            found: list[Problem] = []
+            root = space.graft(tree, self._root)
+            model, data, stages = _parts(root, self._resolver, found)
+            if found:
+                raise _error(found)
+            self._known.update(zip([*keys, *items], [model, data, *stages], strict=True))
+        model, data = (self._known[key] for key in keys)
+        return Resolved(model, data, tuple(stage for item in items for stage in self._known[item]))
+
+
+def load(
+    file: FilePath | str,
+    catalog: Catalog,
+    overrides: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+) -> ExperimentSpec:
+    """Read and validate a spec.
+
+    Args:
+        file: the YAML file.
+        catalog: where components are looked up, such as the registry.
+        overrides: ``path=value`` settings, applied in their order.
+        seeds: replace the spec's own.
+
+    Raises:
+        SpecError: holds every mistake found.
+        PluginError: a component that the spec names breaks its contract.
+    """
+    file = FilePath(file)
+    found: list[Problem] = []
+    written = read(file, found)
+    root = written
+    for setting in overrides:
+        root = override(root, setting, KEYS, found)
+    if seeds is not None:
+        given = ",".join(map(str, seeds))
+        value = parse(f"[{given}]", f"--seeds {given}", found)(("seeds",))
+        root = replace(root, value={**root.value, "seeds": value})
+    resolver = Resolver(catalog)
+    root = _without_wrong_spaces(root, found)
+    fields = _fields(root, file, found)
+    for point in space.points(root):
+        _parts(point, resolver, found)
+    check_defaults(root, _without_wrong_spaces(written, []), str(file), resolver, found)
+    samples, search_seed = _search(root, written, found)
+    if found:
+        raise _error(found)
+    tree = {part: root.value[part].plain() for part in TREE if part in root.value}
+    return ExperimentSpec(
+        file, tree=tree, samples=samples, search_seed=search_seed, _root=root, _resolver=resolver, **fields
+    )
+
+
+def _error(found: list[Problem]) -> SpecError:
+    """All mistakes, each once: what an alias stands for is written once, whatever uses it."""
+    once = {(p.file, p.line, p.column, p.message): p for p in sorted(found, reverse=True)}
+    return SpecError(once.values())
+
+
+# --- what describes the experiment -------------------------------------------------------------------------------
+
+
+def _fields(root: Node, file: FilePath, found: list[Problem]) -> dict[str, Any]:
+    get = root.value.get
+    unknown_keys(root, [*KEYS, "extends"], "a spec", found)
+    found.extend(root.problem(f"a spec needs {key!r}") for key in ("model", "data", "stages") if key not in root.value)
+    return {
+        "name": _text(get("name"), file.stem, found, "/\\"),
+        "description": _text(get("description"), "", found),
+        "seeds": _seeds(get("seeds"), found),
+        "resources": _resources(get("resources"), found),
+    }
+
+
+def _text(node: Node | None, default: str, found: list[Problem], forbidden: str = "") -> str:
+    if node is None or node.value is HOLE:
+        return default
+    if not isinstance(node.value, str):
+        found.append(node.problem(f"must be a string, not {node.plain()!r}"))
+    elif forbidden and (not node.value.strip() or any(c in node.value for c in (*forbidden, "\n"))):
+        found.append(node.problem("must be a non-empty line without slashes"))
+    return str(node.value)
+
+
+def _seeds(node: Node | None, found: list[Problem]) -> tuple[int, ...]:
+    if node is None or node.value is HOLE:
+        return (0,)
+    if not isinstance(node.value, list) or not node.value:
+        found.append(node.problem(f"must be a list of integers, such as [0, 1, 2], not {node.plain()!r}"))
+        return (0,)
+    seeds: list[int] = []
+    for item in node.value:
+        seed = integer(item, 0, found)
+        if seed in seeds:
+            found.append(item.problem(f"seed {seed} is in this list already"))
+        elif seed is not None:
+            seeds.append(seed)
+    return tuple(seeds)
+
+
+def _resources(node: Node | None, found: list[Problem]) -> dict[str, Any]:
+    resources: dict[str, Any] = {"cpu": 1, "gpu": "auto"}
+    if node is None or not mapping_or_null(node, "resources", found) or not node.value:
+        return resources
+    unknown_keys(node, ("cpu", "gpu"), "resources", found)
+    if "cpu" in node.value:
+        cpu = number(node.value["cpu"], lambda n: 0 < n < float("inf"), "a number > 0", found)
+        resources["cpu"] = cpu or 1
+    if "gpu" in node.value and node.value["gpu"].value != "auto":
+        gpu = number(node.value["gpu"], lambda n: 0 <= n < float("inf"), "auto or a number >= 0", found)
+        resources["gpu"] = gpu
+    return resources
+
+
+def _search(root: Node, written: Node, found: list[Problem]) -> tuple[int, int]:
+    node = root.value.get("search")
+    if node is None or not mapping_or_null(node, "search", found) or not node.value:
+        return 1, 0
+    unknown_keys(node, ("samples", "seed"), "search", found)
+    samples = integer(node.value.get("samples"), 1, found) or 1
+    seed = integer(node.value.get("seed"), 0, found) or 0
+    if _samples_something(root):
+        return samples, seed
+    # What --set has put a value in the place of is no mistake of the file.
+    if samples > 1 and not _samples_something(written):
+        kinds = ", ".join(space.RANDOM)
+        found.append(node.value["samples"].problem(f"nothing to sample: no value is one of {kinds}"))
+    return 1, seed
+
+
+def _samples_something(root: Node) -> bool:
+    return any(node.space in space.RANDOM for part in TREE if part in root.value for node in root.value[part].walk())
+
+
+# --- what determines the trials ----------------------------------------------------------------------------------
+
+
+def _without_wrong_spaces(root: Node, found: list[Problem]) -> Node:
+    """The spec with a hole for each search space that is wrong or stands where none can."""
+    where = f"a search space can stand in {', '.join(TREE)} only"
+    value = {
+        key: space.check(child, found) if key in TREE else space.forbid(child, where, found)
+        for key, child in root.value.items()
+    }
+    return replace(root, value=value)
+
+
+def _parts(
+    root: Node, resolver: Resolver, found: list[Problem]
+) -> tuple[Component | None, DataSpec | None, list[tuple[Component, ...]]]:
+    get = root.value.get
+    model, data = get("model"), get("data")
+    return (
+        resolver.component("model", model, found) if model else None,
+        resolver.data(data, found) if data else None,
+        [resolver.stages(item, get("defaults"), found) for item in stage_list(get("stages"), found)],
+    )
