@@ -1,0 +1,127 @@
+"""What came out, variant by variant."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from framework.plan import TrialPlan
+
+_LONGEST_REASON = 80
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a trial came out.
+
+    Attributes:
+        plan: the trial.
+        metrics: the last value of each, by name.
+        seconds: how long it took.
+        error: why it failed; None if it did not.
+    """
+
+    plan: TrialPlan
+    metrics: Mapping[str, float]
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant over its seeds; failed trials count nowhere but in ``failed``.
+
+    Attributes:
+        experiment: the spec's name.
+        variant: the swept values, readable.
+        seeds: how many trials finished.
+        accuracy: mean of their test accuracy, in [0, 1]; None without any.
+        spread: its sample standard deviation; None below two trials.
+        sparsity: mean, in [0, 1]; None without any.
+        epochs: that the variant trains, as planned.
+        seconds: mean per trial; None without any.
+        failed: how many trials failed.
+        reason: why the first of them did.
+    """
+
+    experiment: str
+    variant: str
+    seeds: int
+    accuracy: float | None
+    spread: float | None
+    sparsity: float | None
+    epochs: int
+    seconds: float | None
+    failed: int
+    reason: str | None
+
+
+def summarise(results: Iterable[Result]) -> list[Row]:
+    """A row per experiment and variant, in the order in which they first appear."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.plan.experiment, result.plan.variant), []).append(result)
+    return [_row(experiment, variant, group) for (experiment, variant), group in groups.items()]
+
+
+def summary_table(rows: Sequence[Row]) -> Table:
+    """The rows as a table for the terminal; columns in which nothing differs from nothing are left out."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    with_failures = any(row.failed for row in rows)
+    for name in ("experiment", "variant"):
+        table.add_column(name, overflow="fold")
+    for name in ("seeds", "test accuracy", "sparsity", "epochs", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if with_failures:
+        table.add_column("failed", overflow="fold", style="red")
+    last = None
+    for row in rows:
+        if last not in (None, row.experiment):
+            table.add_section()
+        cells = [
+            row.experiment if row.experiment != last else "",
+            row.variant or "–",
+            str(row.seeds),
+            _percent(row.accuracy, row.spread),
+            _percent(row.sparsity),
+            str(row.epochs),
+            "–" if row.seconds is None else f"{row.seconds:.1f}",
+        ]
+        if with_failures:
+            cells.append(f"{row.failed}: {_first_line(row.reason)}" if row.failed else "")
+        table.add_row(*map(Text, cells))  # as text: a reason's brackets are no markup
+        last = row.experiment
+    return table
+
+
+def _row(experiment: str, variant: str, group: Sequence[Result]) -> Row:
+    done = [result for result in group if result.error is None]
+    accuracies = [r.metrics["test/accuracy"] for r in done if "test/accuracy" in r.metrics]
+    sparsities = [r.metrics["sparsity"] for r in done if "sparsity" in r.metrics]
+    errors = [result.error for result in group if result.error is not None]
+    return Row(
+        experiment,
+        variant,
+        seeds=len(done),
+        accuracy=fmean(accuracies) if accuracies else None,
+        spread=stdev(accuracies) if len(accuracies) > 1 else None,
+        sparsity=fmean(sparsities) if sparsities else None,
+        epochs=group[0].plan.epochs,
+        seconds=fmean(result.seconds for result in done) if done else None,
+        failed=len(errors),
+        reason=errors[0] if errors else None,
+    )
+
+
+def _percent(value: float | None, spread: float | None = None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2%}" if spread is None else f"{100 * value:.2f} ± {100 * spread:.2f}%"
+
+
+def _first_line(reason: str | None) -> str:
+    line = (reason or "").strip().partition("\n")[0]
+    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"

@@ -1,0 +1,38 @@
+"""Where a run comes from."""
+
+import getpass
+import os
+import socket
+import subprocess
+from contextlib import suppress
+
+PROCESS = "framework.process"
+
+
+def source() -> dict[str, str]:
+    """Who runs this, from which commit, in which process."""
+    tags = {
+        "mlflow.source.name": "framework run",
+        "mlflow.source.type": "LOCAL",
+        PROCESS: f"{socket.gethostname()}:{os.getpid()}",
+    }
+    with suppress(KeyError, OSError):  # a container's user may have no name
+        tags["mlflow.user"] = getpass.getuser()
+    with suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
+        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        tags["mlflow.source.git.commit"] = git.stdout.strip()
+    return tags
+
+
+def is_dead(process: str) -> bool:
+    """Whether a process of this host is gone; of another host's one cannot know."""
+    host, _, pid = process.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # somebody else's, but alive
+    return False

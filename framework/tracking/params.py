@@ -1,0 +1,65 @@
+"""A trial's plan as MLflow shows it: flat parameters, and a spec."""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from framework.plan import TrialPlan
+
+_LONGEST = 6000
+_CUT = " … (cut; whole in spec.yaml)"
+
+
+def parameters(plan: "TrialPlan") -> dict[str, str]:
+    """Everything that determines a trial, by its path in the spec; what is swept also by its short name."""
+    from framework.plan import short
+
+    tree: dict[str, Any] = {"model": plan.model, "data": plan.data, "seed": plan.seed}
+    for index, stage in enumerate(plan.stages):
+        given = {key: value for key, value in stage.items() if key != "name"}
+        tree[f"stages.{index}"] = {"name": stage["name"], stage["name"]: given}
+    swept = {name: short(value) for name, value in plan.swept.items()}
+    return {valid_name(name): _cut(value) for name, value in {**swept, **dict(_flatten("", tree))}.items()}
+
+
+def as_spec(plan: "TrialPlan") -> str:
+    """The trial as a spec of its own, in YAML, with every parameter written out."""
+    dataset, options = plan.data["dataset"], {key: value for key, value in plan.data.items() if key != "dataset"}
+    spec = {
+        "name": plan.experiment,
+        "description": plan.name,
+        "model": plan.model,
+        "data": {**dataset, **options},
+        "seeds": [plan.seed],
+        "stages": [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages],
+        "resources": plan.resources,
+    }
+    # Through JSON: frozen mappings and tuples become what YAML can write.
+    return yaml.safe_dump(json.loads(json.dumps(spec, default=_plain)), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def valid_name(name: str) -> str:
+    """The name as MLflow takes it: other characters become underscores, and it is a path in its shortest form."""
+    return posixpath.normpath(re.sub(r"[^\w./ :-]", "_", name, flags=re.ASCII)).strip("./") or "_"
+
+
+def _flatten(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """A component's name stands at its own path, its parameters below it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flatten(path if key == "name" else f"{path}.{key}".lstrip("."), inner)
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST else value[: _LONGEST - len(_CUT)] + _CUT

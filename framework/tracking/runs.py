@@ -1,0 +1,268 @@
+"""Experiments and runs as MLflow calls; only the tracker's writer thread makes them."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from framework.errors import TrackingError
+from framework.tracking.models import ModelWriter
+from framework.tracking.origin import PROCESS, is_dead, source
+from framework.tracking.params import as_spec, parameters, valid_name
+from framework.tracking.server import artifact_location
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run, RunTag
+    from torch import nn
+
+    from framework.plan import TrialPlan
+    from framework.trial import Record
+
+KEY, LOGGED, REASON = (f"framework.{name}" for name in ("key", "logged", "reason"))
+NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
+_METRICS, _PARAMS = 1000, 100  # what MLflow takes in one batch
+_LONGEST_TAG = 5000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished trial as its run tells it.
+
+    Attributes:
+        run_id: of its run.
+        metrics: the last value of each.
+        epochs: where its epoch axis ends.
+        seconds: how long it took, when it last ran.
+    """
+
+    run_id: str
+    metrics: Mapping[str, float]
+    epochs: int
+    seconds: float
+
+
+class Position(NamedTuple):
+    """Where a record stands in its trial; ``nth`` counts those of one stage and epoch."""
+
+    stage: int = -1
+    epoch: int = 0
+    nth: int = 0
+
+
+@dataclass
+class OpenRun:
+    """The run of a trial that goes on.
+
+    Attributes:
+        logged: the last record that an earlier invocation logged.
+        seen: the last record of this one.
+        stamp: time of the last record, milliseconds since 1970.
+        pending: records that are still to be written.
+    """
+
+    plan: "TrialPlan"
+    run_id: str
+    experiment_id: str
+    started: float
+    logged: Position
+    seen: Position = field(default_factory=Position)
+    stamp: int = 0
+    pending: "list[Record]" = field(default_factory=list)
+
+
+@dataclass
+class _Parent:
+    run_id: str
+    experiment_id: str
+    trials: int
+    force: bool
+    failed: int = 0
+    killed: bool = False
+
+
+class Runs:
+    """The runs of one invocation.
+
+    Args:
+        client: of the tracking store.
+        uri: its URI.
+        root: the folder of the local store.
+    """
+
+    def __init__(self, client: "MlflowClient", uri: str, root: Path) -> None:
+        self._client = client
+        self._uri = uri
+        self._root = root
+        self._models = ModelWriter(client)
+        self._parents: dict[str, _Parent] = {}
+        self._known: dict[str, list[Run]] = {}
+
+    def finished(self, plans: "Iterable[TrialPlan]") -> "list[tuple[TrialPlan, Finished]]":
+        """The finished ones among the trials, each with its run."""
+        found = []
+        for plan in plans:
+            done = [run for run in self._runs(plan.experiment, plan.key) if run.info.status == "FINISHED"]
+            if done:
+                metrics = dict(done[0].data.metrics)
+                epochs, seconds = int(metrics.pop("epochs", 0)), metrics.pop("seconds", 0.0)
+                found.append((plan, Finished(done[0].info.run_id, metrics, epochs, seconds)))
+        return found
+
+    def start(self, experiment: str, description: str, trials: int, command: str, force: bool) -> None:
+        """Make the parent run, and the experiment where it is new."""
+        found = self._client.get_experiment_by_name(experiment)
+        if found is not None and found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"the experiment {experiment!r} was deleted in MLflow: give the spec another name, or restore it "
+                f"with: mlflow experiments restore --experiment-id {found.experiment_id}"
+            )
+        location = artifact_location(self._uri, self._root, experiment)
+        identity = found.experiment_id if found else self._client.create_experiment(experiment, location)
+        self._client.set_experiment_tag(identity, NOTE, description)
+        self._bury(experiment)
+        tags = {**source(), NOTE: description, "framework.command": command[:_LONGEST_TAG]}
+        run = self._client.create_run(identity, tags=tags, run_name=time.strftime("run %Y-%m-%d %H:%M"))
+        self._parents[experiment] = _Parent(run.info.run_id, identity, trials, force)
+
+    def open(self, plan: "TrialPlan", started: float) -> OpenRun:
+        """The run of a trial: an unfinished one goes on, otherwise a new one takes the place of any other."""
+        from mlflow.entities import Param
+
+        parent = self._parents[plan.experiment]
+        earlier = self._runs(plan.experiment, plan.key)
+        unfinished = [] if parent.force else [r for r in earlier if r.info.status != "FINISHED"]
+        tags = {**source(), KEY: plan.key, PARENT: parent.run_id}
+        if unfinished:
+            run = unfinished[0]
+            self._revive(run, plan.name, tags)
+        else:
+            for old in earlier:
+                self._client.delete_run(old.info.run_id)
+            run = self._client.create_run(parent.experiment_id, tags=tags, run_name=plan.name)
+        run_id = run.info.run_id
+        new = [Param(name, value) for name, value in parameters(plan).items() if name not in run.data.params]
+        for batch in _batches(new, _PARAMS):
+            self._client.log_batch(run_id, params=batch)
+        self._client.log_text(run_id, as_spec(plan), "spec.yaml")
+        logged = Position(*map(int, run.data.tags.get(LOGGED, "-1 0 0").split()))
+        return OpenRun(plan, run_id, parent.experiment_id, started, logged)
+
+    def write(self, run: OpenRun) -> None:
+        """Log a run's pending records, but for those that it has already."""
+        from mlflow.entities import Metric, RunTag
+
+        metrics = []
+        for record in run.pending:
+            at = Position(record.stage, record.epoch)
+            run.seen = run.seen._replace(nth=run.seen.nth + 1) if run.seen[:2] == at[:2] else at
+            # Of two values at one epoch MLflow takes the later for the last, and the larger one if neither is later.
+            run.stamp = max(int(record.time * 1000), run.stamp + 1)
+            if run.seen > run.logged:
+                metrics += [
+                    Metric(valid_name(name), float(value), run.stamp, record.epoch)
+                    for name, value in record.metrics.items()
+                ]
+        run.pending.clear()
+        self._log(run, metrics, [RunTag(LOGGED, " ".join(map(str, max(run.seen, run.logged))))])
+
+    def log_figures(self, run: OpenRun, figures: "Mapping[str, Figure]") -> None:
+        """Log figures as PNG files."""
+        for name, figure in figures.items():
+            self._client.log_figure(run.run_id, figure, f"{name}.png")
+
+    def log_model(self, run: OpenRun, model: "nn.Module", shape: Sequence[int]) -> None:
+        """Log the trained network."""
+        params = {name: str(value) for name, value in {**run.plan.swept, "seed": run.plan.seed}.items()}
+        self._models.log(run.run_id, run.experiment_id, model, shape, run.seen.epoch, params)
+
+    def end(self, run: OpenRun, status: str, reason: str | None, ended: float) -> None:
+        """End a trial's run.
+
+        Args:
+            run: it.
+            status: FINISHED, FAILED or KILLED.
+            reason: why it did not finish.
+            ended: when, in seconds since 1970.
+        """
+        from mlflow.entities import Metric
+
+        parent = self._parents[run.plan.experiment]
+        parent.failed += status == "FAILED"
+        parent.killed |= status == "KILLED"
+        if reason is None:
+            summary = {"epochs": float(run.seen.epoch), "seconds": ended - run.started}
+            stamp = max(int(ended * 1000), run.stamp + 1)
+            self._log(run, [Metric(name, value, stamp, run.seen.epoch) for name, value in summary.items()])
+        else:
+            self._say(run.run_id, reason)
+        self._client.set_terminated(run.run_id, status, int(ended * 1000))
+
+    def close(self, interrupted: bool) -> None:
+        """End the parent runs."""
+        for parent in self._parents.values():
+            self._client.log_metric(parent.run_id, "trials", parent.trials)
+            self._client.log_metric(parent.run_id, "failed", parent.failed)
+            status = "FAILED" if parent.failed else "FINISHED"
+            self._client.set_terminated(parent.run_id, "KILLED" if interrupted or parent.killed else status)
+        self._models.close()
+
+    def _runs(self, experiment: str, key: str | None = None) -> "list[Run]":
+        """Our runs in an experiment as they were when first asked for, the newest first; all, or those of a trial."""
+        if experiment not in self._known:
+            found = self._client.get_experiment_by_name(experiment)
+            self._known[experiment] = list(self._search(found.experiment_id)) if found else []
+        runs = self._known[experiment]
+        return runs if key is None else [run for run in runs if run.data.tags.get(KEY) == key]
+
+    def _search(self, experiment_id: str) -> "Iterator[Run]":
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [experiment_id],
+                f"tags.`{PROCESS}` LIKE '%'",
+                max_results=1000,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _bury(self, experiment: str) -> None:
+        """End the runs of processes that were killed before they could."""
+        for run in self._runs(experiment):
+            if run.info.status == "RUNNING" and is_dead(run.data.tags[PROCESS]):
+                self._say(run.info.run_id, "the process was killed")
+                self._client.set_terminated(run.info.run_id, "KILLED")
+
+    def _revive(self, run: "Run", name: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        run_id = run.info.run_id
+        self._client.update_run(run_id, status="RUNNING", name=name)
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        for tag in {REASON, NOTE} & set(self._client.get_run(run_id).data.tags):
+            self._client.delete_tag(run_id, tag)
+
+    def _say(self, run_id: str, reason: str) -> None:
+        from mlflow.entities import RunTag
+
+        reason = reason[:_LONGEST_TAG]
+        self._client.log_batch(run_id, tags=[RunTag(REASON, reason), RunTag(NOTE, reason)])
+
+    def _log(self, run: OpenRun, metrics: "Sequence[Metric]", tags: "Sequence[RunTag]" = ()) -> None:
+        for batch in _batches(metrics, _METRICS):
+            self._client.log_batch(run.run_id, metrics=batch)
+        # After the metrics: what is not said to be logged is logged again, and MLflow knows the same value by its time.
+        if tags:
+            self._client.log_batch(run.run_id, tags=tags)
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,202 @@
+"""One MLflow run per trial, written behind the training's back."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from framework.errors import TrackingError
+from framework.tracking.runs import Finished, OpenRun, Runs
+from framework.tracking.server import connect, plainly
+from framework.tracking.writer import Writer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from framework.plan import TrialPlan
+    from framework.trial import Record
+
+__all__ = ["Finished", "Tracker"]
+T = TypeVar("T")
+
+
+class Tracker:
+    """Writes trials to MLflow as they run, in order, on one background thread.
+
+    Connecting begins at once and in the background: making a new database takes some seconds. Use it as a context
+    manager, or call `close`: until then runs are open, and what went wrong is not raised.
+
+    Args:
+        uri: the tracking URI.
+        root: the folder of the local store; a SQLite database's artifacts go under it.
+    """
+
+    def __init__(self, uri: str, root: Path) -> None:
+        self._uri = uri
+        self._root = root
+        self._errors: list[Exception] = []
+        self._interrupted = False
+        # These two are the writer thread's.
+        self._runs: Runs | None = None
+        self._open: dict[tuple[str, str], OpenRun] = {}
+        self._writer = Writer(partial(self._attempt, self._flush))
+        self._put(lambda runs: None)
+
+    def finished(self, plans: "Iterable[TrialPlan]") -> "list[tuple[TrialPlan, Finished]]":
+        """Those of the trials that have a finished run already, with it; waits for the answer.
+
+        Raises:
+            TrackingError: the store cannot be reached or read.
+        """
+        wanted = list(plans)
+        return self._writer.call(partial(self._do, lambda runs: runs.finished(wanted)))
+
+    def start(
+        self, experiment: str, description: str, plans: "Sequence[TrialPlan]", command: str, force: bool = False
+    ) -> None:
+        """Make this invocation's parent run in an experiment, and the experiment where it is new; waits for it.
+
+        Args:
+            experiment: the spec's name.
+            description: what the experiment and the run say of themselves.
+            plans: the trials to be run.
+            command: the command line.
+            force: the trials' earlier runs are replaced, unfinished ones too, which otherwise go on.
+
+        Raises:
+            TrackingError: the store cannot be reached or written.
+        """
+        trials = len(plans)
+        self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command, force)))
+
+    def trial_started(self, plan: "TrialPlan") -> None:
+        """Open the trial's run. An unfinished run of the same trial goes on; a finished one is replaced.
+
+        Args:
+            plan: the trial; its experiment must have been started.
+        """
+        now = time.time()
+
+        def job(runs: Runs) -> None:
+            self._open[plan.experiment, plan.key] = runs.open(plan, now)
+
+        self._put(job)
+
+    def recorded(self, plan: "TrialPlan", records: "Iterable[Record]") -> None:
+        """Log records of an open trial, in their order. Those that its run has already are passed over."""
+        taken = tuple(records)
+        self._put(lambda runs: self._open[plan.experiment, plan.key].pending.extend(taken), lazy=True)
+
+    def trial_ended(
+        self,
+        plan: "TrialPlan",
+        reason: str | None,
+        *,
+        figures: "Callable[[], Mapping[str, Figure]]" = dict,
+        model: "Callable[[], nn.Module] | None" = None,
+        shape: Sequence[int] = (),
+    ) -> None:
+        """Log what the trial leaves behind, and end its run.
+
+        While a model is exported, torch says `is_compiling` in every thread, and its optimizers take other paths:
+        where trials run in this very process, `wait` before the next one.
+
+        Args:
+            plan: the trial.
+            reason: why it failed; None if it did not.
+            figures: makes the figures, by file name without suffix; called on the writer thread.
+            model: makes a network that nobody else uses; called on the writer thread.
+            shape: (channels, height, width) of the network's input; needed with a model.
+        """
+        now = time.time()
+
+        def job(runs: Runs) -> None:
+            run = self._open[plan.experiment, plan.key]
+            why = reason
+            try:
+                pictures, network = figures(), model() if model else None
+            except Exception as error:  # not the store's fault: the trial's run says so, and `close` raises it
+                self._errors.append(error)
+                pictures, network, why = {}, None, reason or f"{type(error).__name__}: {error}"
+            runs.log_figures(run, pictures)
+            if network is not None:
+                runs.log_model(run, network, shape)
+            runs.end(run, "FINISHED" if why is None else "FAILED", why, now)
+            del self._open[plan.experiment, plan.key]
+
+        self._put(job)
+
+    def wait(self) -> None:
+        """Wait until everything so far is written, or has failed to be."""
+        self._writer.call(lambda: None)
+
+    @property
+    def error(self) -> Exception | None:
+        """What went wrong first, if anything has; `close` raises it."""
+        return self._errors[0] if self._errors else None
+
+    def interrupt(self) -> None:
+        """Say that the invocation does not come to its end, before it is closed."""
+        self._interrupted = True
+
+    def close(self) -> None:
+        """Write what is left and end all runs: trials still open are KILLED, and none is left RUNNING.
+
+        Raises:
+            TrackingError: something could not be written.
+            Exception: a figure or a model could not be made; what its callable raised.
+        """
+        self._writer.put(partial(self._attempt, self._finish))
+        self._writer.close()
+        if self._errors:
+            raise self._errors[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.interrupt()
+        self.close()
+
+    # --- on the writer thread ----------------------------------------------------------------------------------
+
+    def _put(self, job: Callable[[Runs], None], *, lazy: bool = False) -> None:
+        self._writer.put(partial(self._attempt, partial(self._do, job)), lazy=lazy)
+
+    def _do(self, job: Callable[[Runs], T]) -> T:
+        """Do a job, unless the store has failed before: then nothing more is asked of it."""
+        for error in self._errors:
+            if isinstance(error, TrackingError):
+                raise error
+        with plainly(self._uri):
+            if self._runs is None:
+                self._runs = Runs(connect(self._uri), self._uri, self._root)
+            return job(self._runs)
+
+    def _attempt(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:
+            if error not in self._errors:
+                self._errors.append(error)
+
+    def _flush(self) -> None:
+        for run in self._open.values():
+            if run.pending:
+                self._do(partial(_write, run))
+
+    def _finish(self) -> None:
+        # Even where the store has failed: a full disk still takes a status.
+        with plainly(self._uri):
+            if self._runs is not None:
+                for run in self._open.values():
+                    self._runs.end(run, "KILLED", "interrupted", time.time())
+                self._runs.close(self._interrupted)
+
+
+def _write(run: OpenRun, runs: Runs) -> None:
+    runs.write(run)

@@ -1,0 +1,68 @@
+"""A thread that does one job after another, so that training never waits for a database."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, Queue
+from threading import Thread
+from time import monotonic
+from typing import TypeVar
+
+T = TypeVar("T")
+# How long records may wait for others, seconds: one write of many costs little more than one of few.
+PATIENCE = 0.5
+
+
+class Writer:
+    """Does jobs in the order in which they are given, on a thread of its own.
+
+    Args:
+        flush: writes what lazy jobs have gathered; called before any other job, or after `PATIENCE`.
+    """
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self._jobs: Queue[tuple[Callable[[], None], bool] | None] = Queue()
+        self._flush = flush
+        self._thread = Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Callable[[], None], *, lazy: bool = False) -> None:
+        """Have a job done; it must not raise. Lazy ones only gather what is to be written."""
+        self._jobs.put((job, lazy))
+
+    def call(self, job: Callable[[], T]) -> T:
+        """Have a job done, wait for it, and return what it returns or raise what it raises."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self.put(run)
+        return future.result()
+
+    def close(self) -> None:
+        """Do what is left, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        due: float | None = None
+        while True:
+            try:
+                item = self._jobs.get(timeout=None if due is None else max(0.0, due - monotonic()))
+            except Empty:
+                item = (lambda: None), False
+            if item is None:
+                self._flush()
+                return
+            job, lazy = item
+            if lazy:
+                job()
+                due = due or monotonic() + PATIENCE
+            if not lazy or monotonic() >= (due or 0.0):
+                self._flush()
+                due = None
+            if not lazy:
+                job()
