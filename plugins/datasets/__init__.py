@@ -1,0 +1,23 @@
+"""Datasets: callables that return a `framework.Dataset`."""
+
+from collections.abc import Callable, Mapping
+
+from framework_plugins.datasets.digits import digits
+from framework_plugins.datasets.downloaded import cifar10, cifar100, fashion_mnist, mnist
+from framework_plugins.datasets.imagefolder import imagefolder
+from framework_plugins.datasets.npz import npz
+
+from framework import Dataset, hookimpl
+
+
+@hookimpl
+def register_datasets() -> Mapping[str, Callable[..., Dataset]]:
+    return {
+        "cifar10": cifar10,
+        "cifar100": cifar100,
+        "digits": digits,
+        "fashion_mnist": fashion_mnist,
+        "imagefolder": imagefolder,
+        "mnist": mnist,
+        "npz": npz,
+    }

@@ -1,0 +1,15 @@
+"""Models: callables of ``shape`` and ``classes`` that return a `torch.nn.Module`."""
+
+from collections.abc import Callable, Mapping
+
+from framework_plugins.models.convnet import convnet
+from framework_plugins.models.resnet import resnet18
+from framework_plugins.models.zoo import torchvision
+from torch import nn
+
+from framework import hookimpl
+
+
+@hookimpl
+def register_models() -> Mapping[str, Callable[..., nn.Module]]:
+    return {"convnet": convnet, "resnet18": resnet18, "torchvision": torchvision}

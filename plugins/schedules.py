@@ -1,0 +1,105 @@
+"""Schedules: functions of the time in epochs to the factor on the base learning rate.
+
+``epoch`` is fractional and runs from 0 to ``epochs``. With ``warmup`` the rate first rises linearly from 1 % over so
+many epochs. What spans the training (cosine, linear, onecycle) then runs over the rest; what names epochs (step,
+multistep) counts them from the start.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal, TypeAlias
+
+from framework import Interval, hookimpl
+
+Epochs: TypeAlias = Annotated[float, Interval(ge=0)]
+Factor: TypeAlias = Annotated[float, Interval(ge=0)]
+Divisor: TypeAlias = Annotated[float, Interval(gt=0)]
+
+_WARMUP_START = 0.01
+
+
+def constant(epoch: float, epochs: float, *, warmup: Epochs = 0) -> float:
+    """The base learning rate throughout."""
+    return _ramp(epoch, warmup)
+
+
+def cosine(epoch: float, epochs: float, *, final: Factor = 0, warmup: Epochs = 0) -> float:
+    """Half a cosine from the base learning rate down to ``final`` of it."""
+    return _ramp(epoch, warmup) * _cosine(1, final, _progress(epoch, epochs, warmup))
+
+
+def linear(epoch: float, epochs: float, *, final: Factor = 0, warmup: Epochs = 0) -> float:
+    """A straight line from the base learning rate down to ``final`` of it."""
+    return _ramp(epoch, warmup) * _line(1, final, _progress(epoch, epochs, warmup))
+
+
+def step(epoch: float, epochs: float, *, every: Divisor, gamma: Factor = 0.1, warmup: Epochs = 0) -> float:
+    """Multiplied by ``gamma`` every so many epochs."""
+    return _ramp(epoch, warmup) * gamma ** math.floor(epoch / every)
+
+
+def multistep(
+    epoch: float, epochs: float, *, milestones: tuple[Epochs, ...], gamma: Factor = 0.1, warmup: Epochs = 0
+) -> float:
+    """Multiplied by ``gamma`` at each of these epochs."""
+    return _ramp(epoch, warmup) * gamma ** sum(epoch >= milestone for milestone in milestones)
+
+
+def onecycle(
+    epoch: float,
+    epochs: float,
+    *,
+    pct_start: Annotated[float, Interval(gt=0, lt=1)] = 0.3,
+    div_factor: Divisor = 25.0,
+    final_div_factor: Divisor = 1e4,
+    anneal: Literal["cos", "linear"] = "cos",
+    warmup: Epochs = 0,
+) -> float:
+    """Up to the base learning rate and down again, as torch's OneCycleLR does; the base rate is the largest.
+
+    Args:
+        epoch: the time.
+        epochs: the whole time.
+        pct_start: the fraction of the time that goes up.
+        div_factor: it starts at 1/div_factor,
+        final_div_factor: and ends at 1/(div_factor × final_div_factor).
+        anneal: the shape of both parts.
+        warmup: epochs before the cycle.
+    """
+    done = _progress(epoch, epochs, warmup)
+    curve = _cosine if anneal == "cos" else _line
+    start = 1 / div_factor
+    if done < pct_start:
+        factor = curve(start, 1, done / pct_start)
+    else:
+        factor = curve(1, start / final_div_factor, (done - pct_start) / (1 - pct_start))
+    return _ramp(epoch, warmup) * factor
+
+
+def _ramp(epoch: float, warmup: float) -> float:
+    return _line(_WARMUP_START, 1, epoch / warmup) if epoch < warmup else 1.0
+
+
+def _progress(epoch: float, epochs: float, warmup: float) -> float:
+    """How much of the time after the warm-up has gone, in [0, 1]."""
+    return min((epoch - warmup) / (epochs - warmup), 1.0) if warmup < min(epoch, epochs) else 0.0
+
+
+def _line(start: float, end: float, done: float) -> float:
+    return start + (end - start) * done
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+@hookimpl
+def register_schedules() -> Mapping[str, Callable[..., float]]:
+    return {
+        "constant": constant,
+        "cosine": cosine,
+        "linear": linear,
+        "multistep": multistep,
+        "onecycle": onecycle,
+        "step": step,
+    }

@@ -1,0 +1,67 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import log_softmax
+
+from framework.component import build
+from framework.registry import installed
+
+NAMES = ("bce", "cross_entropy", "focal", "multi_margin", "nll")
+
+
+def loss(name: str, **parameters: float) -> nn.Module:
+    return build(installed(), "loss", {"name": name, **parameters})()
+
+
+def test_all_losses_are_registered():
+    assert tuple(installed().names("loss")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_is_a_scalar_with_finite_gradients(name):
+    outputs = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    value = loss(name)(log_softmax(outputs, 1), torch.arange(8) % 5)
+    value.backward()
+    assert value.shape == ()
+    assert outputs.grad.isfinite().all()
+    assert outputs.grad.any()
+
+
+def test_bce_is_the_mean_of_one_yes_or_no_per_class():
+    outputs = torch.tensor([[0.0, math.log(3)]])  # probabilities 1/2 and 3/4
+    expected = (-math.log(1 / 2) - math.log(3 / 4)) / 2
+    assert loss("bce")(outputs, torch.tensor([1])).item() == pytest.approx(expected)
+
+
+def test_bce_spreads_smoothed_labels_over_all_classes():
+    outputs = torch.tensor([[0.0, math.log(3)]])
+    # The targets become 0.1 and 0.9.
+    expected = -(math.log(1 / 2) + 0.9 * math.log(3 / 4) + 0.1 * math.log(1 / 4)) / 2
+    assert loss("bce", label_smoothing=0.2)(outputs, torch.tensor([1])).item() == pytest.approx(expected)
+
+
+def test_focal_weighs_cross_entropy_by_what_is_missing():
+    outputs = torch.tensor([[0.0, math.log(3)], [math.log(9), 0.0]])  # the labels' probabilities: 3/4 and 1/10
+    expected = (0.25**2 * -math.log(0.75) + 0.9**2 * -math.log(0.1)) / 2
+    assert loss("focal", gamma=2.0)(outputs, torch.tensor([1, 1])).item() == pytest.approx(expected)
+
+
+def test_focal_with_gamma_0_is_cross_entropy():
+    outputs = torch.randn(16, 7, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(16) % 7
+    torch.testing.assert_close(loss("focal", gamma=0.0)(outputs, labels), nn.CrossEntropyLoss()(outputs, labels))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_has_finite_gradients_where_the_network_is_certain(gamma):
+    outputs = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
+    loss("focal", gamma=gamma)(outputs, torch.tensor([0, 0])).backward()
+    assert outputs.grad.isfinite().all()
+    assert outputs.grad[1, 0] < 0 < outputs.grad[1, 1]
+
+
+@pytest.mark.parametrize("name", ["bce", "focal"])
+def test_losses_take_bfloat16_outputs(name):
+    assert loss(name)(torch.zeros(2, 3, dtype=torch.bfloat16), torch.tensor([0, 1])).isfinite()

@@ -1,0 +1,161 @@
+import copy
+
+import pytest
+import torch
+from framework_plugins.muon import Muon, orthogonalized
+from torch import Tensor, nn
+
+from framework.component import build
+from framework.registry import installed
+
+TORCH = [
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "asgd",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "rprop",
+    "sgd",
+]  # fmt: skip
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 4)
+    )
+
+
+def fit(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed: int = 1) -> list[float]:
+    generator = torch.Generator().manual_seed(seed)
+    images, labels = torch.randn(32, 2, 4, 4, generator=generator), torch.arange(32) % 4
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        return loss
+
+    return [optimizer.step(closure).item() for _ in range(steps)]
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_all_optimizers_are_registered_torchs_as_they_are():
+    assert installed().names("optimizer") == sorted([*TORCH, "muon"])
+    assert {installed().get("optimizer", name).factory.__module__.split(".")[0] for name in TORCH} == {"torch"}
+
+
+@pytest.mark.parametrize("name", [*TORCH, "muon"])
+def test_every_optimizer_lowers_the_loss_with_its_defaults(name):
+    model = network()
+    losses = fit(model, build(installed(), "optimizer", name)(params=model.parameters()), steps=30)
+    assert losses[-1] < losses[0]
+
+
+def test_muon_steps_as_torchs_on_matrices_and_as_torchs_adamw_on_the_rest():
+    ours, theirs = nn.Linear(12, 20), nn.Linear(12, 20)
+    theirs.load_state_dict(ours.state_dict())
+    mine = Muon(ours.parameters(), lr=0.1, weight_decay=0.05, adamw_lr=0.01)
+    muon = torch.optim.Muon([theirs.weight], lr=0.1, weight_decay=0.05)
+    adamw = torch.optim.AdamW([theirs.bias], lr=0.01, weight_decay=0.05)
+    before = ours.weight.detach().clone()
+    for _ in range(3):
+        gradient = torch.randn(20, 12), torch.randn(20)
+        for model in (ours, theirs):
+            model.weight.grad, model.bias.grad = (g.clone() for g in gradient)
+        mine.step()
+        muon.step()
+        adamw.step()
+    assert torch.equal(ours.bias, theirs.bias)
+    # Torch's iteration runs in bfloat16, whose steps are 1/128 wide; ours in float32 on the CPU.
+    step = (theirs.weight - before).norm()
+    assert (ours.weight - theirs.weight).norm() < 0.02 * step
+
+
+def test_muon_moves_a_convolution_as_the_matrix_of_its_filters():
+    conv, linear = nn.Conv2d(3, 8, 3, bias=False), nn.Linear(27, 8, bias=False)
+    linear.weight.data.copy_(conv.weight.data.flatten(1))
+    gradient = torch.randn_like(conv.weight)
+    for layer in (conv, linear):
+        layer.weight.grad = gradient.reshape(layer.weight.shape).clone()
+        Muon(layer.parameters()).step()
+    assert torch.equal(conv.weight.flatten(1), linear.weight)
+
+
+def test_muon_does_the_same_in_channels_last():
+    plain = nn.Conv2d(3, 8, 3, bias=False)
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    gradient = torch.randn_like(plain.weight)
+    for layer in (plain, last):
+        layer.weight.grad = gradient.clone(memory_format=torch.preserve_format).to(
+            memory_format=torch.channels_last if layer is last else torch.contiguous_format
+        )
+        Muon(layer.parameters()).step()
+    assert last.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(plain.weight, last.weight)
+
+
+def test_orthogonalized_brings_all_singular_values_close_to_1():
+    for shape in ((16, 40), (40, 16)):
+        values = torch.linalg.svdvals(orthogonalized(torch.randn(shape), steps=5))
+        assert values.min() > 0.6
+        assert values.max() < 1.25
+    assert not orthogonalized(torch.zeros(3, 5), steps=5).any()
+
+
+def test_muon_gives_biases_norms_and_tokens_to_adamw():
+    model = network()
+    token = nn.Parameter(torch.zeros(1, 1, 8))
+    matrices, others = Muon([*model.parameters(), token]).param_groups
+    assert [p.shape for p in matrices["params"]] == [model[0].weight.shape, model[4].weight.shape]
+    assert len(others["params"]) == 5
+    assert (matrices["lr"], others["lr"]) == (0.02, 3e-4)
+
+
+def test_muon_obeys_the_learning_rates_of_its_groups():
+    model = network()
+    before = copy.deepcopy(list(model.parameters()))
+    optimizer = Muon(model.parameters())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    fit(model, optimizer, steps=2)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_muon_goes_on_bitwise_from_a_saved_state():
+    whole, halved = network(), network()
+    fit(whole, Muon(whole.parameters()), steps=6)
+    first = Muon(halved.parameters())
+    fit(halved, first, steps=3)
+    second = Muon(halved.parameters())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    fit(halved, second, steps=3)
+    assert equal(whole, halved)
+
+
+def test_muon_leaves_alone_what_has_no_gradient():
+    model = network()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    optimizer = Muon(model.parameters())
+    fit(model, optimizer, steps=2)
+    assert torch.equal(model[0].weight, before)
+    assert model[0].weight not in optimizer.state
+
+
+@pytest.mark.parametrize("parameters", [[torch.zeros(3, 3)], [torch.zeros(3)]])
+def test_muon_takes_only_matrices_or_only_others(parameters):
+    assert len(Muon(parameters).param_groups) == 1
+
+
+def test_muon_without_parameters_says_so_as_torch_does():
+    with pytest.raises(ValueError, match="empty parameter list"):
+        Muon([])
