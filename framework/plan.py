@@ -86,7 +86,7 @@ def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
     names = short_names({path for values, _ in points for path in values})
     common = {path: _common([values[path] for values, _ in points if path in values]) for path in names}
     for values, tree in points:
-        swept = {names[path]: _without(value, common[path]) for path, value in values.items()}
+        swept = {k: v for path, value in values.items() for k, v in _told(names[path], value, common[path]).items()}
         resolved = spec.resolve(tree)
         stages = tuple(component.plain() for component in resolved.stages)
         start = {"model": plain(resolved.model, identity=True), "data": resolved.data.plain(identity=True)}
@@ -135,10 +135,11 @@ def _common(values: list[Any]) -> Mapping[str, Any]:
     return {k: v for k, v in values[0].items() if all(k in value and value[k] == v for value in values)}
 
 
-def _without(value: Any, common: Mapping[str, Any]) -> Any:
-    if not isinstance(value, Mapping) or common == value:
-        return value
-    return {k: v for k, v in value.items() if k not in common}
+def _told(name: str, value: Any, common: Mapping[str, Any]) -> dict[str, Any]:
+    """A swept value by its name; of one component with several settings, only what sets it apart."""
+    if "name" not in common or value == common:
+        return {name: value}
+    return {f"{name}.{k}": v for k, v in value.items() if k not in common}
 
 
 def _key(content: Any) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from framework.cli.load import load_specs
 from framework.executors import session
@@ -13,7 +12,7 @@ from framework.plan import TrialPlan, short
 
 def show_plan(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
     """Print the trials of the specs."""
-    print_plans(session.plan_all(load_specs(files, sets, seeds)), Console())
+    print_plans(session.plan_all(load_specs(files, sets, seeds)), Console(highlight=False))
 
 
 def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
@@ -24,32 +23,27 @@ def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[i
 
 
 def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) -> None:
-    """Print a table of trials for each spec, below what its trials have in common."""
+    """Print the variants of each spec, with their seeds, epochs and stages."""
     for name, plans in planned.items():
-        first = plans[0]
-        table = Table(
-            title=f"{name}: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}", title_justify="left"
-        )
-        for column in ("trial", "model", "data", "stages", "epochs", "resources"):
-            table.add_column(column, overflow="fold", justify="right" if column == "epochs" else "left")
+        console.print(f"{name}: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}", style="bold")
+        by_variant: dict[str, list[TrialPlan]] = {}
         for plan in plans:
-            table.add_row(
-                plan.name,
-                short(plan.model["name"]),
-                short(plan.data["dataset"]["name"]),
-                " → ".join(_stage(stage) for stage in plan.stages),
-                str(plan.epochs),
-                " ".join(f"{k}={v}" for k, v in first.resources.items()),
-            )
-        console.print(table)
+            by_variant.setdefault(plan.variant, []).append(plan)
+        for variant, replicates in by_variant.items():
+            plan = replicates[0]
+            seeds = ", ".join(str(replicate.seed) for replicate in replicates)
+            resources = " ".join(f"{k}={v}" for k, v in plan.resources.items())
+            console.print(f"  {variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}")
+            console.print(f"    {plan.model['name']} on {plan.data['dataset']['name']}: ", end="")
+            console.print(" → ".join(_stage(stage) for stage in plan.stages), soft_wrap=True)
     trials = [plan for plans in planned.values() for plan in plans]
-    console.print(f"{_count(len(trials), 'trial')}, {_count(_epochs(trials), 'epoch')} in all", highlight=False)
+    console.print(f"{_count(len(trials), 'trial')}, {_count(_epochs(trials), 'epoch')} in all")
 
 
 def _stage(stage: Mapping[str, object]) -> str:
     """A stage with the parameter that says most: how long, or how much."""
     for key in ("epochs", "steps", "amount", "fraction", "layers"):
-        if stage.get(key) is not None:
+        if stage.get(key) not in (None, 1.0):
             return f"{stage['name']}({key}={short(stage[key])})"
     return str(stage["name"])
 

@@ -61,7 +61,7 @@ class PlainView:
         self.total, self.began = len(plans), time.monotonic()
         self.epochs_total = sum(plan.epochs for plan in plans)
         earlier = f", {done} finished earlier" if done else ""
-        self.line(f"{self.total} trials to run{earlier}")
+        self.line(f"{self.total} {'trial' if self.total == 1 else 'trials'} to run{earlier}")
 
     def started(self, plan: TrialPlan) -> None:
         self.running[plan.experiment, plan.key] = _Running(plan)

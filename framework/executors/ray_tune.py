@@ -178,6 +178,10 @@ class _Relay(tune.Callback):
         self.plans, self.listener = plans, listener
         self.began: dict[str, float] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles itself so as to be restored; we never restore it, and the listener holds threads.
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.began[trial.trial_id] = time.monotonic()
         self.listener.started(self._plan(trial))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import yaml
 from torch import nn
 
 from framework.errors import DataError, FrameworkError
@@ -91,41 +92,34 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
     """
     planned = plan_all(specs)
     plans = [plan for trials in planned.values() for plan in trials]
-    tracker = Tracker(options.tracking_uri, options.root)
-    session = _Session(registry, Store(options.root / "stages"), tracker, view)
-    try:
+    with Tracker(options.tracking_uri, options.root) as tracker:
+        session = _Session(registry, options, tracker, view)
         if not options.force:
-            session.results = {
-                (plan.experiment, plan.key): Result(plan, run.metrics, run.seconds, None)
-                for plan, run in tracker.finished(plans)
-            }
-        pending = {name: [p for p in trials if not session.has(p)] for name, trials in planned.items()}
-        view.planned([plan for trials in pending.values() for plan in trials], done=len(session.results))
+            for (experiment, key), run in tracker.finished(plans).items():
+                plan = next(p for p in planned[experiment] if p.key == key)
+                session.results[experiment, key] = Result(plan, run.metrics, run.seconds, None)
+        pending = [plan for plan in plans if (plan.experiment, plan.key) not in session.results]
+        view.planned(pending, done=len(session.results))
         for spec in specs:
-            if pending[spec.name]:
-                tracker.start(spec.name, spec.description, pending[spec.name], options.command, options.force)
-        session.execute([plan for trials in pending.values() for plan in trials], options)
-    except BaseException:
-        tracker.interrupt()
-        raise
-    finally:
-        tracker.close()
+            if any(plan.experiment == spec.name for plan in pending):
+                tracker.start(spec.name, spec.description, len(planned[spec.name]), options.command)
+        session.execute(pending)
     return [session.results[plan.experiment, plan.key] for plan in plans]
 
 
 class _Session:
     """Hands on what the executor tells to the tracking and to the view, and keeps the results."""
 
-    def __init__(self, registry: Registry, store: Store, tracker: Tracker, view: View) -> None:
-        self.registry, self.store, self.tracker, self.view = registry, store, tracker, view
+    def __init__(self, registry: Registry, options: Options, tracker: Tracker, view: View) -> None:
+        self.registry, self.options, self.tracker, self.view = registry, options, tracker, view
+        self.store = Store(options.root / "stages")
         self.results: dict[tuple[str, str], Result] = {}
         self.records: dict[tuple[str, str], list[Record]] = {}
         self.arrays: dict[str, Arrays] = {}
 
-    def has(self, plan: TrialPlan) -> bool:
-        return (plan.experiment, plan.key) in self.results
-
-    def execute(self, plans: Sequence[TrialPlan], options: Options) -> None:
+    def execute(self, plans: Sequence[TrialPlan]) -> None:
+        """Run these trials."""
+        options = self.options
         plans = [plan for plan in plans if self._loaded(plan)]
         arrays = {plan.key: self.arrays[_data_key(plan)] for plan in plans}
         if not plans:
@@ -159,7 +153,7 @@ class _Session:
 
     def started(self, plan: TrialPlan) -> None:
         self.records[plan.experiment, plan.key] = []
-        self.tracker.trial_started(plan)
+        self.tracker.trial_started(plan, _as_spec(plan), force=self.options.force)
         self.view.started(plan)
 
     def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
@@ -186,8 +180,27 @@ class _Session:
             outcome.error,
             figures=lambda: {"curves": trial_figure(plan, records)} if records else {},
             model=None if outcome.error else model,
+            shape=self.arrays[_data_key(plan)].splits["train"][0].shape[1:] if not outcome.error else (),
         )
+        if self.options.executor == "inline":
+            # Exporting the model changes how torch's optimizers run, in every thread of the process.
+            self.tracker.wait()
         self.view.ended(plan, outcome)
+
+
+def _as_spec(plan: TrialPlan) -> str:
+    """The trial alone, as a spec that runs it."""
+    data = {**plan.data["dataset"], **{k: v for k, v in plan.data.items() if k != "dataset"}}
+    stages = [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages]
+    spec = {
+        "name": plan.experiment,
+        "model": plan.model,
+        "data": data,
+        "seeds": [plan.seed],
+        "stages": stages,
+        "resources": plan.resources,
+    }
+    return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False)
 
 
 def _data_key(plan: TrialPlan) -> str:
