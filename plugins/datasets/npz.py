@@ -66,7 +66,7 @@ def _images(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
             f"not {array.dtype} of shape {array.shape}"
         )
     batch = array[..., np.newaxis] if array.ndim == 3 else array
-    if batch.shape[3] > batch.shape[1] and batch.shape[1] in (1, 3):
+    if batch.shape[1] in (1, 3) and batch.shape[3] > 4:
         raise DataError(
             f"{path}: {key} of shape {array.shape} has its channels first: they come last here, "
             "so save it as x.transpose(0, 2, 3, 1)"
