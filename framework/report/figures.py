@@ -1,5 +1,6 @@
 """Figures of trials."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ _TRAIN, _VALIDATION, _TEST, _FROZEN = "#0072B2", "#D55E00", "#000000", "#56B4E9"
 _LAYERS, _ALL_WEIGHTS = "#BBBBBB", "#009E73"
 _SHADES = ("#F1F3F5", "#FFFFFF")
 _INK = "#333333"
+_GAP = (math.nan, math.nan)
 _WIDTH, _HEIGHT = 8.0, 7.0  # inches
-_LEFT, _RIGHT = 0.09, 0.98
+_LEFT, _RIGHT = 0.1, 0.98
 _LETTER = 0.075  # a letter's width in the labels, inches
 
 
@@ -39,9 +41,9 @@ def trial_figure(plan: TrialPlan, records: Sequence[Record]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=110)
+    figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=100)
     loss, accuracy, sparsity = figure.subplots(3, sharex=True)
-    figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.86, bottom=0.07, hspace=0.09)
+    figure.subplots_adjust(left=_LEFT, right=_RIGHT, top=0.88, bottom=0.07, hspace=0.09)
     figure.suptitle(f"{plan.experiment}   {plan.name}", x=_LEFT, y=0.985, ha="left", fontsize=11, color=_INK)
     _draw_losses(loss, records)
     _draw_accuracies(accuracy, records)
@@ -52,12 +54,13 @@ def trial_figure(plan: TrialPlan, records: Sequence[Record]) -> "Figure":
     sparsity.set_xlim(-margin, max(last, 1) + margin)
     sparsity.xaxis.get_major_locator().set_params(integer=True)
     _mark_stages((loss, accuracy, sparsity), list(_spans(plan, records)))
-    for axes in (loss, accuracy, sparsity):
+    for axes, place in ((loss, "upper right"), (accuracy, "lower right"), (sparsity, "upper left")):
+        axes.yaxis.set_label_coords(-0.075, 0.5)
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8, loc="best")
+            axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8, loc=place)
     return figure
 
 
@@ -65,7 +68,7 @@ def _draw_losses(axes: "Axes", records: Sequence[Record]) -> None:
     axes.set_ylabel("loss")
     _line(axes, records, "train/loss", "train", _TRAIN)
     _line(axes, records, "val/loss", "validation", _VALIDATION)
-    _points(axes, records, "test/loss")
+    _points(axes, records, "test/loss", "{:.3g}")
 
 
 def _draw_accuracies(axes: "Axes", records: Sequence[Record]) -> None:
@@ -84,8 +87,10 @@ def _draw_sparsities(axes: "Axes", records: Sequence[Record]) -> None:
     axes.set_ylabel("sparsity")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     layers = sorted({name for record in records for name in record.metrics if name.startswith("sparsity/")})
-    for layer in layers:
-        _line(axes, records, layer, "each layer" if layer == layers[0] else None, _LAYERS, width=0.7)
+    if layers:
+        # One line with gaps: a line each would take as long to draw as all the rest.
+        epochs, values = zip(*(point for layer in layers for point in (*_series(records, layer), _GAP)), strict=True)
+        axes.plot(epochs, values, color=_LAYERS, lw=0.7, label="each layer")
     if any(record.metrics.get("frozen") for record in records):
         _line(axes, records, "frozen", "frozen", _FROZEN, style="--")
     _line(axes, records, "sparsity", "all weights", _ALL_WEIGHTS, width=2.0)
@@ -96,27 +101,27 @@ def _line(
     axes: "Axes",
     records: Sequence[Record],
     name: str,
-    label: str | None,
+    label: str,
     color: str,
     width: float = 1.5,
     style: str = "-",
 ) -> None:
     """A metric in the order of its records: two values at one epoch are a vertical jump."""
-    points = [(record.epoch, record.metrics[name]) for record in records if name in record.metrics]
+    points = _series(records, name)
     if points:
-        # A lone value is a line of no length.
-        marker = "o" if len(points) < 30 and width > 1 else ""
+        marker = "o" if len(points) < 30 else ""  # a lone value is a line of no length
         axes.plot(*zip(*points, strict=True), style, marker=marker, ms=3, color=color, lw=width, label=label)
 
 
-def _points(axes: "Axes", records: Sequence[Record], name: str, template: str = "{:.3g}") -> None:
-    found = [(record.epoch, record.metrics[name]) for record in records if name in record.metrics]
-    if found:
-        axes.plot(*zip(*found, strict=True), "D", ms=6, color=_TEST, label="test", zorder=3, clip_on=False)
-    for epoch, value in found:
-        axes.annotate(
-            template.format(value), (epoch, value), (-7, -3), textcoords="offset points", ha="right", fontsize=8
-        )
+def _points(axes: "Axes", records: Sequence[Record], name: str, template: str) -> None:
+    points = _series(records, name)
+    if points:
+        label = "test: " + ", ".join(template.format(value) for _, value in points)
+        axes.plot(*zip(*points, strict=True), "D", ms=6, color=_TEST, label=label, zorder=3, clip_on=False)
+
+
+def _series(records: Sequence[Record], name: str) -> list[tuple[float, float]]:
+    return [(record.epoch, record.metrics[name]) for record in records if name in record.metrics]
 
 
 def _spans(plan: TrialPlan, records: Sequence[Record]) -> Iterator[_Span]:

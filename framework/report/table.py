@@ -68,7 +68,7 @@ def summarise(results: Iterable[Result]) -> list[Row]:
 
 
 def summary_table(rows: Sequence[Row]) -> Table:
-    """The rows as a table for the terminal; columns in which nothing differs from nothing are left out."""
+    """The rows as a table for the terminal, with a column for failures only where there are any."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     with_failures = any(row.failed for row in rows)
     for name in ("experiment", "variant"):

@@ -1,12 +1,10 @@
-"""A trial's plan as MLflow shows it: flat parameters, and a spec."""
+"""A trial's plan as MLflow shows it: flat names, short strings."""
 
 import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 if TYPE_CHECKING:
     from framework.plan import TrialPlan
@@ -25,26 +23,6 @@ def parameters(plan: "TrialPlan") -> dict[str, str]:
         tree[f"stages.{index}"] = {"name": stage["name"], stage["name"]: given}
     swept = {name: short(value) for name, value in plan.swept.items()}
     return {valid_name(name): _cut(value) for name, value in {**swept, **dict(_flatten("", tree))}.items()}
-
-
-def as_spec(plan: "TrialPlan") -> str:
-    """The trial as a spec of its own, in YAML, with every parameter written out."""
-    dataset, options = plan.data["dataset"], {key: value for key, value in plan.data.items() if key != "dataset"}
-    spec = {
-        "name": plan.experiment,
-        "description": plan.name,
-        "model": plan.model,
-        "data": {**dataset, **options},
-        "seeds": [plan.seed],
-        "stages": [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages],
-        "resources": plan.resources,
-    }
-    # Through JSON: frozen mappings and tuples become what YAML can write.
-    return yaml.safe_dump(json.loads(json.dumps(spec, default=_plain)), sort_keys=False, allow_unicode=True, width=120)
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def valid_name(name: str) -> str:

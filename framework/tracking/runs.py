@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from framework.errors import TrackingError
 from framework.tracking.models import ModelWriter
 from framework.tracking.origin import PROCESS, is_dead, source
-from framework.tracking.params import as_spec, parameters, valid_name
+from framework.tracking.params import parameters, valid_name
 from framework.tracking.server import artifact_location
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ class _Parent:
     run_id: str
     experiment_id: str
     trials: int
-    force: bool
     failed: int = 0
     killed: bool = False
 
@@ -101,18 +100,18 @@ class Runs:
         self._parents: dict[str, _Parent] = {}
         self._known: dict[str, list[Run]] = {}
 
-    def finished(self, plans: "Iterable[TrialPlan]") -> "list[tuple[TrialPlan, Finished]]":
-        """The finished ones among the trials, each with its run."""
-        found = []
+    def finished(self, plans: "Iterable[TrialPlan]") -> dict[tuple[str, str], Finished]:
+        """The finished ones among the trials, by (experiment, key)."""
+        found = {}
         for plan in plans:
             done = [run for run in self._runs(plan.experiment, plan.key) if run.info.status == "FINISHED"]
             if done:
                 metrics = dict(done[0].data.metrics)
                 epochs, seconds = int(metrics.pop("epochs", 0)), metrics.pop("seconds", 0.0)
-                found.append((plan, Finished(done[0].info.run_id, metrics, epochs, seconds)))
+                found[plan.experiment, plan.key] = Finished(done[0].info.run_id, metrics, epochs, seconds)
         return found
 
-    def start(self, experiment: str, description: str, trials: int, command: str, force: bool) -> None:
+    def start(self, experiment: str, description: str, trials: int, command: str) -> None:
         """Make the parent run, and the experiment where it is new."""
         found = self._client.get_experiment_by_name(experiment)
         if found is not None and found.lifecycle_stage != "active":
@@ -126,15 +125,15 @@ class Runs:
         self._bury(experiment)
         tags = {**source(), NOTE: description, "framework.command": command[:_LONGEST_TAG]}
         run = self._client.create_run(identity, tags=tags, run_name=time.strftime("run %Y-%m-%d %H:%M"))
-        self._parents[experiment] = _Parent(run.info.run_id, identity, trials, force)
+        self._parents[experiment] = _Parent(run.info.run_id, identity, trials)
 
-    def open(self, plan: "TrialPlan", started: float) -> OpenRun:
+    def open(self, plan: "TrialPlan", spec: str, started: float, *, force: bool) -> OpenRun:
         """The run of a trial: an unfinished one goes on, otherwise a new one takes the place of any other."""
         from mlflow.entities import Param
 
         parent = self._parents[plan.experiment]
         earlier = self._runs(plan.experiment, plan.key)
-        unfinished = [] if parent.force else [r for r in earlier if r.info.status != "FINISHED"]
+        unfinished = [] if force else [r for r in earlier if r.info.status != "FINISHED"]
         tags = {**source(), KEY: plan.key, PARENT: parent.run_id}
         if unfinished:
             run = unfinished[0]
@@ -147,7 +146,7 @@ class Runs:
         new = [Param(name, value) for name, value in parameters(plan).items() if name not in run.data.params]
         for batch in _batches(new, _PARAMS):
             self._client.log_batch(run_id, params=batch)
-        self._client.log_text(run_id, as_spec(plan), "spec.yaml")
+        self._client.log_text(run_id, spec, "spec.yaml")
         logged = Position(*map(int, run.data.tags.get(LOGGED, "-1 0 0").split()))
         return OpenRun(plan, run_id, parent.experiment_id, started, logged)
 
@@ -201,13 +200,21 @@ class Runs:
             self._say(run.run_id, reason)
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
 
-    def close(self, interrupted: bool) -> None:
-        """End the parent runs."""
-        for parent in self._parents.values():
-            self._client.log_metric(parent.run_id, "trials", parent.trials)
-            self._client.log_metric(parent.run_id, "failed", parent.failed)
-            status = "FAILED" if parent.failed else "FINISHED"
-            self._client.set_terminated(parent.run_id, "KILLED" if interrupted or parent.killed else status)
+    @property
+    def experiments(self) -> Sequence[str]:
+        """Those that have been started."""
+        return list(self._parents)
+
+    def end_parent(self, experiment: str, interrupted: bool) -> None:
+        """End an experiment's parent run."""
+        parent = self._parents[experiment]
+        self._client.log_metric(parent.run_id, "trials", parent.trials)
+        self._client.log_metric(parent.run_id, "failed", parent.failed)
+        status = "FAILED" if parent.failed else "FINISHED"
+        self._client.set_terminated(parent.run_id, "KILLED" if interrupted or parent.killed else status)
+
+    def close(self) -> None:
+        """Remove temporary files."""
         self._models.close()
 
     def _runs(self, experiment: str, key: str | None = None) -> "list[Run]":

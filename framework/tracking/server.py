@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +67,7 @@ def connect(uri: str) -> "MlflowClient":
         TrackingError: it cannot be reached or opened.
     """
     with plainly(uri):
-        if uri.startswith("http"):
-            _reach(uri)
+        reach(uri)
         configure()
         from mlflow import MlflowClient
 
@@ -77,12 +76,16 @@ def connect(uri: str) -> "MlflowClient":
         return MlflowClient(uri)
 
 
-def _reach(uri: str) -> None:
-    """Ask a server once: MLflow's own client asks for four minutes before it gives up."""
-    try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
-    except urllib.error.HTTPError:
-        return  # something answers; whether it lets us write, MLflow will say
+def reach(uri: str) -> None:
+    """Ask a server once whether it is there: MLflow's own client asks for four minutes before it gives up.
+
+    Raises:
+        TrackingError: it is not.
+    """
+    if not uri.startswith("http"):
+        return
+    with plainly(uri), suppress(urllib.error.HTTPError):  # an answer is an answer; MLflow will say what is wrong
+        urllib.request.urlopen(f"{_public(uri).rstrip('/')}/health", timeout=10).close()
 
 
 @contextmanager
@@ -97,9 +100,8 @@ def plainly(uri: str) -> Iterator[None]:
     except Exception as error:
         if not _is_the_stores(error):
             raise
-        where = re.sub(r"//[^/@]*@", "//", uri)  # without the password
         reason = str(getattr(error, "reason", None) or error).strip().splitlines() or [type(error).__name__]
-        raise TrackingError(f"the tracking store {where} refuses: {reason[0]}") from error
+        raise TrackingError(f"the tracking store {_public(uri)} refuses: {reason[0]}") from error
 
 
 def _is_the_stores(error: Exception) -> bool:
@@ -109,3 +111,8 @@ def _is_the_stores(error: Exception) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
     return isinstance(error, MlflowException | SQLAlchemyError)
+
+
+def _public(uri: str) -> str:
+    """Without user and password."""
+    return re.sub(r"//[^/@]*@", "//", uri)

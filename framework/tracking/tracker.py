@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from framework.errors import TrackingError
 from framework.tracking.runs import Finished, OpenRun, Runs
-from framework.tracking.server import connect, plainly
+from framework.tracking.server import connect, plainly, reach
 from framework.tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class Tracker:
         self._writer = Writer(partial(self._attempt, self._flush))
         self._put(lambda runs: None)
 
-    def finished(self, plans: "Iterable[TrialPlan]") -> "list[tuple[TrialPlan, Finished]]":
-        """Those of the trials that have a finished run already, with it; waits for the answer.
+    def finished(self, plans: "Iterable[TrialPlan]") -> dict[tuple[str, str], Finished]:
+        """Those of the trials that have a finished run already, by (experiment, key); waits for the answer.
 
         Raises:
             TrackingError: the store cannot be reached or read.
@@ -54,34 +54,32 @@ class Tracker:
         wanted = list(plans)
         return self._writer.call(partial(self._do, lambda runs: runs.finished(wanted)))
 
-    def start(
-        self, experiment: str, description: str, plans: "Sequence[TrialPlan]", command: str, force: bool = False
-    ) -> None:
+    def start(self, experiment: str, description: str, trials: int, command: str) -> None:
         """Make this invocation's parent run in an experiment, and the experiment where it is new; waits for it.
 
         Args:
             experiment: the spec's name.
             description: what the experiment and the run say of themselves.
-            plans: the trials to be run.
+            trials: how many trials there are, with those that need not run again.
             command: the command line.
-            force: the trials' earlier runs are replaced, unfinished ones too, which otherwise go on.
 
         Raises:
             TrackingError: the store cannot be reached or written.
         """
-        trials = len(plans)
-        self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command, force)))
+        self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command)))
 
-    def trial_started(self, plan: "TrialPlan") -> None:
+    def trial_started(self, plan: "TrialPlan", spec: str, *, force: bool = False) -> None:
         """Open the trial's run. An unfinished run of the same trial goes on; a finished one is replaced.
 
         Args:
             plan: the trial; its experiment must have been started.
+            spec: the trial as YAML, kept as ``spec.yaml``.
+            force: replace an unfinished run too.
         """
         now = time.time()
 
         def job(runs: Runs) -> None:
-            self._open[plan.experiment, plan.key] = runs.open(plan, now)
+            self._open[plan.experiment, plan.key] = runs.open(plan, spec, now, force=force)
 
         self._put(job)
 
@@ -172,6 +170,9 @@ class Tracker:
         for error in self._errors:
             if isinstance(error, TrackingError):
                 raise error
+        return self._ask(job)
+
+    def _ask(self, job: Callable[[Runs], T]) -> T:
         with plainly(self._uri):
             if self._runs is None:
                 self._runs = Runs(connect(self._uri), self._uri, self._root)
@@ -190,13 +191,27 @@ class Tracker:
                 self._do(partial(_write, run))
 
     def _finish(self) -> None:
-        # Even where the store has failed: a full disk still takes a status.
-        with plainly(self._uri):
-            if self._runs is not None:
-                for run in self._open.values():
-                    self._runs.end(run, "KILLED", "interrupted", time.time())
-                self._runs.close(self._interrupted)
+        if self._runs is None:
+            return
+        jobs = [partial(_kill, run) for run in self._open.values()]
+        jobs += [partial(_end_parent, name, self._interrupted) for name in self._runs.experiments]
+        try:
+            # Where the store has failed before, all is tried once more: what refuses one run may take another's end.
+            if self._errors:
+                reach(self._uri)
+            for job in jobs:
+                self._attempt(partial(self._ask, job))
+        finally:
+            self._runs.close()
 
 
 def _write(run: OpenRun, runs: Runs) -> None:
     runs.write(run)
+
+
+def _kill(run: OpenRun, runs: Runs) -> None:
+    runs.end(run, "KILLED", "interrupted", time.time())
+
+
+def _end_parent(experiment: str, interrupted: bool, runs: Runs) -> None:
+    runs.end_parent(experiment, interrupted)
