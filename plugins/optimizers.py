@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
-from framework_plugins.muon import Muon
 from torch import optim
 
 from framework import hookimpl
+from framework_plugins.muon import Muon
 
 # L-BFGS needs the loss of the whole set, SparseAdam needs sparse gradients.
 _TORCH = (

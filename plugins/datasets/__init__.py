@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from framework import Dataset, hookimpl
 from framework_plugins.datasets.digits import digits
 from framework_plugins.datasets.downloaded import cifar10, cifar100, fashion_mnist, mnist
 from framework_plugins.datasets.imagefolder import imagefolder
 from framework_plugins.datasets.npz import npz
-
-from framework import Dataset, hookimpl
 
 
 @hookimpl

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from framework_plugins.download import FAILURES, one_at_a_time, reason
 from numpy.typing import NDArray
 
 from framework import DataError, Dataset
+from framework_plugins.download import FAILURES, one_at_a_time, reason
 
 
 class _Source(NamedTuple):

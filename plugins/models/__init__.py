@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
-from framework_plugins.models.convnet import convnet
-from framework_plugins.models.resnet import resnet18
-from framework_plugins.models.zoo import torchvision
 from torch import nn
 
 from framework import hookimpl
+from framework_plugins.models.convnet import convnet
+from framework_plugins.models.resnet import resnet18
+from framework_plugins.models.zoo import torchvision
 
 
 @hookimpl

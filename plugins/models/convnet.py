@@ -3,10 +3,10 @@
 from collections import OrderedDict
 from typing import Annotated
 
-from framework_plugins.models.weights import load
 from torch import nn
 
 from framework import Interval
+from framework_plugins.models.weights import load
 
 
 def convnet(

@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from framework_plugins.download import FAILURES, one_at_a_time, reason
 from torch import Tensor, nn
 
 from framework import DataError
 from framework.errors import nearest
+from framework_plugins.download import FAILURES, one_at_a_time, reason
 
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _SHOWN = 3

@@ -3,11 +3,11 @@
 from typing import Any
 
 import torch
-from framework_plugins.models.weights import load
 from torch import nn
 
 from framework import StageError
 from framework.errors import nearest
+from framework_plugins.models.weights import load
 
 # Extra outputs in train mode, which no loss takes.
 _AUXILIARY = {"googlenet", "inception_v3"}

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
+from framework import Stage, hookimpl
 from framework_plugins.stages.freeze import Freeze, Unfreeze
 from framework_plugins.stages.prune import Prune
 from framework_plugins.stages.test import Test
 from framework_plugins.stages.train import Train
 from framework_plugins.stages.unprune import Unprune
-
-from framework import Stage, hookimpl
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from framework import Interval, Masks, Stage, Trial
+from framework import Interval, Masks, Stage, StageError, Trial
 from framework.masks import select
 
 
@@ -14,7 +14,8 @@ from framework.masks import select
 class Freeze(Stage):
     """Hold the first part of the network, in forward order, or the layers named.
 
-    A layer that is held whole takes its bias along, and the normalisation that follows it: its statistics stand still.
+    With ``fraction``, a layer that is held whole takes its bias along, and the normalisation that follows it; with
+    ``layers``, exactly what is named is held. The statistics of a held normalisation stand still.
 
     Attributes:
         fraction: how much of the network, counted in ``unit``; give this or ``layers``.
@@ -28,7 +29,7 @@ class Freeze(Stage):
     layers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if (self.fraction is None) == (self.layers is None):
+        if (self.fraction is None) == (not self.layers):
             raise ValueError("give either fraction or layers")
 
     def run(self, trial: Trial) -> None:
@@ -42,7 +43,8 @@ class Freeze(Stage):
     def _first(self, trial: Trial) -> Masks:
         weights = trial.weights()
         if self.unit == "layers":
-            first = list(weights)[: ceil(self.fraction * len(weights))]
+            # Rounded first: 0.55 × 20 is 11.000000000000002 in floating point.
+            first = list(weights)[: ceil(round(self.fraction * len(weights), 6))]
             held = {name: _all(weights[name]) for name in first}
         else:
             held = {}
@@ -51,6 +53,8 @@ class Freeze(Stage):
                 if left > 0:
                     held[name] = (torch.arange(weight.numel()) < left).view(weight.shape).to(weight.device)
                     left -= weight.numel()
+        if not held:
+            raise StageError(f"fraction {self.fraction:g} of the weights rounds to none of them: nothing to freeze")
         whole = {name for name, mask in held.items() if bool(mask.all())}
         free = next((name for name in weights if name not in whole), None)
         return self._before(trial, free) | held
@@ -81,7 +85,8 @@ class Unfreeze(Stage):
 
 
 def _tensors(trial: Trial) -> dict[str, torch.Tensor]:
-    return {**dict(trial.model.named_parameters()), **dict(trial.model.named_buffers())}
+    model = trial.model
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
 
 
 def _all(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from framework import Criterion, Interval, Loss, Stage, StageError, Trial
 from framework.engine import Batches
-from framework.masks import Masks, select
+from framework.masks import Masks, eval_mode, select
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ class Prune(Stage):
         return scores
 
     def _gradients(self, trial: Trial, names: list[str]) -> dict[str, Tensor]:
-        data, weights, loss = trial.data, trial.weights(), self.loss()
+        data, weights, loss = trial.data, trial.weights(), self.loss().to(trial.device)
         batches = Batches(*data.train, data.mean, data.std, batch_size=128, generator=trial.generator())
         inputs = [weights[name].requires_grad_() for name in names]
         sums = [torch.zeros_like(w) for w in inputs]
-        trial.model.eval()  # scores must not move the statistics of normalisation
-        for _, (images, labels) in zip(range(self.batches), batches, strict=False):
-            found = torch.autograd.grad(loss(trial.model(images), labels), inputs, allow_unused=True)
-            for total, gradient in zip(sums, found, strict=True):
-                if gradient is not None:
-                    total += gradient / min(self.batches, len(batches))
+        with eval_mode(trial.model):  # scores must not move the statistics of normalisation
+            for _, (images, labels) in zip(range(self.batches), batches, strict=False):
+                found = torch.autograd.grad(loss(trial.model(images), labels), inputs, allow_unused=True)
+                for total, gradient in zip(sums, found, strict=True):
+                    if gradient is not None:
+                        total += gradient / min(self.batches, len(batches))
         return dict(zip(names, sums, strict=True))
 
 
@@ -114,14 +114,10 @@ def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
     Returns:
         bool, (N,), with exactly ``count`` True.
     """
-    marked = torch.zeros_like(candidates)
     if count == 0:
-        return marked
-    positions = candidates.nonzero().squeeze(1)
-    among = scores[positions]
-    threshold = among.kthvalue(count).values
-    below = among < threshold
-    ties = (among == threshold).nonzero().squeeze(1)[: count - int(below.sum())]
-    marked[positions[below]] = True
-    marked[positions[ties]] = True
+        return torch.zeros_like(candidates)
+    threshold = scores[candidates].kthvalue(count).values
+    marked = candidates & (scores < threshold)
+    ties = (candidates & (scores == threshold)).nonzero().squeeze(1)
+    marked[ties[: count - int(marked.sum())]] = True
     return marked

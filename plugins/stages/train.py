@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Annotated
 
+import torch
+
 from framework import Interval, Loss, Optimizer, Schedule, Stage, StageError, Trial
 from framework.engine import Batches, Precision, Trainer, evaluate, trainable
 
@@ -71,7 +73,8 @@ class Train(Stage):
             generator=trial.generator(),
             channels_last=self.channels_last,
         )
-        trial.loss = self.loss()
+        trial.loss = self.loss().to(trial.device)
+        trial.model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         trainer = Trainer(
             trial.model,
             trial.loss,

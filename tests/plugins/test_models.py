@@ -4,13 +4,13 @@ import pickle
 import pytest
 import torch
 import torchvision
-from framework_plugins.models import convnet, resnet18
-from framework_plugins.models import torchvision as zoo
 from torch import nn
 
 from framework import StageError
 from framework.component import build
 from framework.registry import installed
+from framework_plugins.models import convnet, resnet18
+from framework_plugins.models import torchvision as zoo
 
 SHAPES = [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 7, 13), (2, 1, 9)]
 VARIANTS = [

@@ -4,11 +4,11 @@ import socket
 import pytest
 import torch
 import torchvision
-from framework_plugins.models import convnet, resnet18
-from framework_plugins.models import torchvision as zoo
 from safetensors.torch import save_file
 
 from framework import DataError
+from framework_plugins.models import convnet, resnet18
+from framework_plugins.models import torchvision as zoo
 
 SHAPE = (1, 8, 8)
 SMALL = {"widths": (4, 6)}
