@@ -1,0 +1,62 @@
+"""What the README shows works."""
+
+import re
+import shlex
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from framework import Data, Split, Trial
+from framework.cli import app
+from framework.component import build
+from framework.registry import Registry, installed
+from framework.spec import load
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    lines = [line.partition("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("framework ")]
+
+
+def test_the_spec_is_valid(tmp_path):
+    (tmp_path / "my.yaml").write_text(blocks("yaml")[0])
+    spec = load(tmp_path / "my.yaml", installed())
+    assert spec.name == "unprune"
+    assert [space.path for space in spec.spaces] == [("stages", 1, "prune", "amount")]
+
+
+def test_the_plugin_registers_and_does_what_it_says():
+    source = next(block for block in blocks("python") if "hookimpl" in block)
+    plugin = types.ModuleType("readme_plugin")
+    exec(compile(source, "README.md", "exec"), plugin.__dict__)
+    stage = build(Registry([(plugin, "readme 1")]), "stage", {"name": "shrink", "factor": 0.25})()
+    images = Split(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    data = Data(images, None, images, ("a", "b"), torch.zeros(1), torch.ones(1))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    before = network[1].weight.detach().clone()
+    stage.run(Trial(network, data, torch.device("cpu")))
+    assert torch.equal(network[1].weight, before * 0.25)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_and_their_options_exist(command):
+    words = [word for word in shlex.split(command.partition(" > ")[0])[1:]]
+    verbs = [word for word in words if word in ("run", "plan", "validate", "plugins", "show", "schema", "ui")]
+    shown = CliRunner().invoke(app, [*verbs, "--help"])
+    assert shown.exit_code == 0
+    for option in (word for word in words if word.startswith("--")):
+        assert option in shown.output
+
+
+def test_there_are_commands_to_check():
+    assert len(commands()) >= 8
