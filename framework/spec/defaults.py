@@ -1,10 +1,8 @@
 """Which defaults a spec's stages use."""
 
-from collections.abc import Iterator
-
 from framework.errors import Problem, nearest
 from framework.spec import space
-from framework.spec.node import Node, Path
+from framework.spec.node import HOLE, Node, Path
 from framework.spec.resolve import Resolver, mapping_or_null, stage_list, with_defaults
 
 
@@ -20,31 +18,32 @@ def check_defaults(root: Node, written: Node, file: str, resolver: Resolver, fou
         resolver: knows the stages.
         found: takes the mistakes.
     """
-    used, present = _uses(root, resolver)
-    used_before, present_before = _uses(written, resolver)
+    uses = _uses(root, resolver)
+    before = _uses(written, resolver) if written is not root else uses
     names = resolver.catalog.names("stage")
     for defaults in _alternatives(root.value.get("defaults")):
-        if not mapping_or_null(defaults, "defaults", found) or not defaults.value:
+        if not mapping_or_null(defaults, "stages and their parameters", found) or not defaults.value:
             continue
         for stage, params in defaults.value.items():
-            key = defaults.keys.get(stage, params.mark)
+            mark = defaults.keys.get(stage, params.mark)
             if stage not in names:
                 found.append(defaults.key_problem(stage, f"unknown stage {stage!r} ({nearest(stage, names)})"))
-            elif key.line and key.file != file:
                 continue
-            elif stage not in present | present_before:
+            alternatives = [a for a in _alternatives(params) if mapping_or_null(a, "parameters", found)]
+            if uses is None or (mark.line and mark.file != file):
+                continue
+            reached = uses | (before or set())
+            if (stage,) not in reached:
                 found.append(defaults.key_problem(stage, f"no variant has a stage {stage!r}"))
             else:
-                found.extend(_unused(params, stage, used | used_before, file, found))
+                leaves = (leaf for a in alternatives for child in a.children() for leaf in _unreached(child, reached))
+                found.extend(_unused(leaf, stage) for leaf in leaves if not leaf.mark.line or leaf.mark.file == file)
 
 
-def _unused(params: Node, stage: str, used: set[Path], file: str, found: list[Problem]) -> Iterator[Problem]:
-    for alternative in _alternatives(params):
-        if not mapping_or_null(alternative, f"the parameters of {stage!r}", found):
-            continue
-        for node in (leaf for child in alternative.children() for leaf in _unreached(child, used)):
-            if not node.mark.line or node.mark.file == file:
-                yield node.problem(f"no variant uses this: every stage {stage!r} gives its own")
+def _unused(leaf: Node, stage: str) -> Problem:
+    if leaf.path[-1] == "name" and leaf.path[-2] == stage:
+        return leaf.problem(f"stage {stage!r} has no parameter 'name'")
+    return leaf.problem(f"no variant uses this: every stage {stage!r} gives its own")
 
 
 def _alternatives(node: Node | None) -> list[Node]:
@@ -59,19 +58,25 @@ def _unreached(node: Node, used: set[Path]) -> list[Node]:
     if not children or node.space in space.RANGES:
         return [] if node.path in used or any(c.path in used for n in children for c in n.walk()) else [node]
     inside = [_unreached(child, used) for child in children]
-    if all(found == [child] for found, child in zip(inside, children, strict=True)):
+    if all(leaves == [child] for leaves, child in zip(inside, children, strict=True)):
         return [node]
     return [leaf for leaves in inside for leaf in leaves]
 
 
-def _uses(root: Node, resolver: Resolver) -> tuple[set[Path], set[str]]:
-    """The paths of all defaults that end up in a stage, and the names of all stages."""
-    used: set[Path] = set()
-    present: set[str] = set()
+def _uses(root: Node, resolver: Resolver) -> set[Path] | None:
+    """The names of all stages, as paths, and the paths of all defaults that end up in them.
+
+    Returns:
+        None if some stages cannot be told.
+    """
+    uses: set[Path] = set()
+    found: list[Problem] = []
     for point in space.points(root):
-        for item in stage_list(point.value.get("stages"), []):
-            for stage in resolver.flatten(item, []):
-                present.add(stage.name)
+        for item in stage_list(point.value.get("stages"), found):
+            if item.value is HOLE:
+                return None
+            for stage in resolver.flatten(item, found):
+                uses.add((stage.name,))
                 merged = with_defaults(stage, point.value.get("defaults"))
-                used.update(node.path for node in merged.walk() if node.path[:1] == ("defaults",))
-    return used, present
+                uses.update(node.path for node in merged.walk() if node.path[:1] == ("defaults",))
+    return None if found else uses

@@ -115,7 +115,7 @@ def _read(file: FilePath, chain: tuple[FilePath, ...], found: list[Problem]) -> 
 def _base(extends: Node, file: FilePath, chain: tuple[FilePath, ...], found: list[Problem]) -> Node | None:
     if not isinstance(extends.value, str):
         if extends.value is not HOLE:
-            found.append(extends.problem(f"must be the path of another spec, not {extends.plain()!r}"))
+            found.append(extends.problem(f"must be the path of another spec, not {extends.shown}"))
         return None
     base = file.parent / extends.value
     if not base.is_file():
@@ -223,7 +223,8 @@ class _Builder:
             key = self.key(key_raw, at)
             if key is not None and key in own:
                 first = own[key][0].start_mark.line + 1
-                self.found.append(at.problem(f"repeated key {key!r}, first given in line {first}"))
+                again = Node(None, at.mark, (*path, key))
+                self.found.append(again.problem(f"repeated key, first given in line {first}"))
             elif key is not None:
                 own[key] = (key_raw, child)
                 if key_raw.tag == _CORE + "merge":

@@ -107,19 +107,20 @@ def load(
     file = FilePath(file)
     found: list[Problem] = []
     written = read(file, found)
-    root = written
+    changed = written
     for setting in overrides:
-        root = override(root, setting, KEYS, found)
+        changed = override(changed, setting, KEYS, found)
     if seeds is not None:
         given = ",".join(map(str, seeds))
         value = parse(f"[{given}]", f"--seeds {given}", found)(("seeds",))
-        root = replace(root, value={**root.value, "seeds": value})
+        changed = replace(changed, value={**changed.value, "seeds": value})
+    root = _without_wrong_spaces(changed, found)
+    written = root if changed is written else _without_wrong_spaces(written, [])
     resolver = Resolver(catalog)
-    root = _without_wrong_spaces(root, found)
     fields = _fields(root, file, found)
     for point in space.points(root):
         _parts(point, resolver, found)
-    check_defaults(root, _without_wrong_spaces(written, []), str(file), resolver, found)
+    check_defaults(root, written, str(file), resolver, found)
     samples, search_seed = _search(root, written, found)
     if found:
         raise _error(found)
@@ -154,7 +155,7 @@ def _text(node: Node | None, default: str, found: list[Problem], forbidden: str 
     if node is None or node.value is HOLE:
         return default
     if not isinstance(node.value, str):
-        found.append(node.problem(f"must be a string, not {node.plain()!r}"))
+        found.append(node.problem(f"must be a string, not {node.shown}"))
     elif forbidden and (not node.value.strip() or any(c in node.value for c in (*forbidden, "\n"))):
         found.append(node.problem("must be a non-empty line without slashes"))
     return str(node.value)
@@ -164,7 +165,7 @@ def _seeds(node: Node | None, found: list[Problem]) -> tuple[int, ...]:
     if node is None or node.value is HOLE:
         return (0,)
     if not isinstance(node.value, list) or not node.value:
-        found.append(node.problem(f"must be a list of integers, such as [0, 1, 2], not {node.plain()!r}"))
+        found.append(node.problem(f"must be a list of integers, such as [0, 1, 2], not {node.shown}"))
         return (0,)
     seeds: list[int] = []
     for item in node.value:
@@ -178,7 +179,7 @@ def _seeds(node: Node | None, found: list[Problem]) -> tuple[int, ...]:
 
 def _resources(node: Node | None, found: list[Problem]) -> dict[str, Any]:
     resources: dict[str, Any] = {"cpu": 1, "gpu": "auto"}
-    if node is None or not mapping_or_null(node, "resources", found) or not node.value:
+    if node is None or not mapping_or_null(node, "cpu and gpu", found) or not node.value:
         return resources
     unknown_keys(node, ("cpu", "gpu"), "resources", found)
     if "cpu" in node.value:
@@ -192,7 +193,7 @@ def _resources(node: Node | None, found: list[Problem]) -> dict[str, Any]:
 
 def _search(root: Node, written: Node, found: list[Problem]) -> tuple[int, int]:
     node = root.value.get("search")
-    if node is None or not mapping_or_null(node, "search", found) or not node.value:
+    if node is None or not mapping_or_null(node, "samples and seed", found) or not node.value:
         return 1, 0
     unknown_keys(node, ("samples", "seed"), "search", found)
     samples = integer(node.value.get("samples"), 1, found) or 1

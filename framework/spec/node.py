@@ -16,7 +16,7 @@ class _Hole:
     """Stands for a value that is already reported as wrong, so that nothing else is said about it."""
 
     def __repr__(self) -> str:
-        return "<wrong>"
+        return "…"
 
 
 HOLE = _Hole()
@@ -72,6 +72,14 @@ class Node:
         if isinstance(self.value, list):
             return [child.plain() for child in self.value]
         return self.value
+
+    @property
+    def shown(self) -> str:
+        """The value for a message, in YAML's words where they are not Python's."""
+        if self.value is None or isinstance(self.value, bool):
+            return {None: "null", True: "true", False: "false"}[self.value]
+        text = repr(self.plain())
+        return text if len(text) <= 80 else f"{text[:79]}…"
 
     def children(self) -> Iterator["Node"]:
         """The values directly inside."""

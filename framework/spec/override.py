@@ -29,7 +29,7 @@ def override(root: Node, setting: str, keys: Sequence[str], found: list[Problem]
         found.append(Problem(label, 0, 0, "", "must be path=value, such as data.validation=0.2"))
         return root
     if steps[0] not in keys:
-        found.append(Problem(label, 0, 0, path, f"a spec has no {steps[0]!r} ({nearest(steps[0], keys)})"))
+        found.append(Problem(label, 0, 0, path, f"a spec has no key {steps[0]!r} ({nearest(steps[0], keys)})"))
         return root
     try:
         return _Setter(Mark(label), parse(text, label, found)).put(root, (), tuple(steps))
@@ -79,10 +79,9 @@ class _Setter:
         count = len(node.value)
         if step != "*":
             index = int(step) if step.isdecimal() else count
-            if not count:
-                raise _NowhereError(f"{dotted(place)} is empty")
             if index >= count:
-                raise _NowhereError(f"{dotted(place)} has {count} elements: take 0 to {count - 1}, or *, not {step}")
+                valid = f"valid: {'0' if count == 1 else f'0 to {count - 1}'} or *" if count else "it is empty"
+                raise _NowhereError(f"{dotted(place)} has no element {step!r} ({valid})")
             children = list(node.value)
             children[index] = self.put(children[index], (*place, index), tuple(rest))
             return replace(node, value=children)

@@ -88,6 +88,11 @@ class Resolver:
             check = {"validation": _validation, "augment": _augment}
             inside = dict(node.value)
             options = {key: check[key](inside.pop(key), found) for key in check if key in inside}
+            entry = self.catalog.entry("dataset", node.name) if isinstance(node.name, str) else None
+            if entry:
+                valid = ["name", *check, *entry.parameters.model_fields]
+                unknown_keys(node, valid, f"dataset {node.name!r}", found, "parameter")
+                inside = {key: child for key, child in inside.items() if key in valid}
             node = replace(node, value=inside)
         dataset = self.component("dataset", node, found)
         return None if dataset is None else DataSpec(dataset, **options)
@@ -105,16 +110,12 @@ class Resolver:
         if isinstance(item.value, str):
             item = Node({item.value: Node(None, item.mark, item.path)}, item.mark, item.path)
         if not isinstance(item.value, dict):
-            message = f"a stage is a name, or a mapping of its name to parameters, not {item.plain()!r}"
+            message = f"a stage is a name, or a mapping of its name to parameters, not {item.shown}"
             found.append(item.problem(message))
             return []
         if len(item.value) != 1:
             names = " and ".join(map(repr, item.value)) or "nothing"
             found.append(item.problem(f"one stage, one name: this has {names}; begin each stage with '- '"))
-            return []
-        misspelled = item.misspelled_space()
-        if misspelled:
-            found.append(misspelled)
             return []
         name, params = next(iter(item.value.items()))
         return self._repeated(params, found) if name == "repeat" else self._stage(item, name, params, found)
@@ -123,9 +124,9 @@ class Resolver:
         names = self.catalog.names("stage")
         if name not in names:
             hint = nearest(name, [*names, "repeat"])
-            found.append(item.key_problem(name, f"unknown stage {name!r} ({hint})"))
+            found.append(item.misspelled_space() or item.key_problem(name, f"unknown stage {name!r} ({hint})"))
             return []
-        if not mapping_or_null(params, f"the parameters of {name!r}", found):
+        if not mapping_or_null(params, "parameters", found):
             return []
         own = params.value or {}
         if "name" in own:
@@ -138,7 +139,7 @@ class Resolver:
         if params.value is HOLE:
             return []
         if not isinstance(params.value, dict):
-            found.append(params.problem("repeat needs a mapping of times and stages"))
+            found.append(params.problem(f"must be a mapping of times and stages, not {params.shown}"))
             return []
         unknown_keys(params, ("times", "stages"), "repeat", found)
         found.extend(params.problem(f"repeat needs {key!r}") for key in ("times", "stages") if key not in params.value)
@@ -160,21 +161,21 @@ def with_defaults(stage: Node, defaults: Node | None) -> Node:
 # --- checks of single values; each says what is wrong and goes on with a sensible value --------------------------
 
 
-def unknown_keys(node: Node, valid: Sequence[str], owner: str, found: list[Problem]) -> None:
+def unknown_keys(node: Node, valid: Sequence[str], owner: str, found: list[Problem], what: str = "key") -> None:
     """Report every key of a mapping that is not valid there."""
     found.extend(
-        node.key_problem(key, f"{owner} has no {key!r} ({nearest(key, valid)})")
+        node.key_problem(key, f"{owner} has no {what} {key!r} ({nearest(key, valid)})")
         for key in node.value
         if key not in valid
     )
 
 
-def mapping_or_null(node: Node, what: str, found: list[Problem]) -> bool:
+def mapping_or_null(node: Node, content: str, found: list[Problem]) -> bool:
     """Whether a value is a mapping or null; reported if it is neither."""
     if node.value is None or isinstance(node.value, dict):
         return True
     if node.value is not HOLE:
-        found.append(node.problem(f"{what} must be a mapping, not {node.plain()!r}"))
+        found.append(node.problem(f"must be a mapping of {content}, not {node.shown}"))
     return False
 
 
@@ -183,7 +184,7 @@ def stage_list(node: Node | None, found: list[Problem]) -> list[Node]:
     if node is None or node.value is HOLE:
         return []
     if not isinstance(node.value, list) or not node.value:
-        wrong = "an empty one" if node.value == [] else repr(node.plain())
+        wrong = "an empty one" if node.value == [] else node.shown
         found.append(node.misspelled_space() or node.problem(f"must be a list of stages, not {wrong}"))
         return []
     return node.value
@@ -194,7 +195,7 @@ def integer(node: Node | None, least: int, found: list[Problem]) -> int | None:
     if node is None or node.value is HOLE:
         return None
     if isinstance(node.value, bool) or not isinstance(node.value, int):
-        found.append(node.misspelled_space() or node.problem(f"must be an integer >= {least}, not {node.plain()!r}"))
+        found.append(node.misspelled_space() or node.problem(f"must be an integer >= {least}, not {node.shown}"))
         return None
     if node.value < least:
         found.append(node.problem(f"must be >= {least}, not {node.value!r}"))
@@ -208,7 +209,7 @@ def number(node: Node, valid: Callable[[float], bool], expected: str, found: lis
     if value is HOLE:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
-        found.append(node.misspelled_space() or node.problem(f"must be {expected}, not {node.plain()!r}"))
+        found.append(node.misspelled_space() or node.problem(f"must be {expected}, not {node.shown}"))
         return None
     return value
 
@@ -223,7 +224,7 @@ def _augment(node: Node, found: list[Problem]) -> tuple[str, ...]:
         return ()
     if not isinstance(node.value, list):
         expected = ", ".join(AUGMENTATIONS)
-        problem = node.problem(f"must be a list of any of {expected}, not {node.plain()!r}")
+        problem = node.problem(f"must be a list of any of {expected}, not {node.shown}")
         found.append(node.misspelled_space() or problem)
         return ()
     seen: list[Any] = []

@@ -12,6 +12,7 @@ JSON = dict[str, Any]
 _SPACE = {"$ref": "#/$defs/space"}
 _STAGES = {"$ref": "#/$defs/stages"}
 _LISTED: JSON = {"type": "array", "minItems": 1}
+_NAME = r"^[^/\\\n]*[^/\\\s][^/\\\n]*$"
 _RANGE: JSON = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _INTEGERS: JSON = {**_RANGE, "items": {"type": "integer"}}
 
@@ -46,7 +47,10 @@ def schema(catalog: Catalog) -> JSON:
 def _top() -> JSON:
     return {
         "extends": _text("Path of the spec that this one changes, relative to this file."),
-        "name": {**_text("The experiment's name; the file's unless given."), "pattern": r"^[^/\\\n]*\S[^/\\\n]*$"},
+        "name": {
+            **_text("The experiment's name; the file's unless given."),
+            "pattern": _NAME,
+        },
         "description": _text("What the experiment is for."),
         "model": {"$ref": "#/$defs/model"},
         "data": {"$ref": "#/$defs/data"},

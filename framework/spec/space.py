@@ -52,9 +52,10 @@ def check(node: Node, found: list[Problem]) -> Node:
     """
     if node.space:
         args = node.value[node.space]
-        problem = _mistake(node.space, args)
+        problem = None if args.value is HOLE else _mistake(node.space, args)
         if problem:
             found.append(problem)
+        if problem or args.value is HOLE:
             return replace(node, value=HOLE)
         if node.space == "grid_search":
             found.extend(_repeated(args))
@@ -74,11 +75,9 @@ def forbid(node: Node, message: str, found: list[Problem]) -> Node:
 
 
 def _mistake(kind: str, args: Node) -> Problem | None:
-    if args.value is HOLE:
-        return args.problem("")
     if kind in _LISTED:
         if not isinstance(args.value, list):
-            return args.problem(f"{kind} needs a list of candidates, not {args.plain()!r}")
+            return args.problem(f"{kind} needs a list of candidates, not {args.shown}")
         return None if args.value else args.problem("empty grid" if kind == "grid_search" else "empty choice")
     number, what = (int, "integers") if kind == "randint" else (int | float, "numbers")
     bounds = args.plain()
@@ -101,7 +100,9 @@ def _repeated(grid: Node) -> list[Problem]:
     problems = []
     for candidate in grid.value:
         value = candidate.plain()
-        if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in seen):
+        # Where --set has made two candidates equal, the file is not wrong.
+        changed = candidate.mark.line and not all(node.mark.line for node in candidate.walk())
+        if not changed and any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in seen):
             problems.append(candidate.problem(f"{value!r} is in this grid already"))
         seen.append(value)
     return problems

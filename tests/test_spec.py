@@ -1,0 +1,347 @@
+"""What a good spec means."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from spec_catalog import CATALOG
+
+from framework import hookimpl
+from framework.errors import PluginError
+from framework.registry import Registry
+from framework.spec import ExperimentSpec, Space, load
+from framework.spec.document import parse
+
+START = "model: convnet\ndata: digits\n"
+GOOD = START + "stages: [{train: {epochs: 1}}]\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def read(text: str, *overrides: str, **options: Any) -> ExperimentSpec:
+    Path("study.yaml").write_text(text)
+    return load("study.yaml", CATALOG, overrides, **options)
+
+
+def resolved(text: str, *overrides: str) -> list[dict[str, Any]]:
+    """The stages of a spec without search spaces, without parameters that have their default."""
+    spec = read(text, *overrides)
+    return [{"name": s.name, **_given(s.given)} for s in spec.resolve(spec.tree).stages]
+
+
+def _given(params: Any) -> dict[str, Any]:
+    return {k: {"name": v.name, **v.given} if hasattr(v, "given") else v for k, v in params.items()}
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_left_out_has_defaults() -> None:
+    spec = read(GOOD)
+    assert (spec.file, spec.name, spec.description) == (Path("study.yaml"), "study", "")
+    assert (spec.seeds, spec.samples, spec.search_seed) == ((0,), 1, 0)
+    assert spec.resources == {"cpu": 1, "gpu": "auto"}
+    assert spec.tree == {"model": "convnet", "data": "digits", "stages": [{"train": {"epochs": 1}}]}
+    assert spec.spaces == ()
+
+
+def test_everything_can_be_given() -> None:
+    spec = read(
+        "name: other\ndescription: Why.\nmodel: {name: convnet, width: {randint: [1, 9]}}\ndata: digits\n"
+        "seeds: [3, 1]\nstages: [unprune]\nsearch: {samples: 5, seed: 7}\nresources: {cpu: 0.5, gpu: 0}\n"
+    )
+    assert (spec.name, spec.description) == ("other", "Why.")
+    assert (spec.seeds, spec.samples, spec.search_seed) == ((3, 1), 5, 7)
+    assert spec.resources == {"cpu": 0.5, "gpu": 0}
+
+
+def test_data_has_options_beside_its_dataset() -> None:
+    spec = read("model: convnet\ndata: {name: npz, path: a.npz, validation: 0, augment: [flip]}\nstages: [unprune]\n")
+    data = spec.resolve(spec.tree).data
+    assert (data.dataset.name, data.validation, data.augment) == ("npz", 0.0, ("flip",))
+    assert data.plain() == {
+        "dataset": {"name": "npz", "path": "a.npz", "mean": None},
+        "validation": 0.0,
+        "augment": ["flip"],
+    }
+    assert data.plain(identity=True) == {
+        "dataset": {"name": "npz", "source": "test 1", "path": "a.npz"},
+        "validation": 0.0,
+        "augment": ["flip"],
+    }
+
+
+def test_identity_of_data_leaves_defaults_out() -> None:
+    spec = read(GOOD)
+    identity = spec.resolve(spec.tree).data.plain(identity=True)
+    assert identity == {"dataset": {"name": "digits", "source": "test 1"}}
+
+
+def test_merge_keys_and_aliases_are_followed() -> None:
+    text = START + "stages:\n  - train: &a {epochs: 2, optimizer: sgd}\n  - train: {<<: *a, epochs: 3}\n  - train: *a\n"
+    assert [stage["epochs"] for stage in resolved(text)] == [2, 3, 2]
+
+
+def test_first_of_several_merged_mappings_wins() -> None:
+    text = "resources: {<<: [{cpu: 2}, {cpu: 3, gpu: 1}]}\n"
+    assert read(GOOD + text).resources == {"cpu": 2, "gpu": 1}
+
+
+def test_yaml_one_point_one_words_are_strings() -> None:
+    for word in ("on", "off", "yes", "no", "y", "2026-01-01", "1:30", "1_000"):
+        assert read(GOOD + f"description: {word}\n").description == word
+
+
+def parsed(text: str) -> Any:
+    return parse(text, "test", [])(()).plain()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{!r}", "{:e}", "{:.3E}", "{:+.4f}"]))
+def test_every_way_to_write_a_float_is_a_float(value: float, form: str) -> None:
+    text = form.format(value)
+    read_back = parsed(text)
+    assert type(read_back) is float
+    assert read_back == float(text)
+
+
+@given(st.integers(), st.sampled_from(["{}", "{:+}", "{:05d}"]))
+def test_every_way_to_write_an_integer_is_an_integer(value: int, form: str) -> None:
+    read_back = parsed(form.format(value))
+    assert type(read_back) is int
+    assert read_back == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5e-4", 5e-4), ("1e3", 1e3), ("1.", 1.0), (".5", 0.5), ("+.5E+1", 5.0), ("0x1F", 31), ("0o17", 15),
+        ("010", 10), ("true", True), ("FALSE", False), ("~", None), ("", None), ("'5e-4'", "5e-4"), ("e4", "e4"),
+        ("1e", "1e"), ("!!str 5", "5"), ("!!float 5", 5.0),
+        (".inf", float("inf")), ("-.Inf", -float("inf")),
+    ],
+)  # fmt: skip
+def test_scalar_has_the_type_it_looks_like(text: str, value: Any) -> None:
+    read_back = parsed(text)
+    assert read_back == value
+    assert type(read_back) is type(value)
+
+
+# --- bases -------------------------------------------------------------------------------------------------------
+
+BASE = """\
+name: base
+description: From the base.
+model: {name: convnet, width: 4}
+data: {name: digits, validation: 0.2}
+seeds: [0, 1]
+defaults: {train: {epochs: 2, optimizer: {name: sgd, lr: 0.1}}, prune: {scope: layer}}
+stages: [train, {prune: {amount: 0.5}}]
+"""
+
+
+def extended(text: str) -> ExperimentSpec:
+    Path("bases").mkdir()
+    Path("bases/base.yaml").write_text(BASE)
+    return read("extends: bases/base.yaml\n" + text)
+
+
+def test_base_gives_what_the_spec_leaves_out_but_its_name() -> None:
+    spec = extended("")
+    assert (spec.name, spec.description, spec.seeds) == ("study", "From the base.", (0, 1))
+
+
+def test_mappings_merge_and_lists_replace() -> None:
+    spec = extended("model: {width: 6}\ndata: {augment: [crop]}\nseeds: [5]\ndefaults: {train: {optimizer: {lr: 1}}}\n")
+    assert spec.tree["model"] == {"name": "convnet", "width": 6}
+    assert spec.tree["data"] == {"name": "digits", "validation": 0.2, "augment": ["crop"]}
+    assert spec.tree["defaults"]["train"] == {"epochs": 2, "optimizer": {"name": "sgd", "lr": 1}}
+    assert spec.seeds == (5,)
+
+
+def test_another_component_replaces_the_bases() -> None:
+    spec = extended("model: {name: mlp}\ndata: npz\n".replace("npz", "{name: npz, path: a}"))
+    assert spec.tree["model"] == {"name": "mlp"}
+    assert spec.tree["data"] == {"name": "npz", "path": "a"}
+
+
+def test_search_space_replaces_the_bases_value() -> None:
+    assert extended("model: {grid_search: [convnet, mlp]}\n").tree["model"] == {"grid_search": ["convnet", "mlp"]}
+
+
+def test_base_may_have_defaults_that_the_spec_does_not_use() -> None:
+    assert extended("stages: [unprune]\n").tree["stages"] == ["unprune"]
+
+
+def test_bases_have_bases() -> None:
+    Path("middle.yaml").write_text("extends: bases/base.yaml\nseeds: [7]\n")
+    Path("bases").mkdir()
+    Path("bases/base.yaml").write_text(BASE)
+    spec = read("extends: middle.yaml\n")
+    assert (spec.seeds, spec.tree["model"]["width"]) == ((7,), 4)
+
+
+# --- stages ------------------------------------------------------------------------------------------------------
+
+
+def test_stages_come_bare_null_and_with_parameters() -> None:
+    text = START + "stages: [unprune, {unprune: }, {prune: {amount: 0.5}}]\n"
+    assert resolved(text) == [{"name": "unprune"}, {"name": "unprune"}, {"name": "prune", "amount": 0.5}]
+
+
+def test_repetitions_nest_and_are_written_out() -> None:
+    inner = "{repeat: {times: 2, stages: [{prune: {amount: 0.5}}]}}"
+    text = START + f"stages: [{{repeat: {{times: 2, stages: [unprune, {inner}]}}}}, {{train: {{steps: 3}}}}]\n"
+    assert [stage["name"] for stage in resolved(text)] == [*["unprune", "prune", "prune"] * 2, "train"]
+
+
+DEFAULTS = START + "defaults: {train: {epochs: 4, optimizer: {name: sgd, lr: 0.1}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "optimizer"),
+    [
+        ("{}", {"name": "sgd", "lr": 0.1}),
+        ("{optimizer: sgd}", {"name": "sgd", "lr": 0.1}),
+        ("{optimizer: {lr: 0.2}}", {"name": "sgd", "lr": 0.2}),
+        ("{optimizer: {name: sgd, momentum: 0.9}}", {"name": "sgd", "lr": 0.1, "momentum": 0.9}),
+        ("{optimizer: adamw}", {"name": "adamw"}),
+        ("{optimizer: {name: adamw, eps: 0.1}}", {"name": "adamw", "eps": 0.1}),
+    ],
+)
+def test_defaults_lie_under_a_stages_own_parameters(own: str, optimizer: dict[str, Any]) -> None:
+    stages = resolved(DEFAULTS + f"stages: [train, {{train: {own}}}]\n")
+    assert stages[1] == {"name": "train", "epochs": 4, "optimizer": optimizer}
+
+
+def test_default_that_is_a_bare_name_takes_parameters() -> None:
+    text = START + "defaults: {train: {epochs: 4, optimizer: adamw}}\nstages: [{train: {optimizer: {eps: 0.1}}}]\n"
+    assert resolved(text)[0]["optimizer"] == {"name": "adamw", "eps": 0.1}
+
+
+def test_broken_plugin_is_not_taken_for_a_mistake_in_the_spec() -> None:
+    class Broken:
+        @hookimpl
+        def register_models(self) -> Any:
+            return {"broken": lambda shape, classes, callback: None}
+
+    Path("study.yaml").write_text(GOOD.replace("convnet", "broken"))
+    with pytest.raises(PluginError, match="model 'broken' of third 1: parameter 'callback' has no default"):
+        load("study.yaml", Registry([(Broken(), "third 1")]))
+
+
+# --- search spaces -----------------------------------------------------------------------------------------------
+
+SPACES = START.replace("convnet", "{grid_search: [convnet, mlp]}") + (
+    "defaults:\n  train:\n    epochs: {randint: [1, 4]}\n"
+    "    optimizer: {grid_search: [sgd, {name: sgd, lr: {choice: [1, 2]}}]}\n"
+    "stages: [train, {grid_search: [unprune, {prune: {amount: {uniform: [0.1, 0.2]}}}]}]\n"
+    "search: {samples: 2}\n"
+)
+
+
+def test_spaces_are_found_with_their_paths() -> None:
+    optimizer = ("defaults", "train", "optimizer")
+    spec = read(SPACES)
+    assert [(s.path, s.kind) for s in spec.spaces] == [
+        (("model",), "grid_search"),
+        (("defaults", "train", "epochs"), "randint"),
+        (optimizer, "grid_search"),
+        ((*optimizer, "grid_search", 1, "lr"), "choice"),
+        (("stages", 1), "grid_search"),
+        (("stages", 1, "grid_search", 1, "prune", "amount"), "uniform"),
+    ]
+    assert spec.spaces[1] == Space(("defaults", "train", "epochs"), "randint", (1, 4))
+    assert [s.random for s in spec.spaces] == [False, True, False, True, False, True]
+
+
+def test_point_of_the_space_resolves() -> None:
+    spec = read(SPACES)
+    tree = copy.deepcopy(dict(spec.tree))
+    tree["model"] = "mlp"
+    tree["defaults"]["train"] = {"epochs": 3, "optimizer": {"name": "sgd", "lr": 2}}
+    tree["stages"][1] = {"prune": {"amount": 0.15}}
+    point = spec.resolve(tree)
+    assert point.model.name == "mlp"
+    assert [stage.name for stage in point.stages] == ["train", "prune"]
+    assert point.stages[0].params["optimizer"].params["lr"] == 2
+    assert spec.resolve(tree).stages[0] is point.stages[0]
+
+
+def test_default_is_used_if_any_variant_uses_it() -> None:
+    optimizer = "{grid_search: [adamw, {name: sgd, momentum: 0.9}]}"
+    spec = read(DEFAULTS + f"stages: [{{train: {{optimizer: {optimizer}}}}}]\n")
+    assert len(spec.spaces) == 1
+
+
+def test_space_whose_value_is_set_has_nothing_left_to_sample() -> None:
+    text = START + "stages: [{prune: {amount: {uniform: [0.1, 0.2]}}}]\nsearch: {samples: 9, seed: 3}\n"
+    assert read(text).samples == 9
+    assert read(text, "stages.*.prune.amount=0.1").samples == 1
+
+
+# --- settings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "part", "expected"),
+    [
+        ("model=mlp", "model", "mlp"),
+        ("model.width=5", "model", {"name": "convnet", "width": 5}),
+        ("data.validation=2e-1", "data", {"name": "digits", "validation": 0.2}),
+        ("data={name: npz, path: a=b}", "data", {"name": "npz", "path": "a=b"}),
+        ("stages=[unprune]", "stages", ["unprune"]),
+        ("stages.0=unprune", "stages", ["unprune", "unprune", {"prune": {"amount": 0.1}}]),
+        ("stages.2.prune.scope=layer", "stages", ["train", "unprune", {"prune": {"amount": 0.1, "scope": "layer"}}]),
+        ("stages.*.train.steps=5", "stages", [{"train": {"steps": 5}}, "unprune", {"prune": {"amount": 0.1}}]),
+        ("defaults.train.steps=7", "defaults", {"train": {"steps": 7}}),
+    ],
+)
+def test_setting_changes_the_tree(setting: str, part: str, expected: Any) -> None:
+    text = START + "defaults: {train: {steps: 2}}\nstages: [train, unprune, {prune: {amount: 0.1}}]\n"
+    assert read(text, setting).tree[part] == expected
+
+
+def test_settings_apply_in_their_order() -> None:
+    assert read(GOOD, "data.name=npz", "data.path=a", "data.path=b").tree["data"] == {"name": "npz", "path": "b"}
+
+
+def test_setting_reaches_repeated_stages() -> None:
+    text = START + "stages: [{repeat: {times: 2, stages: [{train: {epochs: 9}}, unprune]}}, {train: {epochs: 9}}]\n"
+    stages = resolved(text, "stages.*.train.epochs=1")
+    assert [stage.get("epochs") for stage in stages] == [1, None, 1, None, 1]
+    assert len(resolved(text, "stages.0.repeat.times=1")) == 3
+
+
+def test_setting_passes_through_a_search_space() -> None:
+    text = START.replace("convnet", "{grid_search: [mlp, {name: mlp, hidden: [2]}]}") + (
+        "stages: [{grid_search: [unprune, {train: {steps: 1}}]}]\n"
+    )
+    spec = read(text, "model.hidden=[3]", "stages.*.train.steps=4")
+    assert spec.tree["model"]["grid_search"] == [{"name": "mlp", "hidden": [3]}] * 2
+    assert spec.tree["stages"] == [{"grid_search": ["unprune", {"train": {"steps": 4}}]}]
+
+
+def test_setting_may_make_a_default_of_the_file_useless() -> None:
+    assert resolved(DEFAULTS + "stages: [train]\n", "stages.*.train.epochs=1")[0]["epochs"] == 1
+    assert resolved(DEFAULTS + "stages: [train]\n", "stages=[unprune]") == [{"name": "unprune"}]
+
+
+def test_setting_of_a_missing_part_completes_the_file() -> None:
+    assert read("model: convnet\nstages: [unprune]\n", "data=digits").tree["data"] == "digits"
+
+
+def test_given_seeds_replace_the_files() -> None:
+    assert read(GOOD + "seeds: [0, 1, 2]\n", seeds=[4, 5]).seeds == (4, 5)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_set_value_arrives_exactly(value: float) -> None:
+    spec = read(GOOD, f"data.validation={value!r}")
+    assert spec.resolve(spec.tree).data.validation == value

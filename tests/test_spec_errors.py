@@ -1,0 +1,406 @@
+"""Every mistake in a spec is reported, all at once, each in its place, in these words."""
+
+from pathlib import Path
+
+import pytest
+from spec_catalog import CATALOG
+
+from framework.errors import SpecError
+from framework.spec import load
+
+START = "model: convnet\ndata: digits\n"
+GOOD = START + "stages: [{train: {epochs: 1}}]\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def stages(*items: str) -> str:
+    """A spec with these stages, the first of which is in line 4, column 5."""
+    return START + "stages:\n" + "".join(f"  - {item}\n" for item in items)
+
+
+def mistakes(text: str | bytes, *settings: str, **options: list[int]) -> list[str]:
+    Path("s.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SpecError) as caught:
+        load("s.yaml", CATALOG, settings, **options)
+    return str(caught.value).split("\n")
+
+
+FILES = [
+    ("", ["s.yaml:1:1: the file is empty"]),
+    ("# nothing but this\n", ["s.yaml:1:1: the file is empty"]),
+    ("- a\n", ["s.yaml:1:1: a spec must be a mapping (model: …, data: …, stages: …)"]),
+    ("model: [a\n", ["s.yaml:2:1: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"]),
+    ("model:\n\tname: convnet\n", ["s.yaml:2:1: a tab cannot stand here: indent with spaces"]),
+    (b"name: x\nmodel: \xff\n", ["s.yaml:2:8: this is no UTF-8 text (byte 0xff)"]),
+    ("model: a\0b\n", ["s.yaml:1:9: the character '\\x00' cannot stand in YAML"]),
+    ("a: b: c\n", ["s.yaml:1:5: mapping values are not allowed here"]),
+    ("model: " + "[" * 3000, ["s.yaml:1:1: this is nested too deeply"]),
+    (GOOD + "---\na: 1\n", ["s.yaml:4:1: expected a single document in the stream, but found another document"]),
+    (GOOD + "model: mlp\n", ["s.yaml:4:1 model: repeated key, first given in line 1"]),
+    (GOOD + "name: *b\n", ["s.yaml:4:7: found undefined alias 'b'"]),
+    (GOOD + "name: !foo bar\n", ["s.yaml:4:7 name: unknown tag '!foo': write the value without it"]),
+    (
+        stages("prune: {amount: {choice: !x 1}}"),
+        ["s.yaml:4:30 stages.0.prune.amount.choice: unknown tag '!x': write the value without it"],
+    ),
+    (GOOD + "name: !!set {a}\n", ["s.yaml:4:7 name: unknown tag '!!set': write the value without it"]),
+    (GOOD + "name: !!int abc\n", ["s.yaml:4:7 name: must be an integer, not 'abc'"]),
+    (GOOD + "seeds: &a [*a]\n", ["s.yaml:4:8 seeds.0: this value contains itself through an alias"]),
+    (GOOD + "resources: &a {<<: *a}\n", ["s.yaml:4:12 resources: this value contains itself through an alias"]),
+    (GOOD + "<<: 3\n", ["s.yaml:4:5: << merges a mapping, or a list of mappings"]),
+    (
+        GOOD + "1: 2\ntrue: 3\n? [a]\n: 4\n",
+        [
+            "s.yaml:4:1: a key must be a word, not '1': put it in quotes",
+            "s.yaml:5:1: a key must be a word, not 'true': put it in quotes",
+            "s.yaml:6:3: a key must be a word, not a list or mapping: put it in quotes",
+        ],
+    ),
+    (GOOD + "extends: 3\n", ["s.yaml:4:10 extends: must be the path of another spec, not 3"]),
+    ("extends: no.yaml\n", ["s.yaml:1:10 extends: there is no file 'no.yaml'"]),
+    ("extends: s.yaml\n", ["s.yaml:1:10 extends: specs extend each other: s.yaml -> s.yaml"]),
+]
+
+EXPERIMENT = [
+    (GOOD + "modle: mlp\n", ["s.yaml:4:1 modle: a spec has no key 'modle' (did you mean 'model'?)"]),
+    ("name: x\n", [f"s.yaml:1:1: a spec needs {key!r}" for key in ("data", "model", "stages")]),
+    (GOOD + "name: a/b\n", ["s.yaml:4:7 name: must be a non-empty line without slashes"]),
+    (GOOD + "name: 3\n", ["s.yaml:4:7 name: must be a string, not 3"]),
+    (GOOD + "description: [a]\n", ["s.yaml:4:14 description: must be a string, not ['a']"]),
+    (GOOD + "seeds: 3\n", ["s.yaml:4:8 seeds: must be a list of integers, such as [0, 1, 2], not 3"]),
+    (
+        GOOD + "seeds: [0, 0, -1, 1.5, true]\n",
+        [
+            "s.yaml:4:12 seeds.1: seed 0 is in this list already",
+            "s.yaml:4:15 seeds.2: must be >= 0, not -1",
+            "s.yaml:4:19 seeds.3: must be an integer >= 0, not 1.5",
+            "s.yaml:4:24 seeds.4: must be an integer >= 0, not true",
+        ],
+    ),
+    (
+        GOOD + "resources: {cpu: 0, gpu: -1, gpus: 1}\n",
+        [
+            "s.yaml:4:18 resources.cpu: must be a number > 0, not 0",
+            "s.yaml:4:26 resources.gpu: must be auto or a number >= 0, not -1",
+            "s.yaml:4:30 resources.gpus: resources has no key 'gpus' (did you mean 'gpu'?)",
+        ],
+    ),
+    (GOOD + "resources: 3\n", ["s.yaml:4:12 resources: must be a mapping of cpu and gpu, not 3"]),
+    (
+        GOOD + "search: {samples: 0, sede: 1}\n",
+        [
+            "s.yaml:4:19 search.samples: must be >= 1, not 0",
+            "s.yaml:4:22 search.sede: search has no key 'sede' (did you mean 'seed'?)",
+        ],
+    ),
+    (
+        GOOD + "search: {samples: 4}\n",
+        [
+            "s.yaml:4:19 search.samples: nothing to sample: no value is one of choice, uniform, loguniform, randint",
+        ],
+    ),
+    (
+        GOOD + "seeds: {grid_search: [1, 2]}\nresources: {cpu: {choice: [1, 2]}}\n",
+        [
+            "s.yaml:4:8 seeds: a search space can stand in model, data, defaults, stages only",
+            "s.yaml:5:18 resources.cpu: a search space can stand in model, data, defaults, stages only",
+        ],
+    ),
+]
+
+STAGES = [
+    (START + "stages: []\n", ["s.yaml:3:9 stages: must be a list of stages, not an empty one"]),
+    (START + "stages: train\n", ["s.yaml:3:9 stages: must be a list of stages, not 'train'"]),
+    (START + "stages:\n", ["s.yaml:3:8 stages: must be a list of stages, not null"]),
+    (stages("trian: {epochs: 1}"), ["s.yaml:4:5 stages.0.trian: unknown stage 'trian' (did you mean 'train'?)"]),
+    (stages("repaet: {times: 2}"), ["s.yaml:4:5 stages.0.repaet: unknown stage 'repaet' (did you mean 'repeat'?)"]),
+    (stages("quantize"), ["s.yaml:4:5 stages.0: unknown stage 'quantize' (valid: prune, repeat, train, unprune)"]),
+    (stages("3"), ["s.yaml:4:5 stages.0: a stage is a name, or a mapping of its name to parameters, not 3"]),
+    (
+        stages("train: {epochs: 1}\n    prune: {amount: 0.1}"),
+        ["s.yaml:4:5 stages.0: one stage, one name: this has 'train' and 'prune'; begin each stage with '- '"],
+    ),
+    (stages("train: 3"), ["s.yaml:4:12 stages.0.train: must be a mapping of parameters, not 3"]),
+    (stages("train: {epochs: 1.5}"), ["s.yaml:4:21 stages.0.train.epochs: must be an integer, not 1.5"]),
+    (stages("prune: {amount: '0.5'}"), ["s.yaml:4:21 stages.0.prune.amount: must be a number, not '0.5'"]),
+    (stages("prune: {amount: 1.5}"), ["s.yaml:4:21 stages.0.prune.amount: must be < 1, not 1.5"]),
+    (stages("prune: {amount: .nan}"), ["s.yaml:4:21 stages.0.prune.amount: must be a finite number, not nan"]),
+    (stages("prune"), ["s.yaml:4:5 stages.0: stage 'prune' needs parameter 'amount'"]),
+    (stages("train"), ["s.yaml:4:5 stages.0: stage 'train': give either epochs or steps"]),
+    (
+        stages("prune: {amount: 0.1, scope: local}"),
+        ["s.yaml:4:33 stages.0.prune.scope: must be 'global' or 'layer', not 'local'"],
+    ),
+    (
+        stages("train: {epohcs: 3, epochs: 1}"),
+        ["s.yaml:4:13 stages.0.train.epohcs: stage 'train' has no parameter 'epohcs' (did you mean 'epochs'?)"],
+    ),
+    (
+        stages("train: {epochs: 1, name: x}"),
+        ["s.yaml:4:24 stages.0.train.name: stage 'train' has no parameter 'name'"],
+    ),
+    (
+        stages("train: {epochs: 1, early_stopping: {patience: 0}}"),
+        ["s.yaml:4:51 stages.0.train.early_stopping.patience: must be >= 1, not 0"],
+    ),
+    (
+        stages("repeat: {times: 0, stages: []}", "repeat: 3", "repeat: {time: 3}"),
+        [
+            "s.yaml:4:21 stages.0.repeat.times: must be >= 1, not 0",
+            "s.yaml:4:32 stages.0.repeat.stages: must be a list of stages, not an empty one",
+            "s.yaml:5:13 stages.1.repeat: must be a mapping of times and stages, not 3",
+            "s.yaml:6:13 stages.2.repeat: repeat needs 'stages'",
+            "s.yaml:6:13 stages.2.repeat: repeat needs 'times'",
+            "s.yaml:6:14 stages.2.repeat.time: repeat has no key 'time' (did you mean 'times'?)",
+        ],
+    ),
+    (
+        stages("repeat: {times: 2, stages: [unprune, {repeat: {times: 2, stages: [{trian: {}}]}}]}"),
+        ["s.yaml:4:72 stages.0.repeat.stages.1.repeat.stages.0.trian: unknown stage 'trian' (did you mean 'train'?)"],
+    ),
+]
+
+COMPONENTS = [
+    ("model: 3\n", ["s.yaml:1:8 model: must be the name of a model or a mapping with its name (valid: convnet, mlp)"]),
+    ("model: {name: mpl}\n", ["s.yaml:1:15 model.name: unknown model 'mpl' (did you mean 'mlp'?)"]),
+    (
+        "model: {name: mlp, hiden: [3], hidden: [3, x]}\n",
+        [
+            "s.yaml:1:20 model.hiden: model 'mlp' has no parameter 'hiden' (did you mean 'hidden'?)",
+            "s.yaml:1:44 model.hidden.1: must be an integer, not 'x'",
+        ],
+    ),
+    ("data: digist\n", ["s.yaml:1:7 data: unknown dataset 'digist' (did you mean 'digits'?)"]),
+    ("data: npz\n", ["s.yaml:1:7 data: dataset 'npz' needs parameter 'path'"]),
+    (
+        "data: {name: digits, valdation: 0.1}\n",
+        ["s.yaml:1:22 data.valdation: dataset 'digits' has no parameter 'valdation' (did you mean 'validation'?)"],
+    ),
+    (
+        "data: {name: digits, validation: 1}\n",
+        ["s.yaml:1:34 data.validation: must be a number >= 0 and < 1, not 1"],
+    ),
+    (
+        "data: {name: digits, augment: [crop, crop, flop]}\n",
+        [
+            "s.yaml:1:38 data.augment.1: 'crop' is in this list already",
+            "s.yaml:1:44 data.augment.2: unknown augmentation 'flop' (did you mean 'flip'?)",
+        ],
+    ),
+    (
+        "data: {name: digits, augment: crop}\n",
+        ["s.yaml:1:31 data.augment: must be a list of any of crop, flip, cutout, not 'crop'"],
+    ),
+]
+
+OPTIMIZERS = [
+    ("sdg", ["s.yaml:4:35 stages.0.train.optimizer: unknown optimizer 'sdg' (did you mean 'sgd'?)"]),
+    ("{name: sdg}", ["s.yaml:4:42 stages.0.train.optimizer.name: unknown optimizer 'sdg' (did you mean 'sgd'?)"]),
+    ("{name: sgd, lr: -1}", ["s.yaml:4:35 stages.0.train.optimizer: optimizer 'sgd': Invalid learning rate: -1.0"]),
+    (
+        "{name: sgd, momentun: 0.9}",
+        [
+            "s.yaml:4:47 stages.0.train.optimizer.momentun: "
+            "optimizer 'sgd' has no parameter 'momentun' (did you mean 'momentum'?)"
+        ],
+    ),
+    (
+        "{lr: 0.1}",
+        [
+            "s.yaml:4:35 stages.0.train.optimizer: "
+            "must be the name of an optimizer or a mapping with its name (valid: adamw, sgd)"
+        ],
+    ),
+]
+
+SPACES = [
+    ("{grid_search: []}", ["s.yaml:4:35 {}.grid_search: empty grid"]),
+    ("{choice: []}", ["s.yaml:4:30 {}.choice: empty choice"]),
+    ("{grid_search: 0.1}", ["s.yaml:4:35 {}.grid_search: grid_search needs a list of candidates, not 0.1"]),
+    ("{grid_search: [0.1, 0.1]}", ["s.yaml:4:41 {}.grid_search.1: 0.1 is in this grid already"]),
+    (
+        "{grid_serach: [0.1]}",
+        ["s.yaml:4:22 {}.grid_serach: unknown search space 'grid_serach' (did you mean 'grid_search'?)"],
+    ),
+    (
+        "{grid_search: [0.1, 1.5, x]}",
+        [
+            "s.yaml:4:41 {}.grid_search.1: must be < 1, not 1.5",
+            "s.yaml:4:46 {}.grid_search.2: must be a number, not 'x'",
+        ],
+    ),
+    (
+        "{grid_search: [0.1, {choice: [0.2, 7]}]}",
+        ["s.yaml:4:56 {}.grid_search.1.choice.1: must be < 1, not 7"],
+    ),
+    ("{uniform: [0.5]}", ["s.yaml:4:31 {}.uniform: uniform needs [low, high], two numbers, not [0.5]"]),
+    ("{uniform: [0.5, .inf]}", ["s.yaml:4:31 {}.uniform: uniform needs [low, high], two numbers, not [0.5, inf]"]),
+    ("{uniform: [0.5, 0.1]}", ["s.yaml:4:31 {}.uniform: uniform needs low < high, not [0.5, 0.1]"]),
+    ("{uniform: [0.5, 1.5]}", ["s.yaml:4:37 {}.uniform.1: must be < 1, not 1.5"]),
+    ("{loguniform: [0, 0.1]}", ["s.yaml:4:35 {}.loguniform.0: loguniform needs low > 0, not 0"]),
+    ("{randint: [1.0, 3]}", ["s.yaml:4:31 {}.randint: randint needs [low, high], two integers, not [1.0, 3]"]),
+]
+
+DEFAULTS = [
+    ("defaults: 3\n", ["s.yaml:4:11 defaults: must be a mapping of stages and their parameters, not 3"]),
+    (
+        "defaults: {train: 3, trian: {}, prune: {amount: 0.1}}\n",
+        [
+            "s.yaml:4:19 defaults.train: must be a mapping of parameters, not 3",
+            "s.yaml:4:22 defaults.trian: unknown stage 'trian' (did you mean 'train'?)",
+            "s.yaml:4:33 defaults.prune: no variant has a stage 'prune'",
+        ],
+    ),
+    (
+        "defaults: {train: {epochs: 3, optimzer: sgd, optimizer: {name: sgd, lr: x}}}\n",
+        [
+            "s.yaml:4:28 defaults.train.epochs: no variant uses this: every stage 'train' gives its own",
+            "s.yaml:4:31 defaults.train.optimzer: stage 'train' has no parameter 'optimzer' "
+            "(did you mean 'optimizer'?)",
+            "s.yaml:4:73 defaults.train.optimizer.lr: must be a number, not 'x'",
+        ],
+    ),
+    ("defaults: {train: {name: x}}\n", ["s.yaml:4:26 defaults.train.name: stage 'train' has no parameter 'name'"]),
+    (
+        "defaults: {train: {optimizer: {grid_search: [sgd, sdg]}}}\n",
+        ["s.yaml:4:51 defaults.train.optimizer.grid_search.1: unknown optimizer 'sdg' (did you mean 'sgd'?)"],
+    ),
+]
+
+SETTINGS = [
+    ("stages.*.trian.epochs=1", "stages.*.trian.epochs: stages has no 'trian' (did you mean 'train'?)"),
+    ("stages.5.train.epochs=1", "stages.5.train.epochs: stages has no element '5' (valid: 0 or *)"),
+    ("stages.x=unprune", "stages.x: stages has no element 'x' (valid: 0 or *)"),
+    ("stages.0.prune.amount=0.1", "stages.0.prune.amount: stages.0 is 'train', not 'prune'"),
+    ("stages.0.train.epochs.x=1", "stages.0.train.epochs.x: stages.0.train.epochs is 1, not a mapping"),
+    ("stages.*.train.epochs=0", "stages.0.train.epochs: must be >= 1, not 0"),
+    ("stags.0=1", "stags.0: a spec has no key 'stags' (did you mean 'stages'?)"),
+    ("data.validation=2", "data.validation: must be a number >= 0 and < 1, not 2"),
+    ("model.widht=3", "model.widht: model 'convnet' has no parameter 'widht' (did you mean 'width'?)"),
+    ("model=mpl", "model: unknown model 'mpl' (did you mean 'mlp'?)"),
+    ("defaults.train.epochs=3", "defaults.train.epochs: no variant uses this: every stage 'train' gives its own"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), [*FILES, *EXPERIMENT, *STAGES])
+def test_malformed_spec(text: str | bytes, expected: list[str]) -> None:
+    assert mistakes(text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), COMPONENTS)
+def test_malformed_model_or_data(text: str, expected: list[str]) -> None:
+    other = "data: digits\n" if text.startswith("model") else "model: convnet\n"
+    assert mistakes(text + other + "stages: [unprune]\n") == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), OPTIMIZERS)
+def test_malformed_component_of_a_stage(text: str, expected: list[str]) -> None:
+    assert mistakes(stages(f"train: {{epochs: 1, optimizer: {text}}}")) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), SPACES)
+def test_malformed_search_space(text: str, expected: list[str]) -> None:
+    path = "stages.0.prune.amount"
+    assert mistakes(stages(f"prune: {{amount: {text}}}")) == [line.replace("{}", path) for line in expected]
+
+
+@pytest.mark.parametrize(("text", "expected"), DEFAULTS)
+def test_malformed_defaults(text: str, expected: list[str]) -> None:
+    assert mistakes(GOOD + text) == expected
+
+
+@pytest.mark.parametrize(("setting", "expected"), SETTINGS)
+def test_malformed_setting(setting: str, expected: str) -> None:
+    assert mistakes(GOOD, setting) == [f"--set {setting} {expected}"]
+
+
+@pytest.mark.parametrize("setting", ["data", "=3", "data..name=npz"])
+def test_setting_that_is_no_assignment(setting: str) -> None:
+    assert mistakes(GOOD, setting) == [f"--set {setting}: must be path=value, such as data.validation=0.2"]
+
+
+def test_setting_with_a_value_that_is_no_yaml() -> None:
+    problem = "while parsing a flow node, expected the node content, but found '}'"
+    assert mistakes(GOOD, "data={name: [}") == [f"--set data={{name: [}}: {problem}"]
+
+
+def test_seeds_given_on_the_command_line_are_checked() -> None:
+    assert mistakes(GOOD, seeds=[1, 1, -2]) == [
+        "--seeds 1,1,-2 seeds.1: seed 1 is in this list already",
+        "--seeds 1,1,-2 seeds.2: must be >= 0, not -2",
+    ]
+
+
+def test_missing_file_and_folder() -> None:
+    with pytest.raises(SpecError, match=r"^no\.yaml: there is no such file$"):
+        load("no.yaml", CATALOG)
+    with pytest.raises(SpecError, match=r"^\.: cannot be read: Is a directory$"):
+        load(".", CATALOG)
+
+
+def test_every_mistake_of_a_file_is_reported_at_once() -> None:
+    text = """\
+name: all
+modle: convnet
+data: {name: digits, validation: 2}
+seeds: [0, 0]
+stages:
+  - train: {epochs: 0, optimizer: {name: sgd, lr: fast}}
+  - prune: {amount: {grid_search: []}, scope: local}
+  - {grid_search: [unprune, unpruned]}
+  - repeat: {times: two, stages: [{train: {}}]}
+  - train: {epochs: 1, epochs: 2}
+resources: {gpu: many}
+"""
+    assert mistakes(text) == [
+        "s.yaml:1:1: a spec needs 'model'",
+        "s.yaml:2:1 modle: a spec has no key 'modle' (did you mean 'model'?)",
+        "s.yaml:3:34 data.validation: must be a number >= 0 and < 1, not 2",
+        "s.yaml:4:12 seeds.1: seed 0 is in this list already",
+        "s.yaml:6:21 stages.0.train.epochs: must be >= 1, not 0",
+        "s.yaml:6:51 stages.0.train.optimizer.lr: must be a number, not 'fast'",
+        "s.yaml:7:35 stages.1.prune.amount.grid_search: empty grid",
+        "s.yaml:7:47 stages.1.prune.scope: must be 'global' or 'layer', not 'local'",
+        "s.yaml:8:29 stages.2.grid_search.1: unknown stage 'unpruned' (did you mean 'unprune'?)",
+        "s.yaml:9:21 stages.3.repeat.times: must be an integer >= 1, not 'two'",
+        "s.yaml:9:43 stages.3.repeat.stages.0.train: stage 'train': give either epochs or steps",
+        "s.yaml:10:24 stages.4.train.epochs: repeated key, first given in line 10",
+        "s.yaml:11:18 resources.gpu: must be auto or a number >= 0, not 'many'",
+    ]
+
+
+def test_mistake_in_a_base_is_reported_in_its_file() -> None:
+    Path("base.yaml").write_text(stages("prune: {amount: 2}"))
+    assert mistakes("extends: base.yaml\nmodel: mpl\n") == [
+        "base.yaml:4:21 stages.0.prune.amount: must be < 1, not 2",
+        "s.yaml:2:8 model: unknown model 'mpl' (did you mean 'mlp'?)",
+    ]
+
+
+def test_circle_of_bases_is_named() -> None:
+    Path("base.yaml").write_text("extends: s.yaml\n")
+    expected = "base.yaml:1:10 extends: specs extend each other: s.yaml -> base.yaml -> s.yaml"
+    assert mistakes("extends: base.yaml\n") == [expected]
+
+
+def test_mistake_in_an_aliased_value_is_reported_once() -> None:
+    text = stages("train: &a {epochs: 0}", "train: *a")
+    assert mistakes(text) == ["s.yaml:4:24 stages.0.train.epochs: must be >= 1, not 0"]
+
+
+def test_values_that_do_not_go_together_are_refused_when_they_meet() -> None:
+    optimizer = "{name: sgd, lr: 0.1, nesterov: {grid_search: [false, true]}, momentum: {grid_search: [0.9, 0.0]}}"
+    assert mistakes(stages(f"train: {{epochs: 1, optimizer: {optimizer.replace('0.9, 0.0', '0.0, 0.9')}}}")) == [
+        "s.yaml:4:35 stages.0.train.optimizer: "
+        "optimizer 'sgd': Nesterov momentum requires a momentum and zero dampening"
+    ]
+    Path("s.yaml").write_text(stages(f"train: {{epochs: 1, optimizer: {optimizer}}}", "unprune"))
+    spec = load("s.yaml", CATALOG)
+    point = {"name": "sgd", "lr": 0.1, "nesterov": True, "momentum": 0.0}
+    tree = {**spec.tree, "stages": [{"train": {"epochs": 1, "optimizer": point}}, "unprune"]}
+    with pytest.raises(SpecError, match=r"^s\.yaml:4:35 stages\.0\.train\.optimizer: optimizer 'sgd': Nesterov"):
+        spec.resolve(tree)
