@@ -1,8 +1,12 @@
 """Every mistake in a spec is reported, all at once, each in its place, in these words."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from spec_catalog import CATALOG
 
 from framework.errors import SpecError
@@ -404,3 +408,26 @@ def test_values_that_do_not_go_together_are_refused_when_they_meet() -> None:
     tree = {**spec.tree, "stages": [{"train": {"epochs": 1, "optimizer": point}}, "unprune"]}
     with pytest.raises(SpecError, match=r"^s\.yaml:4:35 stages\.0\.train\.optimizer: optimizer 'sgd': Nesterov"):
         spec.resolve(tree)
+
+
+WORDS = ["name", "train", "repeat", "times", "stages", "grid_search", "choice", "uniform", "sgd", "convnet", "lr", "*"]
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-1, 2), st.floats(), st.sampled_from(WORDS)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=3),
+    max_leaves=8,
+)
+PARTS = st.sampled_from(["model", "data", "stages", "defaults", "seeds", "search", "resources", "name", "extends"])
+SETTING = st.lists(st.sampled_from([*WORDS, "0", "1", "model", "data"]), min_size=1, max_size=5).map(".".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(st.dictionaries(PARTS, ANYTHING, max_size=4), st.lists(st.tuples(SETTING, ANYTHING), max_size=2))
+def test_nonsense_is_either_a_spec_or_a_list_of_mistakes(parts: dict[str, Any], changes: list[tuple[str, Any]]) -> None:
+    good = {"model": "convnet", "data": "digits", "stages": ["unprune", {"train": {"epochs": 1}}]}
+    Path("s.yaml").write_text(json.dumps({**good, **parts}).replace("Infinity", ".inf").replace("NaN", ".nan"))
+    found = None
+    try:
+        load("s.yaml", CATALOG, [f"{path}={json.dumps(value)}" for path, value in changes])
+    except SpecError as error:
+        found = error.problems
+    assert found is None or (found and all(problem.file and problem.message for problem in found))
