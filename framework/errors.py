@@ -65,6 +65,9 @@ class TrackingError(FrameworkError):
     """The tracking store refuses or cannot be reached."""
 
 
+_SHOWN = 20  # a network has hundreds of layers
+
+
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Say which valid name was meant, or which there are.
 
@@ -75,4 +78,6 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), choices, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"valid: {', '.join(choices)}" if choices else "none is valid here"
+    if not choices:
+        return "none is valid here"
+    return f"valid: {', '.join(choices[:_SHOWN])}{', …' if len(choices) > _SHOWN else ''}"

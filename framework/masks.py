@@ -4,7 +4,8 @@ A mask is a bool tensor of its parameter's shape. In `Masks` of *pruning*, ``Tru
 non-zero; in those of *freezing*, ``True`` says that the element is held.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TypeAlias
@@ -29,6 +30,18 @@ _WEIGHT_LAYERS = (
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode for a while; then each of its modules gets back its own mode."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
 def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
     """Names of all modules in the order in which a forward pass first calls them.
 
@@ -44,13 +57,11 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
         called.setdefault(name, len(called))
 
     hooks = [m.register_forward_pre_hook(partial(note, name)) for name, m in model.named_modules()]
-    training = model.training
     try:
         parameter = next(model.parameters())
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
+        with torch.no_grad(), eval_mode(model):
+            model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
 
@@ -72,6 +83,9 @@ def prunable(model: nn.Module, order: Iterable[str]) -> dict[str, nn.Parameter]:
 
     Returns:
         Parameter name to parameter, in that order; a tied weight stands once, where it is used first.
+
+    Raises:
+        StageError: there is none.
     """
     weights: dict[str, nn.Parameter] = {}
     for name in order:
@@ -86,6 +100,8 @@ def prunable(model: nn.Module, order: Iterable[str]) -> dict[str, nn.Parameter]:
             weight = getattr(module, attribute, None)
             if isinstance(weight, nn.Parameter) and not any(weight is w for w in weights.values()):
                 weights[f"{name}.{attribute}" if name else attribute] = weight
+    if not weights:
+        raise StageError(f"{type(model).__name__} has no convolutional, linear or attention layer: nothing to prune")
     return weights
 
 
@@ -136,7 +152,7 @@ def select(names: Sequence[str], patterns: Sequence[str] | None, exclude: Sequen
     kept = set(names) if patterns is None else {n for pattern in patterns for n in matching(pattern)}
     kept -= {n for pattern in exclude for n in matching(pattern)}
     if not kept:
-        raise StageError("no layer is left to choose from: the patterns exclude them all")
+        raise StageError("no layer is left to choose from: the patterns select none")
     return [name for name in names if name in kept]
 
 

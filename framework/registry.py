@@ -39,7 +39,12 @@ class Registry:
             sources[plugin] = source
         for kind, (hook, _) in KINDS.items():
             for implementation in getattr(manager.hook, hook).get_hookimpls():
-                self._add(kind, hook, implementation.function(), sources[implementation.plugin])
+                source = sources[implementation.plugin]
+                try:
+                    registered = implementation.function()
+                except Exception as error:  # as for a plugin that cannot be imported
+                    raise PluginError(f"{source}: {hook} failed: {type(error).__name__}: {error}") from error
+                self._add(kind, hook, registered, source)
 
     def _add(self, kind: str, hook: str, registered: Any, source: str) -> None:
         if not isinstance(registered, Mapping):

@@ -165,7 +165,7 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
         return value
     name = value.get("name") if isinstance(value, Mapping) else value
     if not isinstance(name, str):
-        message = f"must be the name of a {kind} or a mapping with its name"
+        message = f"must be the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind} or a mapping with its name"
         raise mistakes([((), f"{message} ({nearest(name, catalog.names(kind))})", value)])
     entry = catalog.entry(kind, name)
     if entry is None:

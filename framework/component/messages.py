@@ -48,7 +48,10 @@ def message(error: Any, parameters: Iterable[str], owner: str) -> str:
     if kind == "extra_forbidden":
         return f"{owner} has no parameter {error['loc'][-1]!r} ({nearest(error['loc'][-1], parameters)})"
     if kind == "missing":
-        return f"{owner} needs parameter {error['loc'][-1]!r}"
+        last = error["loc"][-1]
+        return f"{owner} needs parameter {last!r}" if isinstance(last, str) else f"must have more than {last} items"
+    if kind == "too_long":
+        return f"must have at most {context['max_length']} items, not {context['actual_length']}"
     if kind in _COMPARISONS:
         bound, sign = _COMPARISONS[kind]
         return f"must be {sign} {context[bound]:g}, not {value!r}"

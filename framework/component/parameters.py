@@ -2,6 +2,7 @@
 
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -45,7 +46,9 @@ class _Nested:
             if isinstance(value, self.cls):
                 return value
             if not isinstance(value, Mapping):
-                raise mistakes([((), f"must be a mapping of {', '.join(self.model.model_fields)}", value)])
+                raise mistakes(
+                    [((), f"must be a mapping of {', '.join(self.model.model_fields)}, not {value!r}", value)]
+                )
             model = validate(self.model, value, info.context, "this mapping")  # type: ignore[arg-type]
             return self.cls(**{field: getattr(model, field) for field in self.model.model_fields})
 
@@ -95,7 +98,10 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
             )
         if expressible is not None:
             fields[name] = (expressible, ... if required else parameter.default)
-    return create_model(getattr(factory, "__name__", owner), __config__=_CONFIG, **fields)
+    with warnings.catch_warnings():
+        # A parameter may well be called like something that pydantic's models have, such as copy.
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+        return create_model(getattr(factory, "__name__", owner), __config__=_CONFIG, **fields)
 
 
 def _expressible(hint: Any) -> Any:

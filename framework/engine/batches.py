@@ -87,8 +87,8 @@ def _flip(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
 def _cutout(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
     count, _, height, width = images.shape
     centres = torch.rand(2, count, 1, generator=generator).to(images.device)
-    rows = (torch.arange(height, device=images.device) - centres[0] * height).abs() <= height / 4
-    columns = (torch.arange(width, device=images.device) - centres[1] * width).abs() <= width / 4
+    rows = (torch.arange(height, device=images.device) + 0.5 - centres[0] * height).abs() <= height / 4
+    columns = (torch.arange(width, device=images.device) + 0.5 - centres[1] * width).abs() <= width / 4
     return torch.where((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), fill, images)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from framework.engine.batches import Batches
 from framework.engine.precision import Precision, autocast
+from framework.masks import eval_mode
 from framework.stage import Trial
 
 
@@ -15,10 +16,12 @@ class Tester:
     """Measures loss and accuracy of a network, in eval mode and without gradients.
 
     Args:
-        model: the network; its mode is restored afterwards.
+        model: the network; the mode of each of its modules is restored afterwards.
         loss: maps outputs (batch, classes) and labels int64 (batch,) to a scalar that is a mean over the batch.
         precision: see `framework.engine.precision.autocast`.
     """
+
+    __test__ = False  # pytest takes every class called Test… for tests
 
     def __init__(
         self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], *, precision: Precision = "auto"
@@ -33,20 +36,15 @@ class Tester:
         Returns:
             ``loss``, and ``accuracy`` as a fraction, over all images.
         """
-        training = self.model.training
         loss = torch.zeros((), device=self._device)
         correct = torch.zeros((), device=self._device, dtype=torch.int64)
         seen = 0
-        try:
-            self.model.eval()
-            with torch.inference_mode(), self._autocast:
-                for images, labels in batches:
-                    outputs = self.model(images)
-                    loss += self.loss(outputs, labels) * len(labels)
-                    correct += (outputs.argmax(1) == labels).sum()
-                    seen += len(labels)
-        finally:
-            self.model.train(training)
+        with eval_mode(self.model), torch.inference_mode(), self._autocast:
+            for images, labels in batches:
+                outputs = self.model(images)
+                loss += self.loss(outputs, labels) * len(labels)
+                correct += (outputs.argmax(1) == labels).sum()
+                seen += len(labels)
         return {"loss": loss.item() / seen, "accuracy": correct.item() / seen}
 
 

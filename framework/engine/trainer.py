@@ -62,6 +62,7 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._autocast = autocast(precision, self._device)
         self._forward = torch.compile(model) if compile else model
+        self._constraints.train_mode(model)
 
     def epoch(self, batches: Batches, steps: int | None = None) -> dict[str, float]:
         """Make one pass over the batches, or over the first ``steps`` of them.
@@ -137,7 +138,12 @@ def trainable(model: nn.Module, frozen: Masks) -> list[nn.Parameter]:
     Raises:
         StageError: everything is frozen.
     """
-    free = [p for name, p in model.named_parameters() if name not in frozen or not bool(frozen[name].all())]
+    held = {
+        parameter
+        for name, parameter in model.named_parameters(remove_duplicate=False)  # a tied weight is held by either name
+        if name in frozen and bool(frozen[name].all())
+    }
+    free = [parameter for parameter in model.parameters() if parameter not in held]
     if not free:
         raise StageError("every parameter is frozen: nothing is left to train (unfreeze some first)")
     return free
@@ -157,9 +163,12 @@ class _Constraints:
             for name, module in model.named_modules()
             if (f"{name}.running_mean" if name else "running_mean") in frozen
         ]
-        for name, parameter in model.named_parameters():
+        # A tied weight has several names, any of which may be the masked or the frozen one.
+        for name, parameter in model.named_parameters(remove_duplicate=False):
             held = frozen.get(name)
             mask = masks.get(name)
+            if mask is not None:
+                parameter.detach().masked_fill_(~mask, 0.0)  # else weight decay would carry it into optimizer state
             if held is not None and bool(held.all()):
                 parameter.requires_grad_(False)
                 parameter.grad = None  # a stale gradient would still move it

@@ -1,0 +1,101 @@
+"""Small data, networks and trials that many tests share."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from framework import Data, Split, Stage, Trial
+from framework.component import build
+from framework.registry import Registry, installed
+
+
+class Net(nn.Module):
+    """Two convolutions and a linear layer, registered in another order than that of the forward pass.
+
+    Weights in forward order: conv1 36, conv2 96, fc 72; in all 204.
+    """
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.fc = nn.Linear(24, 3)
+        self.conv2 = nn.Conv2d(4, 6, 2, bias=False)
+        self.bn2 = nn.BatchNorm2d(6)
+        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.bn1(self.conv1(x)).relu()
+        x = self.bn2(self.conv2(nn.functional.max_pool2d(x, 2))).relu()
+        return self.fc(self.dropout(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)))
+
+
+def images_of(count: int, shape: tuple[int, int, int], classes: int, seed: int) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % classes
+    noise = torch.randint(0, 128, (count, *shape), generator=generator)
+    return Split((noise + 40 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """All installed plugins."""
+    return installed()
+
+
+@pytest.fixture(scope="session")
+def make_data() -> Callable[..., Data]:
+    """Learnable noise; three classes that differ in brightness."""
+
+    def make(count: int = 24, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 3, **fields: Any) -> Data:
+        data = Data(
+            train=images_of(count, shape, classes, 0),
+            validation=images_of(9, shape, classes, 1),
+            test=images_of(12, shape, classes, 2),
+            classes=tuple("abcdefghij"[:classes]),
+            mean=torch.full((shape[0],), 0.4),
+            std=torch.full((shape[0],), 0.2),
+        )
+        return replace(data, **fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_net() -> Callable[..., nn.Module]:
+    """A small network with fixed initial weights."""
+
+    def make(dropout: float = 0.0, seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        return Net(dropout)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trial(make_data: Callable[..., Data], make_net: Callable[..., nn.Module]) -> Callable[..., Trial]:
+    """A trial of the small network, or of another, on the CPU."""
+
+    def make(model: nn.Module | None = None, data: Data | None = None, **fields: Any) -> Trial:
+        return Trial(
+            model=make_net() if model is None else model,
+            data=make_data() if data is None else data,
+            device=torch.device("cpu"),
+            **fields,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stage(registry: Registry) -> Callable[..., Stage]:
+    """Build a stage as a spec does."""
+
+    def make(name: str, **parameters: Any) -> Stage:
+        return build(registry, "stage", {"name": name, **parameters})()
+
+    return make

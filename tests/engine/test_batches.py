@@ -1,0 +1,145 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framework.engine import Batches
+
+
+def numbered(count, shape=(1, 2, 2)):
+    """Images whose first pixel is their number, which is their label too."""
+    images = torch.zeros(count, *shape, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(count)
+    return images, torch.arange(count)
+
+
+def batches(images, labels, mean=0.0, std=1.0, **options):
+    channels = images.shape[1]
+    return Batches(images, labels, torch.full((channels,), mean), torch.full((channels,), std), **options)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pixels(x):
+    """From normalised values with mean 0 and standard deviation 1 back to bytes."""
+    return (x * 255).round().to(torch.uint8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(count=st.integers(1, 40), size=st.integers(1, 45), shuffled=st.booleans())
+def test_every_image_comes_once_per_pass_with_its_label_save_a_lone_last_one(count, size, shuffled):
+    found = list(batches(*numbered(count), batch_size=size, generator=seeded() if shuffled else None))
+    labels = torch.cat([y for _, y in found]).tolist()
+    left_out = shuffled and count > size > 1 and count % size == 1
+    assert len(labels) == len(set(labels)) == count - left_out
+    assert torch.equal(torch.cat([pixels(x)[:, 0, 0, 0] for x, _ in found]).long(), torch.tensor(labels))
+    assert [len(y) for _, y in found[:-1]] == [size] * (len(found) - 1)
+    assert len(found) == len(batches(*numbered(count), batch_size=size, generator=seeded() if shuffled else None))
+
+
+@pytest.mark.parametrize(("count", "length"), [(1, 1), (4, 1), (5, 1), (6, 2), (8, 2), (9, 2)])
+def test_a_lone_last_image_is_left_out_when_shuffling_unless_it_is_the_only_one(count, length):
+    images, labels = numbered(count)
+    assert len(batches(images, labels, batch_size=4, generator=seeded())) == length
+    assert len(batches(images, labels, batch_size=4)) == -(-count // 4)
+
+
+def test_batches_of_one_image_are_all_given():
+    assert len(list(batches(*numbered(3), batch_size=1, generator=seeded()))) == 3
+
+
+def test_without_generator_the_order_is_the_given_one_and_nothing_is_augmented():
+    images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8)
+    found = batches(images, torch.arange(7), batch_size=3, augment=["crop", "flip", "cutout"])
+    for _ in range(2):
+        assert torch.equal(torch.cat([pixels(x) for x, _ in found]), images)
+
+
+def test_the_generator_alone_decides_the_order_and_each_pass_has_its_own():
+    def order(seed):
+        found = batches(*numbered(20), batch_size=6, generator=seeded(seed))
+        return [torch.cat([y for _, y in found]).tolist() for _ in range(2)]
+
+    torch.manual_seed(1)
+    first = order(0)
+    torch.manual_seed(2)
+    assert order(0) == first
+    assert first[0] != first[1]
+    assert order(1) != first
+
+
+def test_pixels_are_scaled_and_normalised_by_channel():
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).repeat(2, 1).view(1, 2, 1, 3)
+    found = Batches(images, torch.tensor([0]), torch.tensor([0.2, 0.5]), torch.tensor([0.1, 0.25]), batch_size=1)
+    x, _ = next(iter(found))
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x[0], torch.tensor([[[-2.0, 0.0, 8.0]], [[-2.0, -1.2, 2.0]]]))
+
+
+def test_images_stay_as_they_are():
+    images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
+    before = images.clone()
+    found = batches(images, torch.zeros(9).long(), batch_size=4, augment=["crop", "flip", "cutout"], generator=seeded())
+    list(found)
+    assert found.images is images
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("generator", [None, seeded()])
+def test_channels_last(generator):
+    images = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
+    for x, _ in batches(images, torch.zeros(5).long(), batch_size=4, generator=generator, channels_last=True):
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        assert not x.is_contiguous()
+
+
+def test_flip_mirrors_left_to_right_about_half_of_the_images():
+    images = torch.arange(6, dtype=torch.uint8).view(1, 1, 2, 3).repeat(400, 1, 1, 1)
+    found = batches(images, torch.zeros(400).long(), batch_size=400, augment=["flip"], generator=seeded())
+    x = pixels(next(iter(found))[0])[:, 0].tolist()
+    flipped = x.count([[2, 1, 0], [5, 4, 3]])
+    assert flipped + x.count([[0, 1, 2], [3, 4, 5]]) == 400
+    assert 150 < flipped < 250
+
+
+def test_crop_shifts_each_image_by_up_to_an_eighth_and_zeros_move_in():
+    image = torch.arange(1, 257).clamp(max=255).to(torch.uint8).view(1, 16, 16)
+    found = batches(
+        image.repeat(300, 1, 1, 1), torch.zeros(300).long(), batch_size=300, augment=["crop"], generator=seeded()
+    )
+    padded = torch.zeros(20, 20, dtype=torch.uint8)
+    padded[2:18, 2:18] = image[0]
+    allowed = {(i, j): padded[i : i + 16, j : j + 16] for i in range(5) for j in range(5)}
+    seen = set()
+    for x in pixels(next(iter(found))[0])[:, 0]:
+        matching = [shift for shift, window in allowed.items() if torch.equal(window, x)]
+        assert len(matching) == 1
+        seen.update(matching)
+    assert seen == set(allowed)
+
+
+def test_crop_shifts_all_channels_alike():
+    images = torch.randint(1, 256, (8, 1, 8, 8), dtype=torch.uint8).repeat(1, 3, 1, 1)
+    for x, _ in batches(images, torch.zeros(8).long(), batch_size=8, augment=["crop"], generator=seeded()):
+        assert torch.equal(x[:, 0], x[:, 1])
+        assert torch.equal(x[:, 0], x[:, 2])
+
+
+def test_cutout_sets_one_square_of_at_most_half_the_size_to_the_mean():
+    images = torch.full((200, 2, 8, 8), 255, dtype=torch.uint8)
+    mean = torch.tensor([0.2, 0.4])
+    found = Batches(
+        images, torch.zeros(200).long(), mean, torch.ones(2), batch_size=200, augment=["cutout"], generator=seeded()
+    )
+    x, _ = next(iter(found))
+    cut = x.abs() < 1e-6  # exactly the mean: 0.2 and 0.4 of 255 are whole numbers
+    assert torch.equal(cut[:, 0], cut[:, 1])
+    rows, columns = cut[:, 0].any(2).sum(1), cut[:, 0].any(1).sum(1)
+    assert torch.equal(cut[:, 0].sum((1, 2)), rows * columns)  # a rectangle
+    assert rows.max() == columns.max() == 4
+    assert rows.min() >= 2  # its centre is inside the image
+    torch.testing.assert_close(x[:, 0][~cut[:, 0]], torch.tensor(0.8).expand(int((~cut[:, 0]).sum())))
+    # As often at either edge: nothing pulls it to one side.
+    assert 0.7 < cut[:, 0, 0].sum() / cut[:, 0, -1].sum() < 1.4

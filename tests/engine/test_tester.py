@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from framework.engine import Batches, Tester, evaluate
+
+
+class Fixed(nn.Module):
+    """Returns the first pixels as outputs, shifted by a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(3))
+        self.modes = []
+
+    def forward(self, x):
+        self.modes.append((self.training, torch.is_grad_enabled(), x.dtype))
+        return x[:, 0, 0, :3] + self.shift
+
+
+def fixed_batches(batch_size):
+    """Five images whose outputs are known: 255 at one class, 0 elsewhere."""
+    images = torch.zeros(5, 1, 1, 3, dtype=torch.uint8)
+    predicted = torch.tensor([0, 1, 2, 0, 1])
+    images[torch.arange(5), 0, 0, predicted] = 255
+    labels = torch.tensor([0, 1, 2, 1, 1])  # four of five are right
+    return Batches(images, labels, torch.zeros(1), torch.ones(1), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 5, 100])
+def test_loss_and_accuracy_are_exact_over_all_images_whatever_the_last_batch(batch_size):
+    right, wrong = math.log(math.e + 2) - 1, math.log(math.e + 2)
+    found = Tester(Fixed(), nn.CrossEntropyLoss()).evaluate(fixed_batches(batch_size))
+    assert found == {"loss": pytest.approx((4 * right + wrong) / 5, rel=1e-6), "accuracy": 0.8}
+
+
+def test_it_runs_in_eval_mode_without_gradients_and_restores_the_mode_of_each_module(make_net):
+    net = nn.Sequential(Fixed(), nn.Dropout(0.9), nn.BatchNorm1d(3))
+    net[2].eval()
+    statistics = net[2].running_mean.clone()
+    Tester(net, nn.CrossEntropyLoss()).evaluate(fixed_batches(2))
+    assert net[0].modes == [(False, False, torch.float32)] * 3
+    assert [m.training for m in net.modules()] == [True, True, True, False]
+    assert torch.equal(net[2].running_mean, statistics)
+    net.eval()
+    Tester(net, nn.CrossEntropyLoss()).evaluate(fixed_batches(2))
+    assert not any(m.training for m in net.modules())
+
+
+def test_the_mode_is_restored_after_an_error():
+    net = Fixed()
+    with pytest.raises(IndexError):
+        Tester(net, nn.CrossEntropyLoss()).evaluate(
+            Batches(torch.zeros(2, 1, 1, 3).byte(), torch.tensor([0, 3]), torch.zeros(1), torch.ones(1), batch_size=2)
+        )
+    assert net.training
+
+
+def test_bfloat16_evaluation_is_close(make_net, make_data):
+    data, net = make_data(), make_net()
+    given = Batches(*data.test, data.mean, data.std, batch_size=5)
+    exact = Tester(net, nn.CrossEntropyLoss(), precision="float32").evaluate(given)
+    rough = Tester(net, nn.CrossEntropyLoss(), precision="bfloat16").evaluate(given)
+    assert rough["loss"] != exact["loss"]
+    assert rough["loss"] == pytest.approx(exact["loss"], rel=0.05)
+
+
+def test_a_network_can_be_trained_after_it_was_tested(make_net, make_data):
+    data, net = make_data(), make_net()
+    given = Batches(*data.test, data.mean, data.std, batch_size=5)
+    Tester(net, nn.CrossEntropyLoss()).evaluate(given)
+    images, labels = next(iter(given))
+    nn.functional.cross_entropy(net(images), labels).backward()
+    assert net.fc.weight.grad is not None
+
+
+def test_a_trial_is_measured_on_the_split_asked_for_with_its_own_loss(make_trial):
+    trial = make_trial(loss=nn.CrossEntropyLoss(label_smoothing=0.5))
+    with torch.no_grad():
+        trial.model.eval()
+        x = (trial.data.test.images.float() / 255 - 0.4) / 0.2
+        outputs = trial.model(x)
+    found = evaluate(trial, "test", batch_size=5)
+    assert found == {
+        "test/loss": pytest.approx(trial.loss(outputs, trial.data.test.labels).item(), rel=1e-5),
+        "test/accuracy": int((outputs.argmax(1) == trial.data.test.labels).sum()) / 12,
+    }
+    assert set(evaluate(trial, "validation")) == {"val/loss", "val/accuracy"}
+
+
+def test_without_a_validation_set_nothing_is_measured(make_trial, make_data):
+    assert evaluate(make_trial(data=make_data(validation=None)), "validation") == {}

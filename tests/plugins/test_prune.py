@@ -1,0 +1,362 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from framework import StageError, hookimpl
+from framework.component import build
+from framework.registry import Registry, installed
+from framework_plugins.stages.prune import lowest
+
+TOTAL = 36 + 96 + 72
+
+
+def pruned(trial):
+    return sum(int((~m).sum()) for m in trial.masks.values())
+
+
+def zeros(trial):
+    return sum(int((w == 0).sum()) for w in trial.weights().values())
+
+
+@settings(deadline=None)
+@given(
+    scores=st.lists(st.integers(-3, 3), min_size=1, max_size=40),
+    data=st.data(),
+)
+def test_exactly_so_many_candidates_with_the_lowest_scores_are_marked_the_first_among_equals(scores, data):
+    candidates = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
+    count = data.draw(st.integers(0, sum(candidates)))
+    ranked = sorted((s, i) for i, (s, c) in enumerate(zip(scores, candidates, strict=True)) if c)
+    marked = lowest(torch.tensor(scores, dtype=torch.float32), torch.tensor(candidates), count)
+    assert marked.nonzero().flatten().tolist() == sorted(i for _, i in ranked[:count])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    amounts=st.lists(st.floats(0, 1), min_size=1, max_size=3),
+    scope=st.sampled_from(["global", "layer"]),
+    criterion=st.sampled_from(["l1", "random"]),
+)
+def test_exactly_the_rounded_amount_of_the_remaining_weights_goes(make_trial, stage, amounts, scope, criterion):
+    trial = make_trial()
+    left = {"all": TOTAL} if scope == "global" else {n: w.numel() for n, w in trial.weights().items()}
+    for amount in amounts:
+        stage("prune", amount=amount, scope=scope, criterion=criterion).run(trial)
+        left = {name: count - round(amount * count) for name, count in left.items()}
+        assert TOTAL - pruned(trial) == sum(left.values())
+        assert zeros(trial) == pruned(trial)
+        if scope == "layer":
+            assert {name: int(m.sum()) for name, m in trial.masks.items()} == left
+        for name, weight in trial.weights().items():
+            assert bool((weight[~trial.masks[name]] == 0).all())
+            assert bool((weight[trial.masks[name]] != 0).all())
+
+
+@settings(deadline=None, max_examples=30)
+@given(first=st.floats(0, 1), second=st.floats(0, 1), scope=st.sampled_from(["global", "layer"]))
+def test_of_total_makes_amount_the_fraction_pruned_in_the_end(make_trial, stage, first, second, scope):
+    trial = make_trial()
+    for amount in sorted([first, second]):
+        stage("prune", amount=amount, of="total", scope=scope).run(trial)
+        sizes = [TOTAL] if scope == "global" else [36, 96, 72]
+        assert pruned(trial) == sum(round(amount * size) for size in sizes)
+
+
+def test_of_total_below_what_is_pruned_already_is_an_error(make_trial, stage):
+    trial = make_trial()
+    stage("prune", amount=0.5).run(trial)
+    with pytest.raises(StageError) as error:
+        stage("prune", amount=0.2, of="total").run(trial)
+    assert str(error.value) == (
+        "amount 0.2 of the total is less than the 50.0% already pruned: raise it, unprune first, or count of: remaining"
+    )
+    assert pruned(trial) == TOTAL // 2
+
+
+def test_ties_go_by_position_in_forward_order(make_trial, stage):
+    trial = make_trial()
+    for weight in trial.weights().values():
+        weight.data.fill_(-0.5)
+    trial.model.fc.weight.data.view(-1)[[3, 70]] = 0.25
+    stage("prune", amount=40 / TOTAL).run(trial)
+    assert [(~m).view(-1).nonzero().flatten().tolist() for m in trial.masks.values()] == [
+        list(range(36)),
+        [0, 1],
+        [3, 70],
+    ]
+
+
+def test_weights_that_are_zero_by_themselves_are_candidates_but_masked_ones_are_never_counted_again(make_trial, stage):
+    trial = make_trial()
+    trial.model.conv1.weight.data.view(-1)[:6] = 0
+    stage("prune", amount=5 / TOTAL).run(trial)
+    assert pruned(trial) == 5
+    assert (~trial.masks["conv1.weight"]).view(-1).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
+    stage("prune", amount=2 / (TOTAL - 5)).run(trial)
+    assert pruned(trial) == 7
+    assert not trial.masks["conv1.weight"].view(-1)[5]
+
+
+def test_the_smallest_magnitudes_go_over_all_layers_together_or_by_layer(make_trial, stage):
+    values = {"conv1.weight": (1.0, 2.0), "conv2.weight": (10.0, 20.0), "fc.weight": (100.0, 200.0)}
+    for scope, expected in (("global", [36, 66, 0]), ("layer", [18, 48, 36])):
+        trial = make_trial()
+        for name, weight in trial.weights().items():
+            weight.data = torch.linspace(*values[name], weight.numel()).view(weight.shape)
+            weight.data.view(-1)[::2] *= -1
+        stage("prune", amount=0.5, scope=scope).run(trial)
+        assert [int((~m).sum()) for m in trial.masks.values()] == expected
+        for mask, count in zip(trial.masks.values(), expected, strict=True):
+            assert not mask.view(-1)[:count].any()
+
+
+def test_layers_and_exclude_choose_what_is_counted(make_trial, stage):
+    trial = make_trial()
+    stage("prune", amount=0.25, layers=["conv*"]).run(trial)
+    assert set(trial.masks) == {"conv1.weight", "conv2.weight"}
+    assert pruned(trial) == 33
+    trial = make_trial()
+    stage("prune", amount=0.5, exclude=["conv1", "fc"]).run(trial)
+    assert {name: int((~m).sum()) for name, m in trial.masks.items()} == {"conv2.weight": 48}
+
+
+def test_pruning_one_layer_leaves_the_masks_of_the_others(make_trial, stage):
+    trial = make_trial()
+    stage("prune", amount=0.5, layers=["fc"]).run(trial)
+    fc = trial.masks["fc.weight"].clone()
+    stage("prune", amount=0.5, layers=["conv2"]).run(trial)
+    assert torch.equal(trial.masks["fc.weight"], fc)
+    assert pruned(trial) == 36 + 48
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"layers": ["conv3"]}, "no layer matches 'conv3' (did you mean 'conv2'?)"),
+        ({"exclude": ["conv3"]}, "no layer matches 'conv3' (did you mean 'conv2'?)"),
+        (
+            {"layers": ["bn1"]},
+            "no layer matches 'bn1' (valid: conv1, conv1.weight, conv2, conv2.weight, fc, fc.weight)",
+        ),
+        ({"layers": ["fc"], "exclude": ["f*"]}, "no layer is left to choose from: the patterns select none"),
+    ],
+)
+def test_a_selector_that_matches_nothing_is_an_error(parameters, text, make_trial, stage):
+    trial = make_trial()
+    with pytest.raises(StageError) as error:
+        stage("prune", amount=0.5, **parameters).run(trial)
+    assert str(error.value) == text
+    assert trial.masks == {}
+
+
+def test_the_values_before_pruning_are_kept_across_repeated_pruning(make_trial, stage):
+    trial = make_trial()
+    start = {name: w.detach().clone() for name, w in trial.weights().items()}
+    stage("prune", amount=0.3).run(trial)
+    first = {name: m.clone() for name, m in trial.masks.items()}
+    for weight in trial.weights().values():
+        weight.data.mul_(2)  # what is left trains on
+    stage("prune", amount=0.3).run(trial)
+    for name, mask in trial.masks.items():
+        expected = torch.where(~first[name], start[name], torch.where(mask, 0.0, 2 * start[name]))
+        assert torch.equal(trial.before_pruning[name], expected)
+
+
+@pytest.mark.parametrize("amount", [0, 1])
+def test_none_and_all_can_be_pruned(amount, make_trial, stage):
+    trial = make_trial()
+    stage("prune", amount=amount).run(trial)
+    assert pruned(trial) == zeros(trial) == amount * TOTAL
+
+
+def test_random_pruning_is_decided_by_the_seed_alone(make_trial, stage):
+    def masks(seed, noise):
+        torch.manual_seed(noise)
+        trial = make_trial(seed=seed)
+        stage("prune", amount=0.3, criterion="random").run(trial)
+        return torch.cat([m.view(-1) for m in trial.masks.values()])
+
+    assert torch.equal(masks(1, 0), masks(1, 1))
+    assert not torch.equal(masks(1, 0), masks(2, 0))
+
+
+# --- torch.nn.utils.prune as the reference -------------------------------------------------------------------------
+
+
+def convnet():
+    widths = [3, 8, 16, 32]
+    layers = [
+        layer
+        for a, b in zip(widths, widths[1:], strict=False)
+        for layer in (nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
+    ]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 10))
+
+
+def vit():
+    from torchvision.models import VisionTransformer
+
+    model = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10
+    )
+    nn.init.normal_(model.heads.head.weight, std=0.1)  # torchvision starts it at zero: all ties
+    return model
+
+
+def from_torchvision(name):
+    def make():
+        from torchvision import models
+
+        return models.get_model(name, num_classes=10)
+
+    return make
+
+
+ARCHITECTURES = {
+    "convnet": convnet,
+    "resnet18": from_torchvision("resnet18"),
+    "mobilenet_v3_small": from_torchvision("mobilenet_v3_small"),
+    "vit": vit,
+}
+
+
+def modules_of(model, names):
+    return [(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2]) for name in names]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_masks_are_those_of_torchs_global_l1_pruning_bit_for_bit_also_repeated(
+    architecture, make_trial, make_data, stage
+):
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(ARCHITECTURES[architecture]())
+    trial = make_trial(models[0], make_data(count=3, shape=(3, 32, 32), classes=3))
+    names = list(trial.weights())
+    theirs = modules_of(models[1], names)
+    for amount in (0.2,) if architecture == "resnet18" else (0.2, 0.3):  # the others are quicker
+        stage("prune", amount=amount).run(trial)
+        torch_prune.global_unstructured(theirs, torch_prune.L1Unstructured, amount=amount)
+        for name, (module, attribute) in zip(names, theirs, strict=True):
+            assert torch.equal(trial.masks[name], getattr(module, f"{attribute}_mask").bool())
+            assert torch.equal(trial.weights()[name], getattr(module, attribute))
+
+
+@pytest.mark.parametrize("architecture", ["convnet", "vit"])
+def test_masks_by_layer_are_those_of_torchs_l1_pruning_bit_for_bit_also_repeated(
+    architecture, make_trial, make_data, stage
+):
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(ARCHITECTURES[architecture]())
+    trial = make_trial(models[0], make_data(count=3, shape=(3, 32, 32), classes=3))
+    theirs = modules_of(models[1], trial.weights())
+    for amount in (0.1, 0.35):
+        stage("prune", amount=amount, scope="layer").run(trial)
+        for (name, mask), (module, attribute) in zip(trial.masks.items(), theirs, strict=True):
+            torch_prune.l1_unstructured(module, attribute, amount=amount)
+            assert torch.equal(mask, getattr(module, f"{attribute}_mask").bool()), name
+
+
+# --- criteria of other plugins -------------------------------------------------------------------------------------
+
+
+def taylor(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    return (weight * gradient).abs()
+
+
+def by_power(weight: torch.Tensor, power: float = -1.0) -> torch.Tensor:
+    return weight.abs() ** power
+
+
+def flat(weight: torch.Tensor) -> torch.Tensor:
+    return weight.abs().flatten()
+
+
+def nan(weight: torch.Tensor) -> torch.Tensor:
+    return weight * torch.nan
+
+
+@dataclass(frozen=True)
+class Plugin:
+    @hookimpl
+    def register_criteria(self):
+        return {"taylor": taylor, "power": by_power, "flat": flat, "nan": nan}
+
+
+class Both:
+    """A catalog of two registries."""
+
+    def __init__(self, *registries):
+        self.registries = registries
+
+    def entry(self, kind, name):
+        return next((e for e in (r.entry(kind, name) for r in self.registries) if e), None)
+
+    def names(self, kind):
+        return sorted(n for r in self.registries for n in r.names(kind))
+
+
+@pytest.fixture
+def prune():
+    catalog = Both(installed(), Registry([(Plugin(), "test 1")]))
+    return lambda **parameters: build(catalog, "stage", {"name": "prune", **parameters})()
+
+
+def test_a_criterion_has_parameters_of_its_own(make_trial, prune):
+    trial = make_trial()
+    before = torch.cat([w.detach().abs().view(-1) for w in trial.weights().values()])
+    prune(amount=0.1, criterion={"name": "power", "power": -2.0}).run(trial)
+    mask = torch.cat([m.view(-1) for m in trial.masks.values()])
+    assert before[~mask].min() > before[mask].max()  # the largest went
+
+
+@pytest.mark.parametrize("batches", [1, 2, 5])
+def test_a_criterion_gets_the_mean_gradient_over_the_training_batches_it_asks_for(
+    batches, make_trial, prune, make_data
+):
+    trial = make_trial(data=make_data(count=300), seed=4)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(4))
+    x = (trial.data.train.images.float() / 255 - 0.4) / 0.2
+    used = [order[:128], order[128:256], order[256:]][:batches]
+    trial.model.eval()
+    loss = sum(nn.functional.cross_entropy(trial.model(x[i]), trial.data.train.labels[i]) for i in used) / len(used)
+    gradients = torch.autograd.grad(loss, list(trial.weights().values()))
+    score = torch.cat([(w * g).abs().view(-1) for w, g in zip(trial.weights().values(), gradients, strict=True)])
+    trial.model.train()
+    statistics = trial.model.bn1.running_mean.clone()
+    prune(amount=0.4, criterion="taylor", batches=batches).run(trial)
+    mask = torch.cat([m.view(-1) for m in trial.masks.values()])
+    assert score[~mask].max() <= score[mask].min() * (1 + 1e-3)
+    assert torch.equal(trial.model.bn1.running_mean, statistics)
+    assert trial.model.training
+
+
+@pytest.mark.parametrize(
+    ("criterion", "gave"), [("flat", "it gave shape (36,)"), ("nan", "it gave shape (4, 1, 3, 3) with NaN")]
+)
+def test_a_criterion_must_give_a_number_for_each_weight(criterion, gave, make_trial, prune):
+    with pytest.raises(StageError) as error:
+        prune(amount=0.1, criterion=criterion).run(make_trial())
+    assert str(error.value) == (
+        f"criterion {criterion!r} must give a number for each weight of conv1.weight, shape (4, 1, 3, 3); {gave}"
+    )
+
+
+def test_annotations_of_criteria_allow_bounds(make_trial, prune):
+    def bounded(weight: torch.Tensor, p: Annotated[float, "any metadata"] = 2.0) -> torch.Tensor:
+        return weight.abs() ** p
+
+    registry = Registry([(type("P", (), {"register_criteria": hookimpl(lambda self: {"b": bounded})})(), "test 1")])
+    stage = build(Both(installed(), registry), "stage", {"name": "prune", "amount": 0.1, "criterion": "b"})()
+    trial = make_trial()
+    stage.run(trial)
+    assert pruned(trial) == round(0.1 * TOTAL)
