@@ -1,12 +1,16 @@
 """A small registry for the tests of specs."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pytest
 import torch
 
 from framework import Interval, Loss, Optimizer, Stage, Trial, hookimpl
+from framework.errors import SpecError
 from framework.registry import Registry
+from framework.spec import ExperimentSpec, load
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,36 @@ class Plugin:
 
 
 CATALOG = Registry([(Plugin(), "test 1")])
+
+START = "model: convnet\ndata: digits\n"
+GOOD = START + "stages: [{train: {epochs: 1}}]\n"
+DEFAULTS = START + "defaults: {train: {epochs: 4, optimizer: {name: sgd, lr: 0.1}}}\n"
+
+
+def stages(*items: str) -> str:
+    """A spec with these stages, the first of which is in line 4, column 5."""
+    return START + "stages:\n" + "".join(f"  - {item}\n" for item in items)
+
+
+def mistakes(text: str | bytes, *settings: str, **options: list[int]) -> list[str]:
+    """The mistakes in a spec that is written to the current folder, line by line."""
+    Path("s.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SpecError) as caught:
+        load("s.yaml", CATALOG, settings, **options)
+    return str(caught.value).split("\n")
+
+
+def read(text: str, *overrides: str, **options: Any) -> ExperimentSpec:
+    """The spec of this text, written to the current folder."""
+    Path("study.yaml").write_text(text)
+    return load("study.yaml", CATALOG, overrides, **options)
+
+
+def resolved(text: str, *overrides: str) -> list[dict[str, Any]]:
+    """The stages of a spec without search spaces, without parameters that have their default."""
+    spec = read(text, *overrides)
+    return [{"name": s.name, **_given(s.given)} for s in spec.resolve(spec.tree).stages]
+
+
+def _given(params: Any) -> dict[str, Any]:
+    return {k: {"name": v.name, **v.given} if hasattr(v, "given") else v for k, v in params.items()}

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from spec_catalog import CATALOG
+from spec_catalog import DEFAULTS, GOOD, START, read, resolved
 
 from framework import hookimpl
 from framework.errors import PluginError
@@ -15,28 +15,10 @@ from framework.registry import Registry
 from framework.spec import ExperimentSpec, Space, load
 from framework.spec.document import parse
 
-START = "model: convnet\ndata: digits\n"
-GOOD = START + "stages: [{train: {epochs: 1}}]\n"
-
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def read(text: str, *overrides: str, **options: Any) -> ExperimentSpec:
-    Path("study.yaml").write_text(text)
-    return load("study.yaml", CATALOG, overrides, **options)
-
-
-def resolved(text: str, *overrides: str) -> list[dict[str, Any]]:
-    """The stages of a spec without search spaces, without parameters that have their default."""
-    spec = read(text, *overrides)
-    return [{"name": s.name, **_given(s.given)} for s in spec.resolve(spec.tree).stages]
-
-
-def _given(params: Any) -> dict[str, Any]:
-    return {k: {"name": v.name, **v.given} if hasattr(v, "given") else v for k, v in params.items()}
 
 
 # --- the file ----------------------------------------------------------------------------------------------------
@@ -200,9 +182,6 @@ def test_repetitions_nest_and_are_written_out() -> None:
     assert [stage["name"] for stage in resolved(text)] == [*["unprune", "prune", "prune"] * 2, "train"]
 
 
-DEFAULTS = START + "defaults: {train: {epochs: 4, optimizer: {name: sgd, lr: 0.1}}}\n"
-
-
 @pytest.mark.parametrize(
     ("own", "optimizer"),
     [
@@ -283,65 +262,3 @@ def test_space_whose_value_is_set_has_nothing_left_to_sample() -> None:
     text = START + "stages: [{prune: {amount: {uniform: [0.1, 0.2]}}}]\nsearch: {samples: 9, seed: 3}\n"
     assert read(text).samples == 9
     assert read(text, "stages.*.prune.amount=0.1").samples == 1
-
-
-# --- settings ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("setting", "part", "expected"),
-    [
-        ("model=mlp", "model", "mlp"),
-        ("model.width=5", "model", {"name": "convnet", "width": 5}),
-        ("data.validation=2e-1", "data", {"name": "digits", "validation": 0.2}),
-        ("data={name: npz, path: a=b}", "data", {"name": "npz", "path": "a=b"}),
-        ("stages=[unprune]", "stages", ["unprune"]),
-        ("stages.0=unprune", "stages", ["unprune", "unprune", {"prune": {"amount": 0.1}}]),
-        ("stages.2.prune.scope=layer", "stages", ["train", "unprune", {"prune": {"amount": 0.1, "scope": "layer"}}]),
-        ("stages.*.train.steps=5", "stages", [{"train": {"steps": 5}}, "unprune", {"prune": {"amount": 0.1}}]),
-        ("defaults.train.steps=7", "defaults", {"train": {"steps": 7}}),
-    ],
-)
-def test_setting_changes_the_tree(setting: str, part: str, expected: Any) -> None:
-    text = START + "defaults: {train: {steps: 2}}\nstages: [train, unprune, {prune: {amount: 0.1}}]\n"
-    assert read(text, setting).tree[part] == expected
-
-
-def test_settings_apply_in_their_order() -> None:
-    assert read(GOOD, "data.name=npz", "data.path=a", "data.path=b").tree["data"] == {"name": "npz", "path": "b"}
-
-
-def test_setting_reaches_repeated_stages() -> None:
-    text = START + "stages: [{repeat: {times: 2, stages: [{train: {epochs: 9}}, unprune]}}, {train: {epochs: 9}}]\n"
-    stages = resolved(text, "stages.*.train.epochs=1")
-    assert [stage.get("epochs") for stage in stages] == [1, None, 1, None, 1]
-    assert len(resolved(text, "stages.0.repeat.times=1")) == 3
-
-
-def test_setting_passes_through_a_search_space() -> None:
-    text = START.replace("convnet", "{grid_search: [mlp, {name: mlp, hidden: [2]}]}") + (
-        "stages: [{grid_search: [unprune, {train: {steps: 1}}]}]\n"
-    )
-    spec = read(text, "model.hidden=[3]", "stages.*.train.steps=4")
-    assert spec.tree["model"]["grid_search"] == [{"name": "mlp", "hidden": [3]}] * 2
-    assert spec.tree["stages"] == [{"grid_search": ["unprune", {"train": {"steps": 4}}]}]
-
-
-def test_setting_may_make_a_default_of_the_file_useless() -> None:
-    assert resolved(DEFAULTS + "stages: [train]\n", "stages.*.train.epochs=1")[0]["epochs"] == 1
-    assert resolved(DEFAULTS + "stages: [train]\n", "stages=[unprune]") == [{"name": "unprune"}]
-
-
-def test_setting_of_a_missing_part_completes_the_file() -> None:
-    assert read("model: convnet\nstages: [unprune]\n", "data=digits").tree["data"] == "digits"
-
-
-def test_given_seeds_replace_the_files() -> None:
-    assert read(GOOD + "seeds: [0, 1, 2]\n", seeds=[4, 5]).seeds == (4, 5)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
-@given(st.floats(min_value=0, max_value=1, exclude_max=True))
-def test_set_value_arrives_exactly(value: float) -> None:
-    spec = read(GOOD, f"data.validation={value!r}")
-    assert spec.resolve(spec.tree).data.validation == value

@@ -7,30 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from spec_catalog import CATALOG
+from spec_catalog import CATALOG, GOOD, START, mistakes, stages
 
 from framework.errors import SpecError
 from framework.spec import load
-
-START = "model: convnet\ndata: digits\n"
-GOOD = START + "stages: [{train: {epochs: 1}}]\n"
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def stages(*items: str) -> str:
-    """A spec with these stages, the first of which is in line 4, column 5."""
-    return START + "stages:\n" + "".join(f"  - {item}\n" for item in items)
-
-
-def mistakes(text: str | bytes, *settings: str, **options: list[int]) -> list[str]:
-    Path("s.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(SpecError) as caught:
-        load("s.yaml", CATALOG, settings, **options)
-    return str(caught.value).split("\n")
 
 
 FILES = [
@@ -168,175 +153,10 @@ STAGES = [
     ),
 ]
 
-COMPONENTS = [
-    ("model: 3\n", ["s.yaml:1:8 model: must be the name of a model or a mapping with its name (valid: convnet, mlp)"]),
-    ("model: {name: mpl}\n", ["s.yaml:1:15 model.name: unknown model 'mpl' (did you mean 'mlp'?)"]),
-    (
-        "model: {name: mlp, hiden: [3], hidden: [3, x]}\n",
-        [
-            "s.yaml:1:20 model.hiden: model 'mlp' has no parameter 'hiden' (did you mean 'hidden'?)",
-            "s.yaml:1:44 model.hidden.1: must be an integer, not 'x'",
-        ],
-    ),
-    ("data: digist\n", ["s.yaml:1:7 data: unknown dataset 'digist' (did you mean 'digits'?)"]),
-    ("data: npz\n", ["s.yaml:1:7 data: dataset 'npz' needs parameter 'path'"]),
-    (
-        "data: {name: digits, valdation: 0.1}\n",
-        ["s.yaml:1:22 data.valdation: dataset 'digits' has no parameter 'valdation' (did you mean 'validation'?)"],
-    ),
-    (
-        "data: {name: digits, validation: 1}\n",
-        ["s.yaml:1:34 data.validation: must be a number >= 0 and < 1, not 1"],
-    ),
-    (
-        "data: {name: digits, augment: [crop, crop, flop]}\n",
-        [
-            "s.yaml:1:38 data.augment.1: 'crop' is in this list already",
-            "s.yaml:1:44 data.augment.2: unknown augmentation 'flop' (did you mean 'flip'?)",
-        ],
-    ),
-    (
-        "data: {name: digits, augment: crop}\n",
-        ["s.yaml:1:31 data.augment: must be a list of any of crop, flip, cutout, not 'crop'"],
-    ),
-]
-
-OPTIMIZERS = [
-    ("sdg", ["s.yaml:4:35 stages.0.train.optimizer: unknown optimizer 'sdg' (did you mean 'sgd'?)"]),
-    ("{name: sdg}", ["s.yaml:4:42 stages.0.train.optimizer.name: unknown optimizer 'sdg' (did you mean 'sgd'?)"]),
-    ("{name: sgd, lr: -1}", ["s.yaml:4:35 stages.0.train.optimizer: optimizer 'sgd': Invalid learning rate: -1.0"]),
-    (
-        "{name: sgd, momentun: 0.9}",
-        [
-            "s.yaml:4:47 stages.0.train.optimizer.momentun: "
-            "optimizer 'sgd' has no parameter 'momentun' (did you mean 'momentum'?)"
-        ],
-    ),
-    (
-        "{lr: 0.1}",
-        [
-            "s.yaml:4:35 stages.0.train.optimizer: "
-            "must be the name of an optimizer or a mapping with its name (valid: adamw, sgd)"
-        ],
-    ),
-]
-
-SPACES = [
-    ("{grid_search: []}", ["s.yaml:4:35 {}.grid_search: empty grid"]),
-    ("{choice: []}", ["s.yaml:4:30 {}.choice: empty choice"]),
-    ("{grid_search: 0.1}", ["s.yaml:4:35 {}.grid_search: grid_search needs a list of candidates, not 0.1"]),
-    ("{grid_search: [0.1, 0.1]}", ["s.yaml:4:41 {}.grid_search.1: 0.1 is in this grid already"]),
-    (
-        "{grid_serach: [0.1]}",
-        ["s.yaml:4:22 {}.grid_serach: unknown search space 'grid_serach' (did you mean 'grid_search'?)"],
-    ),
-    (
-        "{grid_search: [0.1, 1.5, x]}",
-        [
-            "s.yaml:4:41 {}.grid_search.1: must be < 1, not 1.5",
-            "s.yaml:4:46 {}.grid_search.2: must be a number, not 'x'",
-        ],
-    ),
-    (
-        "{grid_search: [0.1, {choice: [0.2, 7]}]}",
-        ["s.yaml:4:56 {}.grid_search.1.choice.1: must be < 1, not 7"],
-    ),
-    ("{uniform: [0.5]}", ["s.yaml:4:31 {}.uniform: uniform needs [low, high], two numbers, not [0.5]"]),
-    ("{uniform: [0.5, .inf]}", ["s.yaml:4:31 {}.uniform: uniform needs [low, high], two numbers, not [0.5, inf]"]),
-    ("{uniform: [0.5, 0.1]}", ["s.yaml:4:31 {}.uniform: uniform needs low < high, not [0.5, 0.1]"]),
-    ("{uniform: [0.5, 1.5]}", ["s.yaml:4:37 {}.uniform.1: must be < 1, not 1.5"]),
-    ("{loguniform: [0, 0.1]}", ["s.yaml:4:35 {}.loguniform.0: loguniform needs low > 0, not 0"]),
-    ("{randint: [1.0, 3]}", ["s.yaml:4:31 {}.randint: randint needs [low, high], two integers, not [1.0, 3]"]),
-]
-
-DEFAULTS = [
-    ("defaults: 3\n", ["s.yaml:4:11 defaults: must be a mapping of stages and their parameters, not 3"]),
-    (
-        "defaults: {train: 3, trian: {}, prune: {amount: 0.1}}\n",
-        [
-            "s.yaml:4:19 defaults.train: must be a mapping of parameters, not 3",
-            "s.yaml:4:22 defaults.trian: unknown stage 'trian' (did you mean 'train'?)",
-            "s.yaml:4:33 defaults.prune: no variant has a stage 'prune'",
-        ],
-    ),
-    (
-        "defaults: {train: {epochs: 3, optimzer: sgd, optimizer: {name: sgd, lr: x}}}\n",
-        [
-            "s.yaml:4:28 defaults.train.epochs: no variant uses this: every stage 'train' gives its own",
-            "s.yaml:4:31 defaults.train.optimzer: stage 'train' has no parameter 'optimzer' "
-            "(did you mean 'optimizer'?)",
-            "s.yaml:4:73 defaults.train.optimizer.lr: must be a number, not 'x'",
-        ],
-    ),
-    ("defaults: {train: {name: x}}\n", ["s.yaml:4:26 defaults.train.name: stage 'train' has no parameter 'name'"]),
-    (
-        "defaults: {train: {optimizer: {grid_search: [sgd, sdg]}}}\n",
-        ["s.yaml:4:51 defaults.train.optimizer.grid_search.1: unknown optimizer 'sdg' (did you mean 'sgd'?)"],
-    ),
-]
-
-SETTINGS = [
-    ("stages.*.trian.epochs=1", "stages.*.trian.epochs: stages has no 'trian' (did you mean 'train'?)"),
-    ("stages.5.train.epochs=1", "stages.5.train.epochs: stages has no element '5' (valid: 0 or *)"),
-    ("stages.x=unprune", "stages.x: stages has no element 'x' (valid: 0 or *)"),
-    ("stages.0.prune.amount=0.1", "stages.0.prune.amount: stages.0 is 'train', not 'prune'"),
-    ("stages.0.train.epochs.x=1", "stages.0.train.epochs.x: stages.0.train.epochs is 1, not a mapping"),
-    ("stages.*.train.epochs=0", "stages.0.train.epochs: must be >= 1, not 0"),
-    ("stags.0=1", "stags.0: a spec has no key 'stags' (did you mean 'stages'?)"),
-    ("data.validation=2", "data.validation: must be a number >= 0 and < 1, not 2"),
-    ("model.widht=3", "model.widht: model 'convnet' has no parameter 'widht' (did you mean 'width'?)"),
-    ("model=mpl", "model: unknown model 'mpl' (did you mean 'mlp'?)"),
-    ("defaults.train.epochs=3", "defaults.train.epochs: no variant uses this: every stage 'train' gives its own"),
-]
-
 
 @pytest.mark.parametrize(("text", "expected"), [*FILES, *EXPERIMENT, *STAGES])
 def test_malformed_spec(text: str | bytes, expected: list[str]) -> None:
     assert mistakes(text) == expected
-
-
-@pytest.mark.parametrize(("text", "expected"), COMPONENTS)
-def test_malformed_model_or_data(text: str, expected: list[str]) -> None:
-    other = "data: digits\n" if text.startswith("model") else "model: convnet\n"
-    assert mistakes(text + other + "stages: [unprune]\n") == expected
-
-
-@pytest.mark.parametrize(("text", "expected"), OPTIMIZERS)
-def test_malformed_component_of_a_stage(text: str, expected: list[str]) -> None:
-    assert mistakes(stages(f"train: {{epochs: 1, optimizer: {text}}}")) == expected
-
-
-@pytest.mark.parametrize(("text", "expected"), SPACES)
-def test_malformed_search_space(text: str, expected: list[str]) -> None:
-    path = "stages.0.prune.amount"
-    assert mistakes(stages(f"prune: {{amount: {text}}}")) == [line.replace("{}", path) for line in expected]
-
-
-@pytest.mark.parametrize(("text", "expected"), DEFAULTS)
-def test_malformed_defaults(text: str, expected: list[str]) -> None:
-    assert mistakes(GOOD + text) == expected
-
-
-@pytest.mark.parametrize(("setting", "expected"), SETTINGS)
-def test_malformed_setting(setting: str, expected: str) -> None:
-    assert mistakes(GOOD, setting) == [f"--set {setting} {expected}"]
-
-
-@pytest.mark.parametrize("setting", ["data", "=3", "data..name=npz"])
-def test_setting_that_is_no_assignment(setting: str) -> None:
-    assert mistakes(GOOD, setting) == [f"--set {setting}: must be path=value, such as data.validation=0.2"]
-
-
-def test_setting_with_a_value_that_is_no_yaml() -> None:
-    problem = "while parsing a flow node, expected the node content, but found '}'"
-    assert mistakes(GOOD, "data={name: [}") == [f"--set data={{name: [}}: {problem}"]
-
-
-def test_seeds_given_on_the_command_line_are_checked() -> None:
-    assert mistakes(GOOD, seeds=[1, 1, -2]) == [
-        "--seeds 1,1,-2 seeds.1: seed 1 is in this list already",
-        "--seeds 1,1,-2 seeds.2: must be >= 0, not -2",
-    ]
 
 
 def test_missing_file_and_folder() -> None:
