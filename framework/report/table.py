@@ -69,21 +69,21 @@ def summarise(results: Iterable[Result]) -> list[Row]:
 
 def summary_table(rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal, with a column for failures only where there are any."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     with_failures = any(row.failed for row in rows)
-    for name in ("experiment", "variant"):
-        table.add_column(name, overflow="fold")
+    table.add_column("variant", overflow="fold")
     for name in ("seeds", "test accuracy", "sparsity", "epochs", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     if with_failures:
         table.add_column("failed", overflow="fold", style="red")
-    last = None
+    experiment = None
     for row in rows:
-        if last not in (None, row.experiment):
+        if row.experiment != experiment:
+            experiment = row.experiment
             table.add_section()
+            table.add_row(Text(experiment, style="bold"))
         cells = [
-            row.experiment if row.experiment != last else "",
-            row.variant or "–",
+            f"  {row.variant or '–'}",
             str(row.seeds),
             _percent(row.accuracy, row.spread),
             _percent(row.sparsity),
@@ -93,7 +93,6 @@ def summary_table(rows: Sequence[Row]) -> Table:
         if with_failures:
             cells.append(f"{row.failed}: {_first_line(row.reason)}" if row.failed else "")
         table.add_row(*map(Text, cells))  # as text: a reason's brackets are no markup
-        last = row.experiment
     return table
 
 
