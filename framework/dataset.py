@@ -22,7 +22,7 @@ class Dataset:
         classes: the names of the classes, in the order of their labels.
 
     Raises:
-        DataError: an array has another dtype or shape, or a label has no class.
+        DataError: an array has another dtype or shape, or is empty, or a label has no class.
     """
 
     train_images: NDArray[np.uint8]
@@ -51,6 +51,9 @@ class Dataset:
                     f"{split}_labels has values {labels.min()}..{labels.max()}, "
                     f"but there are {len(self.classes)} classes"
                 )
+        if self.test_images.shape[1:] != self.train_images.shape[1:]:
+            sizes = ["×".join(map(str, images.shape[1:])) for images in (self.test_images, self.train_images)]
+            raise DataError(f"test_images are {sizes[0]}, but train_images are {sizes[1]}")
 
     @property
     def shape(self) -> tuple[int, int, int]:

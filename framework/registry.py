@@ -29,17 +29,20 @@ class Registry:
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
         manager = pluggy.PluginManager("framework")
         manager.add_hookspecs(hookspecs)
-        sources: dict[object, str] = {}
+        sources: dict[int, str] = {}
         for plugin, source in plugins:
+            if id(plugin) in sources:
+                raise PluginError(f"{source} registers the same plugin as {sources[id(plugin)]}: {plugin!r}")
+            sources[id(plugin)] = source
+            _check_hooks(manager, plugin, source)
             try:
-                manager.register(plugin)
-                manager.check_pending()
-            except (pluggy.PluginValidationError, ValueError) as error:
+                # A name of its own: by default pluggy takes the module's, and refuses a second of that name.
+                manager.register(plugin, name=str(len(sources)))
+            except pluggy.PluginValidationError as error:
                 raise PluginError(f"{source}: {error}") from error
-            sources[plugin] = source
         for kind, (hook, _) in KINDS.items():
             for implementation in getattr(manager.hook, hook).get_hookimpls():
-                source = sources[implementation.plugin]
+                source = sources[id(implementation.plugin)]
                 try:
                     registered = implementation.function()
                 except Exception as error:  # as for a plugin that cannot be imported
@@ -77,6 +80,16 @@ class Registry:
         if entry is None:
             raise PluginError(f"unknown {kind} {name!r} ({nearest(name, self.names(kind))})")
         return entry
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: object, source: str) -> None:
+    """pluggy takes a hook that it does not know for a hook of nobody's, silently."""
+    hooks = [hook for hook, _ in KINDS.values()]
+    for name in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, name)
+        hook = None if options is None else options.get("specname") or name
+        if hook is not None and hook not in hooks:
+            raise PluginError(f"{source}: there is no hook {hook!r} ({nearest(hook, hooks)})")
 
 
 @cache

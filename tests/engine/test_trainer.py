@@ -433,8 +433,8 @@ def quick_compiler():
 def test_compiling_gives_the_same_training_and_keeps_masks_and_statistics(make_net, make_data):
     data = make_data(count=20)  # the last batch is smaller
     nets = {}
-    for compile in (False, True):
-        net = nets[compile] = make_net()
+    for compiled in (False, True):
+        net = nets[compiled] = make_net()
         masks = random_masks(weights_of(net))
         frozen = {name: torch.ones_like(t, dtype=torch.bool) for name, t in net.state_dict().items() if "bn1" in name}
         trainer = Trainer(
@@ -443,7 +443,7 @@ def test_compiling_gives_the_same_training_and_keeps_masks_and_statistics(make_n
             torch.optim.SGD(trainable(net, frozen), 0.1),
             masks=masks,
             frozen=frozen,
-            compile=compile,
+            compile=compiled,
         )
         given = batches_of(data)
         for _ in range(2):

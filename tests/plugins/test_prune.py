@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated
 
 import pytest
@@ -193,7 +194,7 @@ def convnet():
     widths = [3, 8, 16, 32]
     layers = [
         layer
-        for a, b in zip(widths, widths[1:], strict=False)
+        for a, b in pairwise(widths)
         for layer in (nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
     ]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 10))

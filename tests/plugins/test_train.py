@@ -125,31 +125,25 @@ def test_a_last_batch_of_one_image_does_not_stop_a_network_that_normalises_batch
     assert trial.epoch == 2
 
 
-def test_channels_last_lays_out_images_and_weights_so_and_trains_alike(make_trial, make_data, make_net, stage):
-    states = []
-    for channels_last in (False, True):
-        layouts = set()
-        trial = make_trial()
-        trial.model.conv2.register_forward_hook(
-            lambda module, args, output: (
-                layouts.add(
-                    (
-                        args[0].is_contiguous(memory_format=torch.channels_last),
-                        module.weight.is_contiguous(memory_format=torch.channels_last),
-                    )
-                )
-                if module.training
-                else None
-            )
-        )
+def test_channels_last_lays_out_images_and_weights_so_and_trains_alike(make_trial, stage):
+    def trained(channels_last):
+        trial, layouts = make_trial(), set()
+
+        def note(conv, args, output):
+            if conv.training:
+                layouts.add(tuple(t.is_contiguous(memory_format=torch.channels_last) for t in (args[0], conv.weight)))
+
+        trial.model.conv2.register_forward_hook(note)
         stage("prune", amount=0.3).run(trial)
         stage("freeze", fraction=0.4, unit="weights").run(trial)
         stage("train", epochs=2, batch_size=8, channels_last=channels_last).run(trial)
         assert layouts == {(channels_last, channels_last)}
-        states.append({name: t.clone() for name, t in trial.model.state_dict().items()})
-    for name, value in states[0].items():
-        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-5)
-        assert torch.equal(states[1][name] == 0, value == 0)
+        return trial.model.state_dict()
+
+    plain, last = trained(False), trained(True)
+    for name, value in plain.items():
+        torch.testing.assert_close(last[name], value, rtol=1e-4, atol=1e-5)
+        assert torch.equal(last[name] == 0, value == 0)
 
 
 def test_a_later_stage_without_channels_last_lays_weights_out_plainly_again(make_trial, stage):

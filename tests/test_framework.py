@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+import pytest
+
+import framework
+from framework.errors import nearest
+
+
+def test_all_names_are_listed_sorted_and_can_be_had():
+    assert framework.__all__ == sorted(framework._HOME)
+    for name in framework.__all__:
+        assert getattr(framework, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'framework' has no attribute 'Nothing'"):
+        _ = framework.Nothing
+
+
+@pytest.mark.parametrize("heavy", ["torch", "ray", "mlflow", "pluggy", "pydantic"])
+def test_importing_it_imports_nothing_heavy(heavy):
+    code = f"import sys, framework; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "text"),
+    [
+        ("trian", ["train", "prune"], "did you mean 'train'?"),
+        ("x", ["train", "prune"], "valid: prune, train"),
+        (3, ["train"], "valid: train"),
+        ("x", [], "none is valid here"),
+        ("x", [f"layer{i:02}" for i in range(21)], f"valid: {', '.join(f'layer{i:02}' for i in range(20))}, …"),
+    ],
+)
+def test_the_nearest_name_or_the_valid_ones(name, valid, text):
+    assert nearest(name, valid) == text
+
+
+def test_a_spec_error_holds_its_problems_once_and_in_the_order_of_the_file():
+    problems = [
+        framework.errors.Problem("b.yaml", 1, 1, "x", "wrong"),
+        framework.errors.Problem("a.yaml", 10, 3, "y.0", "wrong too"),
+        framework.errors.Problem("a.yaml", 9, 5, "", "bad"),
+        framework.errors.Problem("a.yaml", 9, 5, "", "bad"),
+        framework.errors.Problem("--set", 0, 0, "z", "unknown"),
+    ]
+    error = framework.SpecError(problems)
+    assert str(error) == "--set z: unknown\na.yaml:9:5: bad\na.yaml:10:3 y.0: wrong too\nb.yaml:1:1 x: wrong"
+    assert len(error.problems) == 4
+    assert isinstance(error, framework.FrameworkError)
