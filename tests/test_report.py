@@ -119,7 +119,7 @@ def test_any_number_of_records_makes_a_png(records: list[Record]) -> None:
 
 def result(seed: int, accuracy: float, error: str | None = None, amount: float = 0.2, **fields: Any) -> Result:
     plan = make_plan("train", swept={"prune.amount": amount}, seed=seed, **fields)
-    return Result(plan, {"test/accuracy": accuracy, "sparsity": amount}, 10.0 + seed, error)
+    return Result(plan, {"test/accuracy": accuracy, "sparsity": amount}, 4, 10.0 + seed, error)
 
 
 def table(*results: Result, width: int = 120) -> str:

@@ -55,13 +55,7 @@ OPTIMIZERS = [
             "optimizer 'sgd' has no parameter 'momentun' (did you mean 'momentum'?)"
         ],
     ),
-    (
-        "{lr: 0.1}",
-        [
-            "s.yaml:4:35 stages.0.train.optimizer: "
-            "must be the name of an optimizer or a mapping with its name (valid: adamw, sgd)"
-        ],
-    ),
+    ("{lr: x}", ["s.yaml:4:40 stages.0.train.optimizer.lr: must be a number, not 'x'"]),
 ]
 
 SPACES = [

@@ -601,13 +601,13 @@ def test_names_that_mlflow_refuses_are_made_valid(name: str, expected: str) -> N
 
 def test_a_swept_component_stands_under_its_short_name_in_few_words(experiment: str) -> None:
     plan = make_plan(experiment, swept={"train.optimizer": {"name": "sgd", "lr": 0.1}})
-    assert parameters(plan)["train.optimizer"] == "sgd(lr=0.1)"
+    assert parameters(plan, {})["train.optimizer"] == "sgd(lr=0.1)"
 
 
 def test_every_parameter_of_a_real_spec_is_logged(registry: Any, tmp_path: Path) -> None:
     spec = tmp_path / "it.yaml"
     spec.write_text("{name: it, model: convnet, data: digits, stages: [{train: {epochs: 1}}, {prune: {amount: 0.5}}]}")
     [plan] = make_plans(load(spec, registry, (), None), as_it_stands)
-    found = parameters(plan)
+    found = parameters(plan, {})
     assert (found["model"], found["data.dataset"], found["stages.1.prune.amount"]) == ("convnet", "digits", "0.5")
     assert found["stages.0.train.optimizer.lr"]

@@ -33,7 +33,9 @@ def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) ->
             plan = replicates[0]
             seeds = ", ".join(str(replicate.seed) for replicate in replicates)
             resources = " ".join(f"{k}={v}" for k, v in plan.resources.items())
-            console.print(f"  {variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}")
+            console.print(
+                f"  {variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}"
+            )
             console.print(f"    {plan.model['name']} on {plan.data['dataset']['name']}: ", end="")
             console.print(" → ".join(_stage(stage) for stage in plan.stages), soft_wrap=True)
     trials = [plan for plans in planned.values() for plan in plans]

@@ -39,6 +39,9 @@ _TYPES = {
     "finite": "a finite number",
 }
 
+_MISSING = {"path_not_file": "file", "path_not_directory": "folder"}
+_AS_IN_YAML = {None: "null", True: "true", False: "false"}
+
 
 def message(error: Any, parameters: Iterable[str], owner: str) -> str:
     """One of pydantic's errors in the words of a spec."""
@@ -52,12 +55,15 @@ def message(error: Any, parameters: Iterable[str], owner: str) -> str:
         return f"{owner} needs parameter {last!r}" if isinstance(last, str) else f"must have more than {last} items"
     if kind == "too_long":
         return f"must have at most {context['max_length']} items, not {context['actual_length']}"
+    if kind in _MISSING:
+        return f"there is no {_MISSING[kind]} {str(value)!r}"
+    shown = _AS_IN_YAML.get(value, repr(value)) if value is None or isinstance(value, bool) else repr(value)
     if kind in _COMPARISONS:
         bound, sign = _COMPARISONS[kind]
-        return f"must be {sign} {context[bound]:g}, not {value!r}"
+        return f"must be {sign} {context[bound]:g}, not {shown}"
     if kind == "literal_error":
-        return f"must be {context['expected']}, not {value!r}"
+        return f"must be {context['expected']}, not {shown}"
     expected = _TYPES.get(kind.split("_")[0])
     if expected and kind.split("_", 1)[1] in ("type", "parsing", "from_float", "number"):
-        return f"must be {expected}, not {value!r}"
-    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {value!r}"
+        return f"must be {expected}, not {shown}"
+    return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {shown}"

@@ -21,11 +21,14 @@ Build: TypeAlias = Callable[[str, Any], Any]
 class Reference:
     """Marks a parameter as a component of another kind; validates to a `Component`."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, default: str | None = None) -> None:
         self.kind = kind
+        self.default = default
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def check(value: Any, info: core_schema.ValidationInfo) -> Any:
+            if self.default and isinstance(value, Mapping) and "name" not in value:
+                value = {"name": self.default, **value}
             return info.context(self.kind, value)  # type: ignore[misc]
 
         return core_schema.with_info_plain_validator_function(check)
@@ -96,6 +99,10 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
                 "which YAML cannot express: annotate it with str, int, float, bool, Path, Literal, "
                 "list, tuple, dict or a dataclass of these"
             )
+        reference = _reference(hints.get(name))
+        if reference and isinstance(parameter.default, str):
+            # {lr: 0.1} alone is then the default optimizer with that lr.
+            expressible = Annotated[Any, Reference(reference.kind, parameter.default)]
         if expressible is not None:
             fields[name] = (expressible, ... if required else parameter.default)
     with warnings.catch_warnings():
@@ -104,11 +111,15 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
         return create_model(getattr(factory, "__name__", owner), __config__=_CONFIG, **fields)
 
 
+def _reference(hint: Any) -> Reference | None:
+    return next((m for m in get_args(hint)[1:] if isinstance(m, Reference)), None)
+
+
 def _expressible(hint: Any) -> Any:
     """The part of a type that YAML can express, as pydantic should validate it; None if there is none."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        if any(isinstance(m, Reference) for m in args[1:]):
+        if _reference(hint):
             return hint
         inner = _expressible(args[0])
         return None if inner is None else Annotated[(inner, *args[1:])]

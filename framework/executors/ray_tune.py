@@ -2,16 +2,17 @@
 
 import logging
 import os
+import socket
 import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import Any
 
-# Read when ray is imported. Relative paths in specs stay relative to where the user stands, records go to our own
-# tracking alone, and Ctrl-C is ours to handle.
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+# Read when ray is imported: records go to our own tracking alone, and Ctrl-C is ours to handle.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
@@ -19,6 +20,9 @@ os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "10")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# A cluster started where there is a token asks for it, but a driver that is told the address does not send it.
+if FilePath.home().joinpath(".ray", "auth_token").exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import numpy as np
 import ray
@@ -35,6 +39,7 @@ from framework.trial import Arrays, Record
 
 # A report makes the trial wait for the driver, some milliseconds: rarely enough, that is nothing.
 _REPORT_SECONDS = 0.5
+_REACH_SECONDS = 5.0
 
 
 def expand(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[Path, Any], Any]]:
@@ -95,10 +100,12 @@ def run(
     """
     started_here = _connect(address, verbose)
     try:
-        plans = [replace(plan, resources=_resources(plan)) for plan in plans]
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        resources = [_resources(plan, there) for plan in plans]
         references = {id(data): ray.put(data) for data in arrays.values()}
         shared = {key: references[id(data)] for key, data in arrays.items()}
-        trainable = tune.with_parameters(_train, plans=plans, shared=shared, store=store)
+        here = {"folder": os.getcwd(), "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI")}
+        trainable = tune.with_parameters(_train, plans=plans, shared=shared, store=store, here=here)
         with tempfile.TemporaryDirectory() as scratch:
             tune.Tuner(
                 tune.with_resources(trainable, lambda config: plans[config["trial"]].resources),
@@ -117,6 +124,7 @@ def _connect(address: str | None, verbose: bool) -> bool:
     if ray.is_initialized():
         return False
     try:
+        _reach(address)
         with warnings.catch_warnings():
             warnings.simplefilter("default" if verbose else "ignore")
             ray.init(
@@ -125,7 +133,9 @@ def _connect(address: str | None, verbose: bool) -> bool:
                 log_to_driver=verbose,
                 logging_level=logging.INFO if verbose else logging.ERROR,
             )
-    except ConnectionError as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address is None:
+            raise FrameworkError(f"Ray does not start on this machine: {error}") from error
         raise FrameworkError(
             f"no Ray cluster answers at --address {address}: start one with `ray start --head`, "
             f"or leave the option out to run on this machine ({error})"
@@ -135,8 +145,14 @@ def _connect(address: str | None, verbose: bool) -> bool:
     return True
 
 
-def _resources(plan: TrialPlan) -> dict[str, float]:
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+def _reach(address: str | None) -> None:
+    """Knock at a cluster's door: Ray itself asks for minutes, loudly."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+
+
+def _resources(plan: TrialPlan, there: Mapping[str, float]) -> dict[str, float]:
     gpu = plan.resources["gpu"]
     asked = {"cpu": plan.resources["cpu"], "gpu": min(1, there.get("GPU", 0)) if gpu == "auto" else gpu}
     for name, amount in asked.items():
@@ -148,12 +164,17 @@ def _resources(plan: TrialPlan) -> dict[str, float]:
     return asked
 
 
-def _train(config: Mapping[str, Any], plans: Sequence[TrialPlan], shared: Mapping[str, Any], store: Store) -> None:
+def _train(
+    config: Mapping[str, Any], plans: Sequence[TrialPlan], shared: Mapping[str, Any], store: Store, folder: str
+) -> None:
     """One Tune trial, in a worker process."""
     plan = plans[config["trial"]]
     records: list[Record] = []
     notes: list[str] = []
     sent = time.monotonic()
+    if os.path.isdir(folder):
+        # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
+        os.chdir(folder)
 
     def send(outcome: Outcome | None = None) -> None:
         nonlocal sent

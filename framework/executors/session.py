@@ -1,6 +1,7 @@
 """One invocation: from specs to finished, tracked trials."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +93,16 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
     """
     planned = plan_all(specs)
     plans = [plan for trials in planned.values() for plan in trials]
+    # For what plugins load from earlier runs.
+    os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
+    if options.verbose:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with Tracker(options.tracking_uri, options.root) as tracker:
         session = _Session(registry, options, tracker, view)
         if not options.force:
             for (experiment, key), run in tracker.finished(plans).items():
                 plan = next(p for p in planned[experiment] if p.key == key)
-                session.results[experiment, key] = Result(plan, run.metrics, run.seconds, None)
+                session.results[experiment, key] = Result(plan, run.metrics, run.epochs, run.seconds, None)
         pending = [plan for plan in plans if (plan.experiment, plan.key) not in session.results]
         view.planned(pending, done=len(session.results))
         for spec in specs:
@@ -112,7 +117,7 @@ class _Session:
 
     def __init__(self, registry: Registry, options: Options, tracker: Tracker, view: View) -> None:
         self.registry, self.options, self.tracker, self.view = registry, options, tracker, view
-        self.store = Store(options.root / "stages")
+        self.store = Store(options.root.absolute() / "stages")
         self.results: dict[tuple[str, str], Result] = {}
         self.records: dict[tuple[str, str], list[Record]] = {}
         self.arrays: dict[str, Arrays] = {}
@@ -153,7 +158,10 @@ class _Session:
 
     def started(self, plan: TrialPlan) -> None:
         self.records[plan.experiment, plan.key] = []
-        self.tracker.trial_started(plan, _as_spec(plan), force=self.options.force)
+        arrays = self.arrays.get(_data_key(plan))
+        # The logged model takes normalised images: whoever loads it has to know by what.
+        notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
+        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.options.force)
         self.view.started(plan)
 
     def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
@@ -166,13 +174,13 @@ class _Session:
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
         records = self.records.pop((plan.experiment, plan.key))
+        epochs = records[-1].epoch if records else 0
         metrics = {name: value for record in records for name, value in record.metrics.items()}
-        self.results[plan.experiment, plan.key] = Result(plan, metrics, outcome.seconds, outcome.error)
+        self.results[plan.experiment, plan.key] = Result(plan, metrics, epochs, outcome.seconds, outcome.error)
 
         def model() -> nn.Module:
             network = build_model(plan, self.registry, self.arrays[_data_key(plan)])
             network.load_state_dict(self.store.load(plan.key))
-            self.store.discard(plan.key)
             return network
 
         self.tracker.trial_ended(
@@ -181,6 +189,8 @@ class _Session:
             figures=lambda: {"curves": trial_figure(plan, records)} if records else {},
             model=None if outcome.error else model,
             shape=self.arrays[_data_key(plan)].splits["train"][0].shape[1:] if not outcome.error else (),
+            traceback=outcome.traceback,
+            logged=lambda: self.store.discard(plan.key),
         )
         if self.options.executor == "inline":
             # Exporting the model changes how torch's optimizers run, in every thread of the process.

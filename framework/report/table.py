@@ -20,12 +20,14 @@ class Result:
     Attributes:
         plan: the trial.
         metrics: the last value of each, by name.
+        epochs: where its epoch axis ended.
         seconds: how long it took.
         error: why it failed; None if it did not.
     """
 
     plan: TrialPlan
     metrics: Mapping[str, float]
+    epochs: int
     seconds: float
     error: str | None
 
@@ -41,7 +43,7 @@ class Row:
         accuracy: mean of their test accuracy, in [0, 1]; None without any.
         spread: its sample standard deviation; None below two trials.
         sparsity: mean, in [0, 1]; None without any.
-        epochs: that the variant trains, as planned.
+        epochs: the most that a trial trained; None without any.
         seconds: mean per trial; None without any.
         failed: how many trials failed.
         reason: why the first of them did.
@@ -53,7 +55,7 @@ class Row:
     accuracy: float | None
     spread: float | None
     sparsity: float | None
-    epochs: int
+    epochs: int | None
     seconds: float | None
     failed: int
     reason: str | None
@@ -87,7 +89,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
             str(row.seeds),
             _percent(row.accuracy, row.spread),
             _percent(row.sparsity),
-            str(row.epochs),
+            "–" if row.epochs is None else str(row.epochs),
             "–" if row.seconds is None else f"{row.seconds:.1f}",
         ]
         if with_failures:
@@ -108,7 +110,7 @@ def _row(experiment: str, variant: str, group: Sequence[Result]) -> Row:
         accuracy=fmean(accuracies) if accuracies else None,
         spread=stdev(accuracies) if len(accuracies) > 1 else None,
         sparsity=fmean(sparsities) if sparsities else None,
-        epochs=group[0].plan.epochs,
+        epochs=max((result.epochs for result in done), default=None),
         seconds=fmean(result.seconds for result in done) if done else None,
         failed=len(errors),
         reason=errors[0] if errors else None,

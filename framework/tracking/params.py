@@ -13,8 +13,8 @@ _LONGEST = 6000
 _CUT = " … (cut; whole in spec.yaml)"
 
 
-def parameters(plan: "TrialPlan") -> dict[str, str]:
-    """Everything that determines a trial, by its path in the spec; what is swept also by its short name."""
+def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
+    """Everything that determines a trial, by its path in the spec; what is swept also by its short name; and notes."""
     from framework.plan import short
 
     tree: dict[str, Any] = {"model": plan.model, "data": plan.data, "seed": plan.seed}
@@ -22,7 +22,10 @@ def parameters(plan: "TrialPlan") -> dict[str, str]:
         given = {key: value for key, value in stage.items() if key != "name"}
         tree[f"stages.{index}"] = {"name": stage["name"], stage["name"]: given}
     swept = {name: short(value) for name, value in plan.swept.items()}
-    return {valid_name(name): _cut(value) for name, value in {**swept, **dict(_flatten("", tree))}.items()}
+    return {
+        valid_name(name): _cut(value)
+        for name, value in {**swept, **dict(_flatten("", tree)), **dict(_flatten("", notes))}.items()
+    }
 
 
 def valid_name(name: str) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from framework.errors import TrackingError
 from framework.tracking.models import ModelWriter
@@ -127,7 +127,7 @@ class Runs:
         run = self._client.create_run(identity, tags=tags, run_name=time.strftime("run %Y-%m-%d %H:%M"))
         self._parents[experiment] = _Parent(run.info.run_id, identity, trials)
 
-    def open(self, plan: "TrialPlan", spec: str, started: float, *, force: bool) -> OpenRun:
+    def open(self, plan: "TrialPlan", spec: str, started: float, *, notes: Mapping[str, Any], force: bool) -> OpenRun:
         """The run of a trial: an unfinished one goes on, otherwise a new one takes the place of any other."""
         from mlflow.entities import Param
 
@@ -143,7 +143,7 @@ class Runs:
                 self._client.delete_run(old.info.run_id)
             run = self._client.create_run(parent.experiment_id, tags=tags, run_name=plan.name)
         run_id = run.info.run_id
-        new = [Param(name, value) for name, value in parameters(plan).items() if name not in run.data.params]
+        new = [Param(name, value) for name, value in parameters(plan, notes).items() if name not in run.data.params]
         for batch in _batches(new, _PARAMS):
             self._client.log_batch(run_id, params=batch)
         self._client.log_text(run_id, spec, "spec.yaml")
@@ -172,6 +172,10 @@ class Runs:
         """Log figures as PNG files."""
         for name, figure in figures.items():
             self._client.log_figure(run.run_id, figure, f"{name}.png")
+
+    def log_text(self, run: OpenRun, text: str, name: str) -> None:
+        """Log a text file."""
+        self._client.log_text(run.run_id, text, name)
 
     def log_model(self, run: OpenRun, model: "nn.Module", shape: Sequence[int]) -> None:
         """Log the trained network."""

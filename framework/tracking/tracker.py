@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from framework.errors import TrackingError
 from framework.tracking.runs import Finished, OpenRun, Runs
@@ -68,18 +68,21 @@ class Tracker:
         """
         self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command)))
 
-    def trial_started(self, plan: "TrialPlan", spec: str, *, force: bool = False) -> None:
+    def trial_started(
+        self, plan: "TrialPlan", spec: str, *, notes: Mapping[str, Any] | None = None, force: bool = False
+    ) -> None:
         """Open the trial's run. An unfinished run of the same trial goes on; a finished one is replaced.
 
         Args:
             plan: the trial; its experiment must have been started.
             spec: the trial as YAML, kept as ``spec.yaml``.
+            notes: what to keep as parameters besides the plan.
             force: replace an unfinished run too.
         """
         now = time.time()
 
         def job(runs: Runs) -> None:
-            self._open[plan.experiment, plan.key] = runs.open(plan, spec, now, force=force)
+            self._open[plan.experiment, plan.key] = runs.open(plan, spec, now, notes=notes or {}, force=force)
 
         self._put(job)
 
@@ -96,6 +99,8 @@ class Tracker:
         figures: "Callable[[], Mapping[str, Figure]]" = dict,
         model: "Callable[[], nn.Module] | None" = None,
         shape: Sequence[int] = (),
+        traceback: str | None = None,
+        logged: Callable[[], None] = lambda: None,
     ) -> None:
         """Log what the trial leaves behind, and end its run.
 
@@ -108,6 +113,8 @@ class Tracker:
             figures: makes the figures, by file name without suffix; called on the writer thread.
             model: makes a network that nobody else uses; called on the writer thread.
             shape: (channels, height, width) of the network's input; needed with a model.
+            traceback: where it failed, kept as ``traceback.txt``.
+            logged: called on the writer thread when all of this is written.
         """
         now = time.time()
 
@@ -122,7 +129,10 @@ class Tracker:
             runs.log_figures(run, pictures)
             if network is not None:
                 runs.log_model(run, network, shape)
+            if traceback is not None:
+                runs.log_text(run, traceback, "traceback.txt")
             runs.end(run, "FINISHED" if why is None else "FAILED", why, now)
+            logged()
             del self._open[plan.experiment, plan.key]
 
         self._put(job)

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import DirectoryPath
 
 from framework import DataError, Dataset, Interval
 from framework.errors import nearest
@@ -20,7 +21,7 @@ class _Files(NamedTuple):
     labels: list[int]
 
 
-def imagefolder(root: Path, size: Annotated[int, Interval(ge=1)]) -> Dataset:
+def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Dataset:
     """Image files in ``train/CLASS/`` and ``test/CLASS/`` (or ``val/CLASS/``), in RGB.
 
     Args:

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FilePath
 
 from framework import DataError, Dataset
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def npz(path: Path) -> Dataset:
+def npz(path: FilePath) -> Dataset:
     """Images in a NumPy archive.
 
     It holds ``x_train`` and ``x_test``, uint8 of shape (N, height, width, channels) or (N, height, width); ``y_train``

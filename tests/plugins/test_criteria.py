@@ -1,7 +1,7 @@
 import torch
-from framework_plugins.criteria import l1, random
 
 from framework.registry import installed
+from framework_plugins.criteria import l1, random
 
 
 def test_l1_scores_by_magnitude():

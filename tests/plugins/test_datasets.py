@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from framework_plugins.datasets import digits, imagefolder, npz
 from PIL import Image
 
 from framework import DataError
 from framework.registry import installed
+from framework_plugins.datasets import digits, imagefolder, npz
 
 
 def test_all_datasets_are_registered():

@@ -11,10 +11,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from framework_plugins.datasets import cifar10, mnist
 from torchvision import datasets
 
 from framework import DataError
+from framework_plugins.datasets import cifar10, mnist
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import copy
 
 import pytest
 import torch
-from framework_plugins.muon import Muon, orthogonalized
 from torch import Tensor, nn
 
 from framework.component import build
 from framework.registry import installed
+from framework_plugins.muon import Muon, orthogonalized
 
 TORCH = [
     "adadelta",
