@@ -7,7 +7,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -101,14 +100,15 @@ def run(
     started_here = _connect(address, verbose)
     try:
         there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        resources = [_resources(plan, there) for plan in plans]
+        placed = [replace(plan, resources=_resources(plan, there)) for plan in plans]
         references = {id(data): ray.put(data) for data in arrays.values()}
         shared = {key: references[id(data)] for key, data in arrays.items()}
-        here = {"folder": os.getcwd(), "tracking_uri": os.environ.get("MLFLOW_TRACKING_URI")}
-        trainable = tune.with_parameters(_train, plans=plans, shared=shared, store=store, here=here)
-        with tempfile.TemporaryDirectory() as scratch:
+        here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
+        trainable = tune.with_parameters(_train, plans=placed, shared=shared, store=store, here=here)
+        # When interrupted, Ray may still be writing there.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             tune.Tuner(
-                tune.with_resources(trainable, lambda config: plans[config["trial"]].resources),
+                tune.with_resources(trainable, lambda config: placed[config["trial"]].resources),
                 param_space={"trial": tune.grid_search(list(range(len(plans))))},
                 tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
                 run_config=tune.RunConfig(
@@ -165,16 +165,21 @@ def _resources(plan: TrialPlan, there: Mapping[str, float]) -> dict[str, float]:
 
 
 def _train(
-    config: Mapping[str, Any], plans: Sequence[TrialPlan], shared: Mapping[str, Any], store: Store, folder: str
+    config: Mapping[str, Any],
+    plans: Sequence[TrialPlan],
+    shared: Mapping[str, Any],
+    store: Store,
+    here: Mapping[str, str],
 ) -> None:
     """One Tune trial, in a worker process."""
     plan = plans[config["trial"]]
     records: list[Record] = []
     notes: list[str] = []
     sent = time.monotonic()
-    if os.path.isdir(folder):
-        # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
-        os.chdir(folder)
+    # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
+    if os.path.isdir(here["folder"]):
+        os.chdir(here["folder"])
+    os.environ["MLFLOW_TRACKING_URI"] = here["tracking_uri"]
 
     def send(outcome: Outcome | None = None) -> None:
         nonlocal sent
