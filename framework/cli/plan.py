@@ -45,7 +45,7 @@ def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) ->
 def _stage(stage: Mapping[str, object]) -> str:
     """A stage with the parameter that says most: how long, or how much."""
     for key in ("epochs", "steps", "amount", "fraction", "layers"):
-        if stage.get(key) not in (None, 1.0):
+        if stage.get(key) is not None and (key, stage[key]) != ("fraction", 1.0):
             return f"{stage['name']}({key}={short(stage[key])})"
     return str(stage["name"])
 

@@ -88,9 +88,10 @@ class PlainView:
             self.line(f"{head}: FAILED: {outcome.error}")
             return
         accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
+        epochs = running.record.epoch if running.record else 0
         self.line(
             f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
-            f"{running.record.epoch if running.record else 0} epochs, {outcome.seconds:.1f} s"
+            f"{epochs} {'epoch' if epochs == 1 else 'epochs'}, {outcome.seconds:.1f} s"
         )
 
     def progressed(self, running: _Running) -> None:

@@ -59,9 +59,14 @@ def attempt(
     try:
         trial = run_trial(plan, catalog, arrays, emit, note)
         store.save(plan.key, final_state(trial))
-    except FrameworkError as error:
-        return Outcome(time.monotonic() - began, str(error))
     except Exception as error:  # one trial's failure, whatever it is, must not end the others
-        reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
-        return Outcome(time.monotonic() - began, reason, traceback.format_exc())
+        return failure(error, time.monotonic() - began)
     return Outcome(time.monotonic() - began)
+
+
+def failure(error: Exception, seconds: float) -> Outcome:
+    """The outcome of a trial that raised this: our own errors explain themselves, others say where they come from."""
+    if isinstance(error, FrameworkError):
+        return Outcome(seconds, str(error))
+    reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    return Outcome(seconds, reason, "".join(traceback.format_exception(error)))

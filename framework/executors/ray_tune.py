@@ -203,6 +203,7 @@ class _Relay(tune.Callback):
     def __init__(self, plans: Sequence[TrialPlan], listener: Listener) -> None:
         self.plans, self.listener = plans, listener
         self.began: dict[str, float] = {}
+        self.ended: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles itself so as to be restored; we never restore it, and the listener holds threads.
@@ -221,12 +222,18 @@ class _Relay(tune.Callback):
         if result.get("records"):
             self.listener.recorded(plan, result["records"])
         if result.get("outcome"):
+            self.ended.add(trial.trial_id)
             self.listener.ended(plan, result["outcome"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        seconds = time.monotonic() - self.began.get(trial.trial_id, time.monotonic())
+        if trial.trial_id in self.ended:
+            return  # its result is here: what the worker died of came after it
+        if trial.trial_id not in self.began:
+            self.on_trial_start(iteration, trials, trial)
         error = trial.get_pickled_error() or trial.get_error() or "for no reason that Ray knows"
         reason = f"the worker process died: {str(error).strip().splitlines()[-1]}"
+        seconds = time.monotonic() - self.began[trial.trial_id]
+        self.ended.add(trial.trial_id)
         self.listener.ended(self._plan(trial), Outcome(seconds, reason, str(error)))
 
     def _plan(self, trial: Any) -> TrialPlan:

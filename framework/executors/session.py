@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Literal, Protocol
 import yaml
 from torch import nn
 
-from framework.errors import DataError, FrameworkError
+from framework.errors import Problem, SpecError
 from framework.executors import inline
+from framework.executors.inline import failure
 from framework.executors.listener import Listener, Outcome
 from framework.plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework.registry import Registry
@@ -68,15 +70,13 @@ def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
     """The trials of each spec, by its name.
 
     Raises:
-        SpecError: values that are valid each are not so together.
-        FrameworkError: two specs have one name.
+        SpecError: values that are valid each are not so together, or two specs have one name.
     """
     files: dict[str, Path] = {}
     for spec in specs:
         if spec.name in files:
-            raise FrameworkError(
-                f"{files[spec.name]} and {spec.file} are both named {spec.name!r}: their runs would mix in MLflow"
-            )
+            message = f"{spec.name!r} is the name of {files[spec.name]} too: their runs would mix in MLflow"
+            raise SpecError([Problem(str(spec.file), 0, 0, "name", message)])
         files[spec.name] = spec.file
     expand = expander(specs)
     return {spec.name: make_plans(spec, expand) for spec in specs}
@@ -100,9 +100,11 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
     with Tracker(options.tracking_uri, options.root) as tracker:
         session = _Session(registry, options, tracker, view)
         if not options.force:
-            for (experiment, key), run in tracker.finished(plans).items():
-                plan = next(p for p in planned[experiment] if p.key == key)
-                session.results[experiment, key] = Result(plan, run.metrics, run.epochs, run.seconds, None)
+            finished = tracker.finished(plans)
+            for plan in plans:
+                if run := finished.get((plan.experiment, plan.key)):
+                    result = Result(plan, run.metrics, run.epochs, run.seconds, None)
+                    session.results[plan.experiment, plan.key] = result
         pending = [plan for plan in plans if (plan.experiment, plan.key) not in session.results]
         view.planned(pending, done=len(session.results))
         for spec in specs:
@@ -121,11 +123,15 @@ class _Session:
         self.results: dict[tuple[str, str], Result] = {}
         self.records: dict[tuple[str, str], list[Record]] = {}
         self.arrays: dict[str, Arrays] = {}
+        self.unloadable: dict[str, Outcome] = {}
+        # Trials of two experiments may be one and the same, and leave one state.
+        self.unlogged: Counter[str] = Counter()
 
     def execute(self, plans: Sequence[TrialPlan]) -> None:
         """Run these trials."""
         options = self.options
         plans = [plan for plan in plans if self._loaded(plan)]
+        self.unlogged.update(plan.key for plan in plans)
         arrays = {plan.key: self.arrays[_data_key(plan)] for plan in plans}
         if not plans:
             return
@@ -147,14 +153,15 @@ class _Session:
     def _loaded(self, plan: TrialPlan) -> bool:
         """Load the trial's data, once for all that share it; a trial whose data cannot be had has failed."""
         key = _data_key(plan)
-        try:
-            if key not in self.arrays:
+        if key not in self.arrays and key not in self.unloadable:
+            try:
                 self.arrays[key] = prepare(plan.data, self.registry)
-        except DataError as error:
+            except Exception as error:  # a dataset plugin's failure must not end what runs on other data
+                self.unloadable[key] = failure(error, 0.0)
+        if key in self.unloadable:
             self.started(plan)
-            self.ended(plan, Outcome(0.0, str(error)))
-            return False
-        return True
+            self.ended(plan, self.unloadable[key])
+        return key in self.arrays
 
     def started(self, plan: TrialPlan) -> None:
         self.records[plan.experiment, plan.key] = []
@@ -183,6 +190,11 @@ class _Session:
             network.load_state_dict(self.store.load(plan.key))
             return network
 
+        def logged() -> None:
+            self.unlogged[plan.key] -= 1
+            if not self.unlogged[plan.key]:
+                self.store.discard(plan.key)
+
         self.tracker.trial_ended(
             plan,
             outcome.error,
@@ -190,7 +202,7 @@ class _Session:
             model=None if outcome.error else model,
             shape=self.arrays[_data_key(plan)].splits["train"][0].shape[1:] if not outcome.error else (),
             traceback=outcome.traceback,
-            logged=lambda: self.store.discard(plan.key),
+            logged=logged,
         )
         if self.options.executor == "inline":
             # Exporting the model changes how torch's optimizers run, in every thread of the process.
