@@ -16,7 +16,7 @@ from framework import DataError, Dataset, Split, Stage, StageError, hookimpl
 from framework.plan import as_it_stands, make_plans
 from framework.registry import Registry
 from framework.spec import load
-from framework.trial import build_model, final_state, prepare, run_trial
+from framework.trial import build_model, final_state, prepare, run_trial, seed_of
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")
@@ -250,8 +250,13 @@ def test_trials_with_a_common_prefix_agree_on_it_bitwise(plans):
 
 def test_every_stage_is_seeded_by_its_own_key_not_by_what_ran_before(plans):
     text = "model: convnet\ndata: toy\nstages: [draw, draw]\n"
-    _, records = run(plans(text)[0])
+    plan = plans(text)[0]
+    _, records = run(plan)
     first, second = (r.metrics for r in records[:2])
+    for key, metrics in zip(plan.keys[1:], (first, second), strict=True):
+        assert metrics["seed"] == seed_of(key)
+        torch.manual_seed(metrics["seed"])
+        assert metrics["drawn"] == torch.rand(()).item()
     assert first["drawn"] != second["drawn"]
     assert first["seed"] != second["seed"]
     assert first["own"] != second["own"]

@@ -171,7 +171,6 @@ class _Constraints:
                 parameter.detach().masked_fill_(~mask, 0.0)  # else weight decay would carry it into optimizer state
             if held is not None and bool(held.all()):
                 parameter.requires_grad_(False)
-                parameter.grad = None  # a stale gradient would still move it
                 continue
             partly = held is not None and bool(held.any())
             if mask is not None:

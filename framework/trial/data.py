@@ -86,7 +86,10 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[flo
     values = np.arange(256) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):
-        share = np.bincount(images[:, channel].ravel(), minlength=256) / images[:, channel].size
+        # In parts: counting needs eight bytes for each pixel.
+        parts = np.array_split(images[:, channel], len(images) // 4096 + 1)
+        counts = sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+        share = counts / images[:, channel].size
         mean = float(share @ values)
         means.append(mean)
         # An empty channel must not be divided by zero.

@@ -339,12 +339,12 @@ def test_gradients_are_clipped_together_after_masking(make_net, make_data):
     data = make_data()
     images, labels = next(iter(batches_of(data)))
 
-    def moved(clip_norm, masks=None):
+    def moved(clip_norm, **held):
         net = make_net()
         before = {name: p.detach().clone() for name, p in net.named_parameters()}
-        Trainer(
-            net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 1.0), clip_norm=clip_norm, masks=masks
-        ).step(images, labels)
+        Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 1.0), clip_norm=clip_norm, **held).step(
+            images, labels
+        )
         return {name: before[name] - p.detach() for name, p in net.named_parameters()}
 
     def norm(moves):
@@ -354,8 +354,10 @@ def test_gradients_are_clipped_together_after_masking(make_net, make_data):
     assert norm(moved(0.01)) == pytest.approx(0.01, rel=1e-3)
     torch.testing.assert_close(moved(0.01)["fc.weight"], free["fc.weight"] * (0.01 / norm(free)), rtol=1e-3, atol=1e-8)
     masks = {"fc.weight": torch.zeros(3, 24, dtype=torch.bool)}
-    rest = {name: m for name, m in moved(0.01, masks).items() if name != "fc.weight"}
+    rest = {name: m for name, m in moved(0.01, masks=masks).items() if name != "fc.weight"}
     assert norm(rest) == pytest.approx(0.01, rel=1e-3)
+    frozen = {"fc.weight": torch.arange(72).view(3, 24) < 71}
+    assert norm(moved(0.01, frozen=frozen)) == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -174,25 +174,41 @@ def test_early_stopping_waits_so_many_epochs_without_improvement(recorded, stage
     assert [epoch for epoch, _ in records] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("metric", "worse"), [("val/loss", 1), ("train/loss", 1), ("val/accuracy", -1)])
-def test_early_stopping_stops_at_the_first_epoch_that_is_patience_behind_the_best(metric, worse, recorded, stage):
-    trial, records = recorded()
-    stage(
-        "train",
-        epochs=30,
-        batch_size=8,
-        optimizer={"name": "sgd", "lr": 0.3},
-        early_stopping={"metric": metric, "patience": 2},
-    ).run(trial)
-    values = [worse * metrics[metric] for _, metrics in records]
-    best, since = values[0], 0
-    stopped = None
-    for i, value in enumerate(values[1:], start=2):
-        best, since = (value, 0) if value < best else (best, since + 1)
-        if since == 2:
-            stopped = i
-            break
-    assert len(values) == (stopped or 30)
+class Scripted(nn.Module):
+    """Classifies as many of the nine validation images rightly as a script says, one number per epoch."""
+
+    def __init__(self, script):
+        super().__init__()
+        self.fc = nn.Linear(64, 3)
+        self.script = iter(script)
+
+    def forward(self, x):
+        if self.training or len(x) != 9:
+            return self.fc(x.flatten(1))
+        labels = torch.arange(9) % 3
+        predicted = torch.where(torch.arange(9) < next(self.script), labels, (labels + 1) % 3)
+        return nn.functional.one_hot(predicted, 3).float()
+
+
+@pytest.mark.parametrize("metric", ["val/loss", "val/accuracy"])
+@pytest.mark.parametrize(
+    ("script", "min_delta", "epochs"),
+    [
+        ([3, 5, 6, 6, 6, 9], 0.0, 5),
+        ([6, 5, 4, 9], 0.0, 3),
+        ([1, 0, 2, 1, 3, 2, 4, 3], 0.0, 8),
+        ([1, 2, 3, 9], 0.3, 3),
+        ([1, 2, 9, 8, 7, 6], 0.3, 5),
+    ],
+)
+def test_early_stopping_stops_once_the_best_epoch_is_patience_behind(
+    metric, script, min_delta, epochs, recorded, stage
+):
+    trial, records = recorded(Scripted(script))
+    early_stopping = {"metric": metric, "patience": 2, "min_delta": min_delta}
+    stage("train", epochs=8, early_stopping=early_stopping).run(trial)
+    assert len(records) == epochs
+    assert [round(9 * m["val/accuracy"]) for _, m in records] == script[:epochs]
 
 
 def test_early_stopping_on_what_is_not_measured_is_an_error(recorded, make_data, stage):
