@@ -60,6 +60,9 @@ class TrialPlan:
 def short(value: Any) -> str:
     """A swept value in as few words as tell it apart: a component as ``name(parameter=value)``."""
     if isinstance(value, Mapping):
+        if len(value) == 1 and "name" not in value:  # a stage
+            [(name, inner)] = value.items()
+            return f"{name}({short(inner)})" if isinstance(inner, Mapping) else f"{name}={short(inner)}"
         given = ", ".join(f"{k}={short(v)}" for k, v in value.items() if k != "name")
         name = value.get("name", "")
         return f"{name}({given})" if given and name else f"{name}{given}"

@@ -175,8 +175,7 @@ def ui(
     with _told():
         from framework.cli.ui import serve
 
-        code = serve(root, tracking_uri, port)
-    raise typer.Exit(code)
+        serve(root, tracking_uri, port)
 
 
 def main() -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 from rich.console import Console
 
 from framework.cli.load import load_specs
+from framework.cli.view import make_console
 from framework.executors import session
 from framework.plan import TrialPlan, short
 
 
 def show_plan(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
     """Print the trials of the specs."""
-    print_plans(session.plan_all(load_specs(files, sets, seeds)), Console(highlight=False))
+    print_plans(session.plan_all(load_specs(files, sets, seeds)), make_console())
 
 
 def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
@@ -24,8 +25,12 @@ def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[i
 
 def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) -> None:
     """Print the variants of each spec, with their seeds, epochs and stages."""
+
+    def line(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
     for name, plans in planned.items():
-        console.print(f"{name}: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}", style="bold")
+        line(f"{name}: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}", "bold")
         by_variant: dict[str, list[TrialPlan]] = {}
         for plan in plans:
             by_variant.setdefault(plan.variant, []).append(plan)
@@ -33,13 +38,11 @@ def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) ->
             plan = replicates[0]
             seeds = ", ".join(str(replicate.seed) for replicate in replicates)
             resources = " ".join(f"{k}={v}" for k, v in plan.resources.items())
-            console.print(
-                f"  {variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}"
-            )
-            console.print(f"    {plan.model['name']} on {plan.data['dataset']['name']}: ", end="")
-            console.print(" → ".join(_stage(stage) for stage in plan.stages), soft_wrap=True)
+            line(f"  {variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}")
+            stages = " → ".join(_stage(stage) for stage in plan.stages)
+            line(f"    {plan.model['name']} on {plan.data['dataset']['name']}: {stages}")
     trials = [plan for plans in planned.values() for plan in plans]
-    console.print(f"{_count(len(trials), 'trial')}, {_count(_epochs(trials), 'epoch')} in all")
+    line(f"{_count(len(trials), 'trial')}, {_count(_epochs(trials), 'epoch')} in all")
 
 
 def _stage(stage: Mapping[str, object]) -> str:

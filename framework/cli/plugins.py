@@ -4,9 +4,9 @@ import inspect
 import json
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from framework.cli.view import make_console
 from framework.component import KINDS
 from framework.registry import installed
 from framework.spec import schema
@@ -14,7 +14,7 @@ from framework.spec import schema
 
 def list_components() -> None:
     """Print all components by kind."""
-    registry, console = installed(), Console()
+    registry, console = installed(), make_console()
     table = Table(box=None, pad_edge=False)
     for column in ("kind", "name", "what it is", "from"):
         table.add_column(column, no_wrap=column != "what it is")
@@ -32,7 +32,7 @@ def show_component(kind: str, name: str) -> None:
     Raises:
         PluginError: there is none of that kind and name.
     """
-    entry, console = installed().get(kind, name), Console()
+    entry, console = installed().get(kind, name), make_console()
     console.print(f"[bold]{kind} {name}[/bold], from {entry.source}\n", highlight=False)
     console.print(inspect.getdoc(entry.factory) or "", highlight=False, markup=False)
     console.print()

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from framework.cli.load import load_specs
 from framework.cli.plan import print_plans
-from framework.cli.view import make_view
+from framework.cli.view import make_console, make_view
 from framework.executors import session
 from framework.registry import installed
 from framework.report.table import summarise, summary_table
@@ -31,7 +29,7 @@ def run_specs(
         0 if all trials finished, else 1.
     """
     specs = load_specs(files, sets, seeds)
-    console = Console()
+    console = make_console()
     if dry_run:
         print_plans(session.plan_all(specs), console)
         return 0
@@ -42,10 +40,9 @@ def run_specs(
     console.print(summary_table(summarise(results)))
     failed = [result for result in results if result.error]
     for result in failed:
-        console.print(
-            f"failed: {result.plan.experiment} {result.plan.name}: {result.error}", highlight=False, markup=False
-        )
-    console.print(f"Compare the runs:  framework ui{_options(root, tracking_uri)}", highlight=False)
+        line = f"failed: {result.plan.experiment} {result.plan.name}: {result.error}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Compare the runs:  framework ui{_options(root, tracking_uri)}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
 

@@ -1,5 +1,7 @@
 """What the user sees while trials run: a live table on a terminal, else a line now and then."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,12 @@ from framework.trial import Record
 
 # Without a terminal, at most one line per trial in this time.
 _LINE_SECONDS = 10.0
+_ENDLESS = 10_000
+
+
+def make_console() -> Console:
+    """The terminal; lines that go to a file or a pipe are as long as they are."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS)
 
 
 @contextmanager

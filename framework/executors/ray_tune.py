@@ -19,6 +19,7 @@ os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "10")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")  # we say so, and of which trial
 # A cluster started where there is a token asks for it, but a driver that is told the address does not send it.
 if FilePath.home().joinpath(".ray", "auth_token").exists():
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -29,7 +30,7 @@ from ray import tune
 from ray.tune.search.variant_generator import generate_variants
 
 from framework.errors import FrameworkError
-from framework.executors.inline import attempt
+from framework.executors.inline import attempt, failure
 from framework.executors.listener import Listener, Outcome
 from framework.plan import Path, TrialPlan
 from framework.registry import installed
@@ -141,7 +142,7 @@ def _connect(address: str | None, verbose: bool) -> bool:
             f"or leave the option out to run on this machine ({error})"
         ) from error
     if not verbose:
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     return True
 
 
@@ -194,7 +195,11 @@ def _train(
             send()
 
     # Reported, not raised: the worker lives on and takes the next trial.
-    send(attempt(plan, installed(), ray.get(shared[plan.key]), store, emit, notes.append))
+    try:
+        outcome = attempt(plan, installed(), ray.get(shared[plan.key]), store, emit, notes.append)
+    except Exception as error:  # plugins or data that this machine cannot load
+        outcome = failure(error, time.monotonic() - sent)
+    send(outcome)
 
 
 class _Relay(tune.Callback):
@@ -230,11 +235,12 @@ class _Relay(tune.Callback):
             return  # its result is here: what the worker died of came after it
         if trial.trial_id not in self.began:
             self.on_trial_start(iteration, trials, trial)
-        error = trial.get_pickled_error() or trial.get_error() or "for no reason that Ray knows"
-        reason = f"the worker process died: {str(error).strip().splitlines()[-1]}"
         seconds = time.monotonic() - self.began[trial.trial_id]
+        file = FilePath(trial.error_file or "")
+        traceback = file.read_text() if file.is_file() else None
+        reason = "its worker process died: it was killed, ran out of memory, or crashed in native code"
         self.ended.add(trial.trial_id)
-        self.listener.ended(self._plan(trial), Outcome(seconds, reason, str(error)))
+        self.listener.ended(self._plan(trial), Outcome(seconds, reason, traceback))
 
     def _plan(self, trial: Any) -> TrialPlan:
         index: int = trial.config["trial"]
