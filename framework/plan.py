@@ -13,6 +13,7 @@ from framework.spec import ExperimentSpec
 Path: TypeAlias = tuple[str | int, ...]
 # From a spec's tree, how often to sample it, and the seed to do so with: each point's values and its tree.
 Expand: TypeAlias = Callable[[Any, int, int], Iterable[tuple[Mapping[Path, Any], Any]]]
+_LONGEST = 8
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,19 @@ def short(value: Any) -> str:
     """A swept value in as few words as tell it apart: a component as ``name(parameter=value)``."""
     if isinstance(value, Mapping):
         if len(value) == 1 and "name" not in value:  # a stage
-            [(name, inner)] = value.items()
-            return f"{name}({short(inner)})" if isinstance(inner, Mapping) else f"{name}={short(inner)}"
+            [(name, value)] = value.items()
+            if value is None:
+                return str(name)
+            if not isinstance(value, Mapping):
+                return f"{name}={short(value)}"
+        else:
+            name = value.get("name", "")
         given = ", ".join(f"{k}={short(v)}" for k, v in value.items() if k != "name")
-        name = value.get("name", "")
         return f"{name}({given})" if given and name else f"{name}{given}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(short, value)) + "]"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    # Numbers that somebody wrote are short; those that were drawn need not be told to the last digit.
+    return f"{value:.4g}" if isinstance(value, float) and len(repr(value)) > _LONGEST else str(value)
 
 
 def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from running import cluster, gate, study  # noqa: F401 - fixtures
 from torch import nn
 
 from framework import Data, Split, Stage, Trial

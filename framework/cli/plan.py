@@ -33,12 +33,12 @@ def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) ->
         line(f"{name}: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}", "bold")
         by_variant: dict[str, list[TrialPlan]] = {}
         for plan in plans:
-            by_variant.setdefault(plan.variant, []).append(plan)
-        for variant, replicates in by_variant.items():
+            by_variant.setdefault(str(plan.swept), []).append(plan)
+        for replicates in by_variant.values():
             plan = replicates[0]
             seeds = ", ".join(str(replicate.seed) for replicate in replicates)
             resources = " ".join(f"{k}={v}" for k, v in plan.resources.items())
-            line(f"  {variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}")
+            line(f"  {plan.variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}")
             stages = " → ".join(_stage(stage) for stage in plan.stages)
             line(f"    {plan.model['name']} on {plan.data['dataset']['name']}: {stages}")
     trials = [plan for plans in planned.values() for plan in plans]

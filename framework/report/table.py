@@ -65,8 +65,8 @@ def summarise(results: Iterable[Result]) -> list[Row]:
     """A row per experiment and variant, in the order in which they first appear."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.plan.experiment, result.plan.variant), []).append(result)
-    return [_row(experiment, variant, group) for (experiment, variant), group in groups.items()]
+        groups.setdefault((result.plan.experiment, str(result.plan.swept)), []).append(result)
+    return [_row(group) for group in groups.values()]
 
 
 def summary_table(rows: Sequence[Row]) -> Table:
@@ -98,14 +98,14 @@ def summary_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _row(experiment: str, variant: str, group: Sequence[Result]) -> Row:
+def _row(group: Sequence[Result]) -> Row:
     done = [result for result in group if result.error is None]
     accuracies = [r.metrics["test/accuracy"] for r in done if "test/accuracy" in r.metrics]
     sparsities = [r.metrics["sparsity"] for r in done if "sparsity" in r.metrics]
     errors = [result.error for result in group if result.error is not None]
     return Row(
-        experiment,
-        variant,
+        group[0].plan.experiment,
+        group[0].plan.variant,
         seeds=len(done),
         accuracy=fmean(accuracies) if accuracies else None,
         spread=stdev(accuracies) if len(accuracies) > 1 else None,

@@ -1,0 +1,236 @@
+"""The command line as a user meets it: real processes, real Ray, and what they leave read back from MLflow."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework.cli import main
+
+SCRIPT = str(Path(sysconfig.get_path("scripts"), "framework"))
+
+# Two variants of two seeds that go through every stage, and a trial that ends pruned.
+STUDY = {
+    "study.yaml": """
+        name: study
+        description: Prune, train, unprune.
+        model: convnet
+        data: {name: digits, validation: 0.5}
+        seeds: [0, 1]
+        defaults: {train: {epochs: 1, batch_size: 64}}
+        stages:
+          - train: {epochs: 2}
+          - prune: {amount: {grid_search: [0.2, 0.5]}}
+          - train
+          - unprune: {fraction: 0.5}
+          - train
+        """,
+    "single.yaml": """
+        extends: study.yaml
+        name: single
+        seeds: [3]
+        stages:
+          - train: {optimizer: {name: adamw, lr: 0.003}}
+          - prune: {amount: 0.3}
+        """,
+}
+
+# A plugin package, installed as far as Python can tell: one stage waits for a file, one kills its process.
+GATE = {
+    "gate.py": """
+        import os, signal, time
+        from dataclasses import dataclass
+        from pathlib import Path
+        from framework import Stage, hookimpl
+
+        @dataclass(frozen=True)
+        class Wait(Stage):
+            path: Path
+
+            def run(self, trial):
+                while not self.path.exists():
+                    time.sleep(0.05)
+
+        @dataclass(frozen=True)
+        class Die(Stage):
+            def run(self, trial):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        @hookimpl
+        def register_stages():
+            return {"wait": Wait, "die": Die}
+        """,
+    "gate-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: gate\nVersion: 1.0\n",
+    "gate-1.0.dist-info/entry_points.txt": "[framework]\ngate = gate\n",
+}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Write files; those that begin with an empty line are indented by eight spaces."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("\n        ", "\n").lstrip())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user who has set nothing; one thread for each process, as the machine is shared."""
+    ours = ("MLFLOW_", "RAY_", "FRAMEWORK_", "PYTHONPATH", "COLUMNS")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    # Without it, Ray opens its ports to the network.
+    return {**inherited, "OMP_NUM_THREADS": "1", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **more}
+
+
+def framework(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, without a terminal."""
+    return subprocess.run(
+        [SCRIPT, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=300
+    )
+
+
+def here(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the command in this process, which has imported what takes long.
+
+    Returns:
+        The exit code.
+    """
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("sys.argv", ["framework", *arguments])
+    threads = torch.get_num_threads()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    torch.set_num_threads(threads)
+    return int(ended.value.code or 0)
+
+
+def client(root: Path) -> Any:
+    """Of the database in a folder of results."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+
+
+def all_runs(root: Path, experiment: str) -> list[Any]:
+    """All live runs of an experiment, the newest first."""
+    found = client(root).get_experiment_by_name(experiment)
+    return list(client(root).search_runs([found.experiment_id])) if found else []
+
+
+def trials(root: Path, experiment: str) -> dict[str, Any]:
+    """The runs of an experiment's trials by name; there must be one of each."""
+    runs = [run for run in all_runs(root, experiment) if "mlflow.parentRunId" in run.data.tags]
+    by_name = {run.info.run_name: run for run in runs}
+    assert len(by_name) == len(runs), "two runs of one trial"
+    return by_name
+
+
+def parents(root: Path, experiment: str) -> list[Any]:
+    """The runs of an experiment's invocations, the newest first."""
+    return [run for run in all_runs(root, experiment) if "mlflow.parentRunId" not in run.data.tags]
+
+
+def history(root: Path, run: Any, metric: str) -> list[tuple[int, float]]:
+    """The values of a metric with their epochs, in the order in which they were reported."""
+    values = sorted(client(root).get_metric_history(run.info.run_id, metric), key=lambda value: value.timestamp)
+    return [(value.step, value.value) for value in values]
+
+
+def state(root: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """The state dict of the model that a run has logged."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    import mlflow.pytorch
+
+    return mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model").state_dict()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """PYTHONPATH with the plugin package."""
+    folder = tmp_path_factory.mktemp("gate")
+    write(folder, GATE)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(gate: str) -> Iterator[str]:
+    """The address of a Ray cluster of two CPUs on the loopback interface, started somewhere else."""
+    # Not pytest's folder: the paths of Ray's sockets must be short.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    address = f"127.0.0.1:{free_port()}"
+    command = [str(Path(SCRIPT).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
+    command += ["--num-cpus", "2", "--num-gpus", "0", "--include-dashboard", "false", "--temp-dir", f"{folder}/t"]
+    command += ["--node-ip-address", "127.0.0.1", "--port", address.partition(":")[2]]
+    command += ["--object-store-memory", str(200 * 2**20)]
+    log = Path(folder, "log")
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(PYTHONPATH=gate, PYTHONUNBUFFERED="1"),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        wait_for(lambda: "Ray runtime started" in log.read_text() or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Two specs that have been run by one command, in a process of its own, on Ray.
+
+    Attributes:
+        folder: where the specs lie and the command was given.
+        root: the results.
+        done: how the command ended.
+    """
+
+    folder: Path
+    root: Path
+    done: subprocess.CompletedProcess[str]
+
+    def copy(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Copy specs and results, and go there.
+
+        Returns:
+            The results.
+        """
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        monkeypatch.chdir(folder)
+        return folder / "results"
+
+
+@pytest.fixture(scope="session")
+def study(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("study")
+    write(folder, STUDY)
+    done = framework("run", "study.yaml", "single.yaml", "--root", "results", "--address", cluster, folder=folder)
+    return Study(folder, folder / "results", done)
