@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,6 +11,7 @@ from framework.component import Catalog
 from framework.errors import FrameworkError
 from framework.executors.listener import Listener, Outcome
 from framework.plan import TrialPlan
+from framework.report.figures import as_png, trial_figure
 from framework.store import Store
 from framework.trial import Arrays, Record, final_state, run_trial
 
@@ -54,14 +56,22 @@ def attempt(
     emit: Callable[[Record], None],
     note: Callable[[str], None],
 ) -> Outcome:
-    """Run one trial and leave its final state in the store; whatever it raises becomes its outcome."""
+    """Run one trial, leave its final state in the store, and draw it; whatever it raises becomes its outcome."""
     began = time.monotonic()
+    records: list[Record] = []
+
+    def keep(record: Record) -> None:
+        records.append(record)
+        emit(record)
+
     try:
-        trial = run_trial(plan, catalog, arrays, emit, note)
+        trial = run_trial(plan, catalog, arrays, keep, note)
         store.save(plan.key, final_state(trial))
+        outcome = Outcome(time.monotonic() - began)
     except Exception as error:  # one trial's failure, whatever it is, must not end the others
-        return failure(error, time.monotonic() - began)
-    return Outcome(time.monotonic() - began)
+        outcome = failure(error, time.monotonic() - began)
+    # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
+    return replace(outcome, figures={"curves": as_png(trial_figure(plan, records))} if records else {})
 
 
 def failure(error: Exception, seconds: float) -> Outcome:

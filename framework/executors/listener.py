@@ -1,7 +1,7 @@
 """What executors tell while trials run."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from framework.plan import TrialPlan
@@ -16,11 +16,13 @@ class Outcome:
         seconds: from its start to its end.
         error: why it failed, in a sentence; None if it finished.
         traceback: where, if it was not one of the errors that explain themselves.
+        figures: of what it reported, as PNG, by name.
     """
 
     seconds: float
     error: str | None = None
     traceback: str | None = None
+    figures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Listener(Protocol):

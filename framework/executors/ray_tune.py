@@ -98,32 +98,33 @@ def run(
     Raises:
         FrameworkError: the cluster cannot be reached, or a trial asks for more than any machine has.
     """
-    started_here = _connect(address, verbose)
-    try:
-        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        placed = [replace(plan, resources=_resources(plan, there)) for plan in plans]
-        references = {id(data): ray.put(data) for data in arrays.values()}
-        shared = {key: references[id(data)] for key, data in arrays.items()}
-        here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
-        trainable = tune.with_parameters(_train, plans=placed, shared=shared, store=store, here=here)
-        # When interrupted, Ray may still be writing there.
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            tune.Tuner(
-                tune.with_resources(trainable, lambda config: placed[config["trial"]].resources),
-                param_space={"trial": tune.grid_search(list(range(len(plans))))},
-                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
-                run_config=tune.RunConfig(
-                    storage_path=scratch, name="trials", verbose=0, callbacks=[_Relay(plans, listener)]
-                ),
-            ).fit()
-    finally:
-        if started_here:
-            ray.shutdown()
+    connect(address, verbose)
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    placed = [replace(plan, resources=_resources(plan, there)) for plan in plans]
+    references = {identity: ray.put(data) for identity, data in {id(d): d for d in arrays.values()}.items()}
+    shared = {key: references[id(data)] for key, data in arrays.items()}
+    here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
+    trainable = tune.with_parameters(_train, plans=placed, shared=shared, store=store, here=here)
+    # When interrupted, Ray may still be writing there.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, lambda config: placed[config["trial"]].resources),
+            param_space={"trial": tune.grid_search(list(range(len(plans))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=max_concurrent),
+            run_config=tune.RunConfig(
+                storage_path=scratch, name="trials", verbose=0, callbacks=[_Relay(plans, listener)]
+            ),
+        ).fit()
 
 
-def _connect(address: str | None, verbose: bool) -> bool:
+def connect(address: str | None, verbose: bool) -> None:
+    """Start Ray, or join a cluster, unless this process has done so; Ray goes when the process ends.
+
+    Raises:
+        FrameworkError: the cluster cannot be reached.
+    """
     if ray.is_initialized():
-        return False
+        return
     try:
         _reach(address)
         with warnings.catch_warnings():
@@ -143,7 +144,6 @@ def _connect(address: str | None, verbose: bool) -> bool:
         ) from error
     if not verbose:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    return True
 
 
 def _reach(address: str | None) -> None:

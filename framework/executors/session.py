@@ -17,7 +17,6 @@ from framework.executors.inline import failure
 from framework.executors.listener import Listener, Outcome
 from framework.plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework.registry import Registry
-from framework.report.figures import trial_figure
 from framework.report.table import Result
 from framework.spec import ExperimentSpec
 from framework.store import Store
@@ -99,6 +98,11 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with Tracker(options.tracking_uri, options.root) as tracker:
         session = _Session(registry, options, tracker, view)
+        if options.executor == "ray" and tracker.is_new:
+            # Starting Ray takes seconds, as making the database does; nothing can be finished in a new one.
+            from framework.executors import ray_tune
+
+            ray_tune.connect(options.address, options.verbose)
         if not options.force:
             finished = tracker.finished(plans)
             for plan in plans:
@@ -121,7 +125,8 @@ class _Session:
         self.registry, self.options, self.tracker, self.view = registry, options, tracker, view
         self.store = Store(options.root.absolute() / "stages")
         self.results: dict[tuple[str, str], Result] = {}
-        self.records: dict[tuple[str, str], list[Record]] = {}
+        # Of running trials, the epoch and the last value of each metric.
+        self.reported: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
         self.arrays: dict[str, Arrays] = {}
         self.unloadable: dict[str, Outcome] = {}
         # Trials of two experiments may be one and the same, and leave one state.
@@ -164,7 +169,7 @@ class _Session:
         return key in self.arrays
 
     def started(self, plan: TrialPlan) -> None:
-        self.records[plan.experiment, plan.key] = []
+        self.reported[plan.experiment, plan.key] = 0, {}
         arrays = self.arrays.get(_data_key(plan))
         # The logged model takes normalised images: whoever loads it has to know by what.
         notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
@@ -172,7 +177,10 @@ class _Session:
         self.view.started(plan)
 
     def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
-        self.records[plan.experiment, plan.key].extend(records)
+        _, metrics = self.reported[plan.experiment, plan.key]
+        for record in records:
+            metrics.update(record.metrics)
+        self.reported[plan.experiment, plan.key] = records[-1].epoch, metrics
         self.tracker.recorded(plan, records)
         self.view.recorded(plan, records)
 
@@ -180,9 +188,7 @@ class _Session:
         self.view.noted(plan, text)
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        records = self.records.pop((plan.experiment, plan.key))
-        epochs = records[-1].epoch if records else 0
-        metrics = {name: value for record in records for name, value in record.metrics.items()}
+        epochs, metrics = self.reported.pop((plan.experiment, plan.key))
         self.results[plan.experiment, plan.key] = Result(plan, metrics, epochs, outcome.seconds, outcome.error)
 
         def model() -> nn.Module:
@@ -198,7 +204,7 @@ class _Session:
         self.tracker.trial_ended(
             plan,
             outcome.error,
-            figures=lambda: {"curves": trial_figure(plan, records)} if records else {},
+            figures=outcome.figures,
             model=None if outcome.error else model,
             shape=self.arrays[_data_key(plan)].splits["train"][0].shape[1:] if not outcome.error else (),
             traceback=outcome.traceback,

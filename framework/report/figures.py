@@ -1,5 +1,6 @@
 """Figures of trials."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,13 @@ def trial_figure(plan: TrialPlan, records: Sequence[Record]) -> "Figure":
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize=8, loc=place)
     return figure
+
+
+def as_png(figure: "Figure") -> bytes:
+    """A figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def _draw_losses(axes: "Axes", records: Sequence[Record]) -> None:

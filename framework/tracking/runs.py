@@ -1,5 +1,6 @@
 """Experiments and runs as MLflow calls; only the tracker's writer thread makes them."""
 
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from framework.tracking.params import parameters, valid_name
 from framework.tracking.server import artifact_location
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run, RunTag
     from torch import nn
@@ -168,10 +168,13 @@ class Runs:
         run.pending.clear()
         self._log(run, metrics, [RunTag(LOGGED, " ".join(map(str, max(run.seen, run.logged))))])
 
-    def log_figures(self, run: OpenRun, figures: "Mapping[str, Figure]") -> None:
-        """Log figures as PNG files."""
-        for name, figure in figures.items():
-            self._client.log_figure(run.run_id, figure, f"{name}.png")
+    def log_figures(self, run: OpenRun, figures: Mapping[str, bytes]) -> None:
+        """Log PNG files."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, figure in figures.items():
+                file = Path(folder, f"{name}.png")
+                file.write_bytes(figure)
+                self._client.log_artifact(run.run_id, str(file))
 
     def log_text(self, run: OpenRun, text: str, name: str) -> None:
         """Log a text file."""

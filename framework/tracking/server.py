@@ -30,6 +30,11 @@ def default_uri(root: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.absolute() / 'mlflow.db'}"
 
 
+def is_new(uri: str) -> bool:
+    """Whether the store is a SQLite database that is not there yet."""
+    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+
+
 def artifact_location(uri: str, root: Path, experiment: str) -> str | None:
     """Where a new experiment's artifacts go: beside a SQLite database, else where the server says (None)."""
     # An experiment's name may hold a slash; a folder's may not.

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from framework.errors import TrackingError
 from framework.tracking.runs import Finished, OpenRun, Runs
-from framework.tracking.server import connect, plainly, reach
+from framework.tracking.server import connect, is_new, plainly, reach
 from framework.tracking.writer import Writer
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import nn
 
     from framework.plan import TrialPlan
@@ -32,10 +31,14 @@ class Tracker:
     Args:
         uri: the tracking URI.
         root: the folder of the local store; a SQLite database's artifacts go under it.
+
+    Attributes:
+        is_new: the store is only now being made.
     """
 
     def __init__(self, uri: str, root: Path) -> None:
         self._uri = uri
+        self.is_new = is_new(uri)
         self._root = root
         self._errors: list[Exception] = []
         self._interrupted = False
@@ -96,7 +99,7 @@ class Tracker:
         plan: "TrialPlan",
         reason: str | None,
         *,
-        figures: "Callable[[], Mapping[str, Figure]]" = dict,
+        figures: Mapping[str, bytes] | None = None,
         model: "Callable[[], nn.Module] | None" = None,
         shape: Sequence[int] = (),
         traceback: str | None = None,
@@ -110,7 +113,7 @@ class Tracker:
         Args:
             plan: the trial.
             reason: why it failed; None if it did not.
-            figures: makes the figures, by file name without suffix; called on the writer thread.
+            figures: PNG files, by name without suffix.
             model: makes a network that nobody else uses; called on the writer thread.
             shape: (channels, height, width) of the network's input; needed with a model.
             traceback: where it failed, kept as ``traceback.txt``.
@@ -122,11 +125,11 @@ class Tracker:
             run = self._open[plan.experiment, plan.key]
             why = reason
             try:
-                pictures, network = figures(), model() if model else None
+                network = model() if model else None
             except Exception as error:  # not the store's fault: the trial's run says so, and `close` raises it
                 self._errors.append(error)
-                pictures, network, why = {}, None, reason or f"{type(error).__name__}: {error}"
-            runs.log_figures(run, pictures)
+                network, why = None, reason or f"{type(error).__name__}: {error}"
+            runs.log_figures(run, figures or {})
             if network is not None:
                 runs.log_model(run, network, shape)
             if traceback is not None:
@@ -155,7 +158,7 @@ class Tracker:
 
         Raises:
             TrackingError: something could not be written.
-            Exception: a figure or a model could not be made; what its callable raised.
+            Exception: a model could not be made; what its callable raised.
         """
         self._writer.put(partial(self._attempt, self._finish))
         self._writer.close()
