@@ -8,6 +8,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,10 @@ def cluster(gate: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        process.kill()
+        process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
