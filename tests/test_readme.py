@@ -50,7 +50,7 @@ def test_the_plugin_registers_and_does_what_it_says():
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_and_their_options_exist(command):
-    words = [word for word in shlex.split(command.partition(" > ")[0])[1:]]
+    words = shlex.split(command.partition(" > ")[0])[1:]
     verbs = [word for word in words if word in ("run", "plan", "validate", "plugins", "show", "schema", "ui")]
     shown = CliRunner().invoke(app, [*verbs, "--help"])
     assert shown.exit_code == 0

@@ -106,6 +106,7 @@ def run(
             force=force,
             verbose=verbose,
             command=shlex.join(["framework", *sys.argv[1:]]),
+            ui=_ui_command(root, tracking_uri),
         )
     raise typer.Exit(code)
 
@@ -181,6 +182,12 @@ def ui(
 def main() -> None:
     """Entry point of the ``framework`` command."""
     app()
+
+
+def _ui_command(root: Path, tracking_uri: str | None) -> str:
+    """What opens the UI on these results."""
+    given = ["--root", str(root)] if root != RESULTS else []
+    return shlex.join(["framework", "ui", *given, *(["--tracking-uri", tracking_uri] if tracking_uri else [])])
 
 
 def _seeds(text: str | None) -> tuple[int, ...] | None:

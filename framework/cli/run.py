@@ -21,9 +21,10 @@ def run_specs(
     dry_run: bool,
     root: Path,
     tracking_uri: str | None,
+    ui: str,
     **options: Any,
 ) -> int:
-    """Run the specs and print what came out.
+    """Run the specs and print what came out, and the command ``ui`` that shows more of it.
 
     Returns:
         0 if all trials finished, else 1.
@@ -42,11 +43,5 @@ def run_specs(
     for result in failed:
         line = f"failed: {result.plan.experiment} {result.plan.name}: {result.error}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Compare the runs:  framework ui{_options(root, tracking_uri)}", highlight=False, soft_wrap=True)
+    console.print(f"Compare the runs:  {ui}", highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
-
-
-def _options(root: Path, tracking_uri: str | None) -> str:
-    from framework.cli.app import RESULTS
-
-    return (f" --root {root}" if root != RESULTS else "") + (f" --tracking-uri {tracking_uri}" if tracking_uri else "")
