@@ -100,7 +100,7 @@ def framework(*arguments: str, folder: Path, **more: str) -> subprocess.Complete
 
 
 def here(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run the command in this process, which has imported what takes long.
+    """Run the command in this process, which has imported what takes long; it must not come to start Ray here.
 
     Returns:
         The exit code.

@@ -81,7 +81,7 @@ def test_a_store_that_cannot_be_had_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"a.yaml": SPEC.format(name="a", stages="test")})
-    assert here("run", "a.yaml", *options, monkeypatch=monkeypatch) == 1
+    assert here("run", "a.yaml", *options, "--executor", "inline", monkeypatch=monkeypatch) == 1
     told = capsys.readouterr()
     assert told.out == ""
     [line] = told.err.splitlines()
