@@ -20,7 +20,7 @@ from framework.cli import main
 
 SCRIPT = str(Path(sysconfig.get_path("scripts"), "framework"))
 
-# Two variants of two seeds that go through every stage, and a trial that ends pruned.
+# Two variants of two seeds that go through every stage, a trial that ends pruned, and the same one again.
 STUDY = {
     "study.yaml": """
         name: study
@@ -43,6 +43,10 @@ STUDY = {
         stages:
           - train: {optimizer: {name: adamw, lr: 0.003}}
           - prune: {amount: 0.3}
+        """,
+    "twin.yaml": """
+        extends: single.yaml
+        name: twin
         """,
 }
 
@@ -200,7 +204,7 @@ def cluster(gate: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -236,5 +240,7 @@ class Study:
 def study(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("study")
     write(folder, STUDY)
-    done = framework("run", "study.yaml", "single.yaml", "--root", "results", "--address", cluster, folder=folder)
+    done = framework(
+        "run", "study.yaml", "single.yaml", "twin.yaml", "--root", "results", "--address", cluster, folder=folder
+    )
     return Study(folder, folder / "results", done)

@@ -26,12 +26,14 @@ def test_a_run_says_what_it_does_in_plain_lines_and_nothing_else(study: Study) -
     assert study.done.stderr == ""
     assert study.done.returncode == 0
     lines = [line.strip() for line in study.done.stdout.splitlines() if line.strip()]
-    assert lines[0] == "5 trials to run"
+    assert lines[0] == "6 trials to run"
     assert lines[-1] == "Compare the runs:  framework ui --root results"
-    known = re.compile(r"\[\d/5\] |(study|single) .*stage|variant |─|study$|single$|prune\.amount=0\.[25]  |–  ")
+    known = re.compile(
+        r"\[\d/6\] |(study|single|twin) .*stage|variant |─|study$|single$|twin$|prune\.amount=0\.[25]  |–  "
+    )
     assert [line for line in lines[1:-1] if not known.match(line)] == []
-    for number in range(1, 6):
-        assert any(line.startswith(f"[{number}/5] ") for line in lines)
+    for number in range(1, 7):
+        assert any(line.startswith(f"[{number}/6] ") for line in lines)
 
 
 def test_the_table_tells_accuracy_and_spread_sparsity_and_epochs(study: Study) -> None:
@@ -41,7 +43,7 @@ def test_the_table_tells_accuracy_and_spread_sparsity_and_epochs(study: Study) -
 
 
 def test_every_trial_is_a_finished_run_under_the_invocations(study: Study) -> None:
-    for experiment, names in (("study", NAMES), ("single", {"seed=3"})):
+    for experiment, names in (("study", NAMES), ("single", {"seed=3"}), ("twin", {"seed=3"})):
         [parent] = parents(study.root, experiment)
         runs = trials(study.root, experiment)
         assert runs.keys() == names
@@ -103,8 +105,15 @@ def test_the_logged_model_has_exactly_the_reported_sparsity(study: Study, monkey
         assert zeros / sum(weight.numel() for weight in weights) == run.data.metrics["sparsity"] > 0
 
 
+def test_two_experiments_with_the_same_trial_both_have_it(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    single, twin = (trials(study.root, experiment)["seed=3"] for experiment in ("single", "twin"))
+    assert single.data.tags["framework.key"] == twin.data.tags["framework.key"]
+    states = [state(study.root, run, monkeypatch) for run in (single, twin)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
 def test_nothing_but_results_is_left_in_the_folder(study: Study) -> None:
-    assert {path.name for path in study.folder.iterdir()} == {"study.yaml", "single.yaml", "results"}
+    assert {path.name for path in study.folder.iterdir()} == {*STUDY, "results"}
     assert {path.name for path in study.root.iterdir()} == {"mlflow.db", "artifacts", "stages"}
     assert list((study.root / "stages").iterdir()) == []
 
@@ -116,9 +125,9 @@ def test_the_same_command_again_runs_nothing(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = study.copy(tmp_path, monkeypatch)
-    assert here("run", "study.yaml", "single.yaml", "--root", "results", monkeypatch=monkeypatch) == 0
+    assert here("run", *STUDY, "--root", "results", monkeypatch=monkeypatch) == 0
     told = capsys.readouterr().out
-    assert "0 trials to run, 5 finished earlier" in told
+    assert "0 trials to run, 6 finished earlier" in told
     assert table(told) == table(study.done.stdout)
     for experiment in ("study", "single"):
         before, after = all_runs(study.root, experiment), all_runs(root, experiment)
@@ -176,7 +185,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
         "    convnet on digits: train(epochs=1) → prune(amount=0.3)\n"
         "1 trial, 1 epoch in all\n"
     )
-    assert {path.name for path in tmp_path.iterdir()} == {"study.yaml", "single.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == STUDY.keys()
 
 
 # --- the other commands --------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class Runs:
         self._root = root
         self._models = ModelWriter(client)
         self._parents: dict[str, _Parent] = {}
-        self._known: dict[str, list[Run]] = {}
+        self._known: dict[str, dict[str | None, list[Run]]] = {}
 
     def finished(self, plans: "Iterable[TrialPlan]") -> dict[tuple[str, str], Finished]:
         """The finished ones among the trials, by (experiment, key)."""
@@ -228,9 +228,11 @@ class Runs:
         """Our runs in an experiment as they were when first asked for, the newest first; all, or those of a trial."""
         if experiment not in self._known:
             found = self._client.get_experiment_by_name(experiment)
-            self._known[experiment] = list(self._search(found.experiment_id)) if found else []
-        runs = self._known[experiment]
-        return runs if key is None else [run for run in runs if run.data.tags.get(KEY) == key]
+            known = self._known[experiment] = {None: list(self._search(found.experiment_id)) if found else []}
+            for run in known[None]:
+                if KEY in run.data.tags:
+                    known.setdefault(run.data.tags[KEY], []).append(run)
+        return self._known[experiment].get(key, [])
 
     def _search(self, experiment_id: str) -> "Iterator[Run]":
         token = None
