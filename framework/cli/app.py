@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,6 +182,8 @@ def ui(
 
 def main() -> None:
     """Entry point of the ``framework`` command."""
+    # A batch system's request to stop is met as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 
 

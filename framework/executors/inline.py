@@ -70,8 +70,12 @@ def attempt(
         outcome = Outcome(time.monotonic() - began)
     except Exception as error:  # one trial's failure, whatever it is, must not end the others
         outcome = failure(error, time.monotonic() - began)
-    # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
-    return replace(outcome, figures={"curves": as_png(trial_figure(plan, records))} if records else {})
+    try:
+        # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
+        return replace(outcome, figures={"curves": as_png(trial_figure(plan, records))} if records else {})
+    except Exception as error:
+        note(f"{plan.experiment} {plan.name}: no figure could be drawn: {type(error).__name__}: {error}")
+        return outcome
 
 
 def failure(error: Exception, seconds: float) -> Outcome:

@@ -2,8 +2,11 @@
 
 import logging
 import os
+import signal
 import socket
+import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +24,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")  # we say so, and of which trial
 # A cluster started where there is a token asks for it, but a driver that is told the address does not send it.
-if FilePath.home().joinpath(".ray", "auth_token").exists():
+# Ray that has been imported before, as in a notebook, no longer reads this, but the processes that it starts would.
+if "ray" not in sys.modules and FilePath.home().joinpath(".ray", "auth_token").exists():
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import numpy as np
@@ -125,6 +129,7 @@ def connect(address: str | None, verbose: bool) -> None:
     """
     if ray.is_initialized():
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         _reach(address)
         with warnings.catch_warnings():
@@ -142,6 +147,8 @@ def connect(address: str | None, verbose: bool) -> None:
             f"no Ray cluster answers at --address {address}: start one with `ray start --head`, "
             f"or leave the option out to run on this machine ({error})"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word to us
     if not verbose:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 

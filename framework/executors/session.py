@@ -90,6 +90,9 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
     Raises:
         FrameworkError: nothing could be run, or results could not be tracked.
     """
+    if options.address is None:
+        # A Ray of our own keeps to the loopback interface. Read when ray is imported, which planning may do.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     planned = plan_all(specs)
     plans = [plan for trials in planned.values() for plan in trials]
     # For what plugins load from earlier runs.

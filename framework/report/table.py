@@ -10,8 +10,6 @@ from rich.text import Text
 
 from framework.plan import TrialPlan
 
-_LONGEST_REASON = 80
-
 
 @dataclass(frozen=True)
 class Result:
@@ -46,7 +44,6 @@ class Row:
         epochs: the most that a trial trained; None without any.
         seconds: mean per trial; None without any.
         failed: how many trials failed.
-        reason: why the first of them did.
     """
 
     experiment: str
@@ -58,7 +55,6 @@ class Row:
     epochs: int | None
     seconds: float | None
     failed: int
-    reason: str | None
 
 
 def summarise(results: Iterable[Result]) -> list[Row]:
@@ -77,7 +73,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
     for name in ("seeds", "test accuracy", "sparsity", "epochs", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     if with_failures:
-        table.add_column("failed", overflow="fold", style="red")
+        table.add_column("failed", justify="right", style="red")
     experiment = None
     for row in rows:
         if row.experiment != experiment:
@@ -93,8 +89,8 @@ def summary_table(rows: Sequence[Row]) -> Table:
             "–" if row.seconds is None else f"{row.seconds:.1f}",
         ]
         if with_failures:
-            cells.append(f"{row.failed}: {_first_line(row.reason)}" if row.failed else "")
-        table.add_row(*map(Text, cells))  # as text: a reason's brackets are no markup
+            cells.append(str(row.failed or ""))
+        table.add_row(*map(Text, cells))  # as text: a list's brackets are no markup
     return table
 
 
@@ -102,7 +98,6 @@ def _row(group: Sequence[Result]) -> Row:
     done = [result for result in group if result.error is None]
     accuracies = [r.metrics["test/accuracy"] for r in done if "test/accuracy" in r.metrics]
     sparsities = [r.metrics["sparsity"] for r in done if "sparsity" in r.metrics]
-    errors = [result.error for result in group if result.error is not None]
     return Row(
         group[0].plan.experiment,
         group[0].plan.variant,
@@ -112,8 +107,7 @@ def _row(group: Sequence[Result]) -> Row:
         sparsity=fmean(sparsities) if sparsities else None,
         epochs=max((result.epochs for result in done), default=None),
         seconds=fmean(result.seconds for result in done) if done else None,
-        failed=len(errors),
-        reason=errors[0] if errors else None,
+        failed=len(group) - len(done),
     )
 
 
@@ -121,8 +115,3 @@ def _percent(value: float | None, spread: float | None = None) -> str:
     if value is None:
         return "–"
     return f"{value:.2%}" if spread is None else f"{100 * value:.2f} ± {100 * spread:.2f}%"
-
-
-def _first_line(reason: str | None) -> str:
-    line = (reason or "").strip().partition("\n")[0]
-    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"
