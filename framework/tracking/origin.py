@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 from contextlib import suppress
+from functools import cache
 
 PROCESS = "framework.process"
 
@@ -18,10 +19,17 @@ def source() -> dict[str, str]:
     }
     with suppress(KeyError, OSError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
-    with suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
-        git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        tags["mlflow.source.git.commit"] = git.stdout.strip()
+    if commit := _commit(os.getcwd()):
+        tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+@cache  # starting a process takes as long as all else that opening a run does
+def _commit(folder: str) -> str | None:
+    with suppress(OSError, subprocess.CalledProcessError):  # no git, or no repository
+        git = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        return git.stdout.strip()
+    return None
 
 
 def is_dead(process: str) -> bool:
