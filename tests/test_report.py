@@ -24,7 +24,7 @@ def make_plan(*stages: str, **fields: Any) -> TrialPlan:
         stages=tuple({"name": name} for name in stages),
         resources={"cpu": 1, "gpu": "auto"},
         keys=("initial", "key"),
-        epochs=4,
+        stage_epochs=(4,),
     )
     return replace(plan, **fields)
 

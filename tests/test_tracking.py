@@ -76,7 +76,7 @@ def make_plan(experiment: str, key: str = "key", **fields: Any) -> TrialPlan:
             ),
             resources={"cpu": 1, "gpu": "auto"},
             keys=("initial", key),
-            epochs=2,
+            stage_epochs=(2,),
         ),
         **fields,
     )

@@ -29,7 +29,7 @@ class TrialPlan:
         stages: the resolved stages, each its name and every parameter.
         resources: ``cpu`` and ``gpu`` that the trial takes; ``gpu`` may be ``auto``.
         keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
-        epochs: how many epochs its stages train, as far as known beforehand.
+        stage_epochs: how many epochs each stage trains, as far as known beforehand.
     """
 
     experiment: str
@@ -40,12 +40,17 @@ class TrialPlan:
     stages: tuple[Mapping[str, Any], ...]
     resources: Mapping[str, Any]
     keys: tuple[str, ...]
-    epochs: int
+    stage_epochs: tuple[int, ...]
 
     @property
     def key(self) -> str:
         """What identifies the trial's result."""
         return self.keys[-1]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs its stages train together."""
+        return sum(self.stage_epochs)
 
     @property
     def variant(self) -> str:
@@ -112,7 +117,7 @@ def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
                 stages=stages,
                 resources=spec.resources,
                 keys=tuple(keys),
-                epochs=sum(component().planned_epochs for component in resolved.stages),
+                stage_epochs=tuple(component().planned_epochs for component in resolved.stages),
             )
             plans.setdefault(plan.key, plan)
     return list(plans.values())
