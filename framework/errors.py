@@ -5,7 +5,8 @@ FrameworkError
   x PluginError     a plugin cannot be loaded, or breaks the contract of what it registers
   x DataError       a dataset cannot be read or downloaded
   x StageError      a stage cannot do what the spec asks of it, on this model or this data
-  x StoreError      a stored state is missing or damaged
+  x StoreError      a state cannot be stored or read, or is missing
+  |   x DamagedError  it was there, but is damaged, and has been set aside
   x TrackingError   the tracking store refuses or cannot be reached
 """
 
@@ -58,7 +59,11 @@ class StageError(FrameworkError):
 
 
 class StoreError(FrameworkError):
-    """A stored state is missing or damaged."""
+    """A state cannot be stored or read, or is missing."""
+
+
+class DamagedError(StoreError):
+    """A stored state is damaged. It has been set aside, so that it counts as not stored."""
 
 
 class TrackingError(FrameworkError):

@@ -1,0 +1,48 @@
+"""Tensors as the bytes of a safetensors file, and back, bit for bit and with their memory layout."""
+
+import json
+from collections.abc import Mapping
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+_STRIDES = "strides"
+
+
+def encode(tensors: Mapping[str, Tensor]) -> bytes:
+    """The content of a safetensors file. Tensors that share memory are stored apart.
+
+    Raises:
+        TypeError: a tensor's dtype or layout cannot be stored.
+    """
+    plain, strides = {}, {}
+    for name, tensor in tensors.items():
+        # A copy, as the format refuses shared memory; it is dense and keeps the order of the dimensions in memory.
+        dense = tensor.detach().to("cpu", copy=True)
+        try:
+            plain[name] = dense.contiguous()
+            if dense.stride() != _usual_strides(dense):
+                strides[name] = dense.stride()
+        except RuntimeError:
+            raise TypeError(f"the tensor {name!r} cannot be stored: its layout is {tensor.layout}") from None
+    try:
+        # Layouts such as channels_last choose other kernels, whose results differ in the last bits.
+        return save(plain, {_STRIDES: json.dumps(strides)})
+    except KeyError as error:
+        raise TypeError(f"tensors of {error.args[0]} cannot be stored") from None
+
+
+def decode(content: bytes) -> dict[str, Tensor]:
+    """The tensors of a file that :func:`encode` has made."""
+    tensors = load(content)
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    for name, strides in json.loads(metadata[_STRIDES]).items():
+        plain = tensors[name]
+        tensors[name] = torch.empty_strided(plain.shape, strides, dtype=plain.dtype).copy_(plain)
+    return tensors
+
+
+def _usual_strides(tensor: Tensor) -> tuple[int, ...]:
+    return torch.empty(tensor.shape, device="meta").stride()
