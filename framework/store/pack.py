@@ -12,8 +12,8 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
     """Take a structure apart.
 
     Args:
-        tree: dicts with str or int keys, lists, tuples, None, bool, int, float, str and tensors, nested in any way. The
-            types are exact: subclasses are refused, as they would not come back.
+        tree: dicts with str or int keys, lists, tuples, None, bool, int, float, str and tensors, nested in any way.
+            Other kinds of dict come back as plain ones; other subclasses are refused, as they would not come back.
 
     Returns:
         The tensors (the same ones, each as often as it occurs) by their path, and JSON for the rest.
@@ -51,7 +51,7 @@ def _pack(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if type(tree) in (list, tuple):
         items = [_pack(item, _join(path, index), tensors) for index, item in enumerate(tree)]
         return items if type(tree) is list else {"tuple": items}
-    if type(tree) is dict:
+    if isinstance(tree, dict):  # state dicts are ordered ones; they come back plain
         return {"dict": [[_key(key, path), _pack(item, _join(path, key), tensors)] for key, item in tree.items()]}
     raise TypeError(f"{path or 'the whole'} is a {type(tree).__name__}, which cannot be stored")
 

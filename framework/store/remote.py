@@ -58,7 +58,7 @@ class RemoteFiles:
             self.fs.rm_file(self._path(name))
 
     def where(self, name: str) -> str:
-        return f"{public(self.uri)}/{name}"
+        return f"{public(self.uri)}/{name}".rstrip("/")
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}"

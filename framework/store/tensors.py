@@ -16,16 +16,18 @@ def encode(tensors: Mapping[str, Tensor]) -> bytes:
     Raises:
         TypeError: a tensor's dtype or layout cannot be stored.
     """
-    plain, strides = {}, {}
+    plain, strides, seen = {}, {}, set()
     for name, tensor in tensors.items():
-        # A copy, as the format refuses shared memory; it is dense and keeps the order of the dimensions in memory.
-        dense = tensor.detach().to("cpu", copy=True)
-        try:
-            plain[name] = dense.contiguous()
-            if dense.stride() != _usual_strides(dense):
-                strides[name] = dense.stride()
-        except RuntimeError:
-            raise TypeError(f"the tensor {name!r} cannot be stored: its layout is {tensor.layout}") from None
+        if tensor.layout != torch.strided:
+            raise TypeError(f"the tensor {name!r} cannot be stored: its layout is {tensor.layout}")
+        dense = tensor.detach().cpu()
+        memory = dense.untyped_storage().data_ptr()
+        if memory in seen or not dense.is_contiguous():
+            dense = dense.clone()  # the format refuses shared memory; the order of the dimensions stays as it is
+        seen.add(memory)
+        plain[name] = dense.contiguous()
+        if dense.stride() != _usual_strides(dense):
+            strides[name] = dense.stride()
     try:
         # Layouts such as channels_last choose other kernels, whose results differ in the last bits.
         return save(plain, {_STRIDES: json.dumps(strides)})

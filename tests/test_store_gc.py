@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framework.store import Snapshot, all_but_last, older_than, over_limit, unreferenced
+
+
+def snapshot(key, parent=None, created=0.0, size=10, partial=False):
+    return Snapshot(key, partial, f"{key}-{partial}", "", size, created, {"parent": parent})
+
+
+#       a            needed below: d
+#     b   c
+#    d e   f(partial)
+TREE = [
+    snapshot("a", created=1),
+    snapshot("b", "a", created=2),
+    snapshot("c", "a", created=3),
+    snapshot("d", "b", created=4),
+    snapshot("e", "b", created=5),
+    snapshot("f", "c", created=6, partial=True),
+]
+
+
+def keys(snapshots):
+    return "".join(snapshot.key for snapshot in snapshots)
+
+
+def test_older_than():
+    assert keys(older_than(TREE, seconds=7, now=10.5)) == "abc"
+
+
+@pytest.mark.parametrize(("n", "chosen"), [(0, "abcdef"), (1, "abcd"), (2, "abc"), (5, ""), (9, "")])
+def test_all_but_last_counts_whole_ones_and_keeps_partial_ones_since(n, chosen):
+    assert keys(all_but_last(TREE, n)) == chosen
+
+
+def test_all_but_last_removes_old_partial_ones():
+    assert keys(all_but_last([snapshot("a", partial=True), snapshot("b", created=1)], 1)) == "a"
+
+
+@pytest.mark.parametrize(
+    ("roots", "chosen"), [("", "abcdef"), ("d", "cef"), ("c", "bdef"), ("ef", "d"), ("ad", "cef"), ("x", "abcdef")]
+)
+def test_unreferenced_keeps_roots_and_their_ancestors(roots, chosen):
+    assert keys(unreferenced(TREE, set(roots))) == chosen
+
+
+@pytest.mark.parametrize(
+    ("limit", "needed", "dropped"),
+    [
+        (60, "", ""),
+        (59, "", "d"),
+        (0, "", "debfca"),  # the ends, the oldest first; b is one as soon as d and e are gone
+        (0, "d", "efcabd"),  # a and b are not needed, and no ends: last of those, the oldest first
+        (30, "bd", "efc"),
+        (25, "bd", "efca"),
+        (0, "abcdef", "debfca"),
+        (0, "e", "dfcabe"),
+    ],
+)
+def test_over_limit_drops_the_least_valuable_first(limit, needed, dropped):
+    assert keys(over_limit(TREE, limit, set(needed))) == dropped
+
+
+def test_a_partial_snapshot_is_an_end_though_its_stage_has_successors():
+    there = [snapshot("a", created=1), snapshot("a", created=2, partial=True), snapshot("b", "a", created=3)]
+    assert [(s.key, s.partial) for s in over_limit(there, 0, set())] == [("a", True), ("b", False), ("a", False)]
+
+
+TREES = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 9), st.integers(0, 100), st.booleans(), st.booleans()), max_size=20
+)
+
+
+@given(TREES, st.integers(0, 1000))
+def test_over_limit_drops_no_more_than_it_must(rows, limit):
+    there, needed = [], set()
+    for i, (parent, created, size, partial, wanted) in enumerate(rows):
+        there.append(snapshot(str(i), str(parent) if parent < i else None, created, size, partial))
+        needed |= {str(i)} if wanted else set()
+    dropped = over_limit(there, limit, needed)
+    assert len({s.file for s in dropped}) == len(dropped)
+    rest = [s for s in there if s not in dropped]
+    assert sum(s.size for s in rest) <= limit
+    if dropped:
+        assert sum(s.size for s in [*rest, dropped[-1]]) > limit
+    seen_needed = [s.key in needed for s in dropped]
+    assert seen_needed == sorted(seen_needed)
+    if any(seen_needed):
+        assert all(s.key in needed for s in rest)
+    for i, s in enumerate(dropped):
+        waiting = [t for t in there if t not in dropped[:i]]
+        ends = [t for t in waiting if t.partial or not any(u.parent == t.key for u in waiting)]
+        rivals = [t for t in ends if (t.key in needed) == (s.key in needed)]
+        assert not rivals or (s in rivals and s.created == min(t.created for t in rivals))
