@@ -79,6 +79,6 @@ def _missing_is_fine() -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
-            if "bucket" in str(error):
+            if "bucket does not exist" in str(error):
                 raise OSError(str(error)) from error
             raise
