@@ -1,6 +1,7 @@
 """The commands and their options."""
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -28,6 +29,8 @@ plugins_app = typer.Typer(
     help="Show the components that specs can name.", invoke_without_command=True, rich_markup_mode=None
 )
 app.add_typer(plugins_app, name="plugins")
+store_app = typer.Typer(help="Look after the stored stages.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store_app, name="store")
 
 
 class Executor(StrEnum):
@@ -54,6 +57,16 @@ TrackingUri = Annotated[
     typer.Option(
         "--tracking-uri",
         help="The MLflow store [default: $MLFLOW_TRACKING_URI, else a database in --root]",
+        show_default=False,
+    ),
+]
+StoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Where the results of stages are kept: a folder, or a URI such as s3://bucket/folder "
+        "[default: stages in --root]",
+        envvar="FRAMEWORK_STORE",
         show_default=False,
     ),
 ]
@@ -158,6 +171,55 @@ def show_plugin(
         show_component(kind, name)
 
 
+@store_app.command("list")
+def list_store(root: Root = RESULTS, store: StoreUri = None) -> None:
+    """List the stored stages, the newest last."""
+    with _told():
+        from framework.cli.store import list_snapshots, open_store
+
+        list_snapshots(open_store(root, store))
+
+
+@store_app.command("size")
+def store_size(root: Root = RESULTS, store: StoreUri = None) -> None:
+    """Say how much is stored."""
+    with _told():
+        from framework.cli.store import open_store, show_size
+
+        show_size(open_store(root, store))
+
+
+@store_app.command("gc")
+def store_gc(
+    keep_last: Annotated[
+        int | None, typer.Option(min=0, help="Remove all but the newest N.", metavar="N", show_default=False)
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Remove what is older: 7d, 12h, 30m.", metavar="AGE", show_default=False)
+    ] = None,
+    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Remove what no run refers to.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and stop.")] = False,
+    root: Root = RESULTS,
+    store: StoreUri = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Remove stored stages. Of several choices, a stage goes only if all of them choose it."""
+    if keep_last is None and older_than is None and not unreferenced:
+        raise typer.BadParameter("say what to remove: give --keep-last, --older-than or --unreferenced")
+    with _told():
+        from framework.cli.store import collect, open_store
+
+        collect(
+            open_store(root, store),
+            root,
+            tracking_uri,
+            keep_last=keep_last,
+            older=_seconds(older_than),
+            only_unreferenced=unreferenced,
+            dry_run=dry_run,
+        )
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of specs, for editors."""
@@ -200,6 +262,16 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no list of integers, such as 0,1,2", param_hint="--seeds") from None
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    match = re.fullmatch(r"(\d+)([dhms])", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no age, such as 7d, 12h or 30m", param_hint="--older-than")
+    return int(match[1]) * units[match[2]]
 
 
 @contextmanager

@@ -1,0 +1,190 @@
+import re
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from running import here
+from stored import STATE
+
+from framework.errors import TrackingError
+from framework.store import Store
+from framework.store.snapshot import dump
+from framework.tracking.references import referenced
+
+KEYS = [digit * 32 for digit in "abcde"]
+DAY = 86400.0
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("FRAMEWORK_STORE", "FRAMEWORK_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "mlruns"
+
+
+@pytest.fixture
+def store(root):
+    """Five snapshots, a chain but for the last, which is partial; the newest is a day old."""
+    store = Store(root / "stages")
+    for i, key in enumerate(KEYS):
+        about = {
+            "parent": KEYS[i - 1] if i else None,
+            "experiment": "[unprune]",
+            "stages": ["train", "prune"],
+            "epoch": i,
+        }
+        saved = store.save(key, STATE, about, partial=i == 4)
+        older = replace(saved, created=time.time() - DAY * (5 - i))
+        (root / "stages" / saved.name).write_bytes(dump(older))
+    return store
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    def run(*arguments):
+        code = here("store", *arguments, monkeypatch=monkeypatch)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+def left(store):
+    return "".join(snapshot.key[0] for snapshot in store.snapshots())
+
+
+def test_list_shows_every_snapshot_the_newest_last(store, command):
+    code, out, _ = command("list")
+    lines = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert lines[0] == ["key", "experiment", "stages", "epoch", "size", "age"]
+    size = f"{store.snapshots()[0].size}"
+    assert lines[1] == ["a" * 12, "[unprune]", "train", "prune", "0", size, "B", "5d"]
+    assert lines[-1] == ["e" * 12, "[unprune]", "train", "prune", "4", size, "B", "1d", "partial"]
+    assert len(lines) == 6
+
+
+def test_list_of_nothing_says_where_it_looked(root, command):
+    assert command("list", "--root", "elsewhere") == (0, f"no snapshots in {root.parent}/elsewhere/stages\n", "")
+
+
+def test_list_survives_damage_and_tells_of_it(store, root, command):
+    (root / "stages" / f"{KEYS[0]}.json").write_text("{")
+    code, out, _ = command("list")
+    assert (code, out.count("[unprune]")) == (0, 4)
+    assert out.endswith("1 damaged and set aside; framework store gc removes them\n")
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_the_store_can_be_elsewhere(tmp_path, root, command, monkeypatch, how):
+    Store(tmp_path / "other").save(KEYS[0], STATE, {})
+    if how == "environment":
+        monkeypatch.setenv("FRAMEWORK_STORE", "other")
+    _, out, _ = command("list", *(["--store", "other"] if how == "option" else []))
+    assert out.splitlines()[1].startswith("a" * 12)
+
+
+def test_size_counts_whole_partial_and_orphans(store, root, command):
+    store.save(KEYS[0], {"a": torch.zeros(500_000)}, {})
+    (root / "stages" / "ff.json.damaged").write_bytes(b"four")
+    code, out, _ = command("size")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["whole:", "4", "2.0", "MB"],
+        ["partial:", "1", str(store.find(KEYS[4], partial=True).size), "B"],
+        ["orphans:", "1", "4", "B"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (["--keep-last", "2"], "cde"),
+        (["--keep-last", "0"], ""),
+        (["--older-than", "3d"], "de"),
+        (["--older-than", "59h"], "de"),
+        (["--older-than", "9000m"], "abcde"),
+        (["--keep-last", "1", "--older-than", "100h"], "bcde"),
+        (["--keep-last", "3", "--older-than", "2d"], "bcde"),
+    ],
+)
+def test_gc_removes_what_all_criteria_choose(store, root, command, options, kept):
+    (root / "stages" / "ff.json.damaged").write_bytes(b"four")
+    size = store.snapshots()[0].size
+    gone = 5 - len(kept)
+    what = f"{gone} snapshot{'' if gone == 1 else 's'} and 1 orphan: "
+    code, out, _ = command("gc", *options, "--dry-run")
+    assert (code, left(store)) == (0, "abcde")
+    assert f"would remove {what}" in out
+    code, out, _ = command("gc", *options)
+    assert (code, left(store)) == (0, kept)
+    freed = gone * size + 4
+    assert out.endswith(f"removed {what}{freed} B\n" if freed < 1000 else f"removed {what}{freed / 1000:.1f} kB\n")
+    assert out.count("[unprune]") == gone
+    assert len(list((root / "stages").iterdir())) == 2 * len(kept)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "say what to remove: give --keep-last, --older-than or --unreferenced"),
+        (["--dry-run"], "say what to remove"),
+        (["--older-than", "7"], "'7' is no age, such as 7d, 12h or 30m"),
+        (["--older-than", "-1d"], "'-1d' is no age"),
+        (["--older-than", ""], "'' is no age"),
+        (["--keep-last", "-1"], "Invalid value for '--keep-last'"),
+    ],
+)
+def test_gc_refuses_bad_usage(store, command, options, message):
+    code, _, err = command("gc", *options)
+    assert (code, left(store)) == (2, "abcde")
+    assert message in re.sub(r"\s+", " ", err)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    """A tracking store that is there: making one takes long."""
+    path = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    uri = f"sqlite:///{path}"
+    client = MlflowClient(uri)
+    for name, keys in (("one", KEYS[1:2]), ("two", KEYS[:0]), ("three", KEYS[3:])):
+        experiment = client.create_experiment(name, artifact_location="unused")
+        run = client.create_run(experiment, tags={"framework.stages": " ".join(keys)} if keys else {})
+        if name == "three":
+            client.delete_run(run.info.run_id)
+    return uri
+
+
+def test_gc_unreferenced_keeps_what_live_runs_refer_to_and_its_ancestors(store, command, database):
+    code, _, _ = command("gc", "--unreferenced", "--tracking-uri", database)
+    assert (code, left(store)) == (0, "ab")
+
+
+def test_all_pages_of_runs_are_read(tmp_path, database, monkeypatch):
+    client = MlflowClient(database)
+    experiment = client.create_experiment("many", artifact_location="unused")
+    for i in range(3):
+        client.create_run(experiment, tags={"framework.stages": f"{i} x{i}"})
+        client.create_experiment(f"more-{i}", artifact_location="unused")
+    for name in ("search_runs", "search_experiments"):
+        real = getattr(MlflowClient, name)
+        monkeypatch.setattr(MlflowClient, name, lambda *a, real=real, **k: real(*a, max_results=1, **k))
+    assert referenced(database) == {KEYS[1], "0", "1", "2", "x0", "x1", "x2"}
+
+
+def test_gc_unreferenced_needs_a_tracking_store(store, root, command):
+    """Without one everything would seem to be unreferenced."""
+    code, _, err = command("gc", "--unreferenced")
+    assert (code, left(store)) == (1, "abcde")
+    assert err.startswith(f"error: there is no tracking store sqlite:///{root}/mlflow.db, so nothing says which")
+    assert not (root / "mlflow.db").exists()
+    with pytest.raises(TrackingError):
+        referenced("http://127.0.0.1:9")
+
+
+def test_a_store_that_cannot_be_opened_is_an_error_in_one_line(command, root):
+    assert command("list", "--store", "foo://x") == (1, "", "error: cannot open foo://x: Protocol not known: foo\n")
