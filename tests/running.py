@@ -60,10 +60,10 @@ GATE = {
 
         @dataclass(frozen=True)
         class Wait(Stage):
-            path: Path
+            path: str  # what is at a Path would be part of its key
 
             def run(self, trial):
-                while not self.path.exists():
+                while not Path(self.path).exists():
                     time.sleep(0.05)
 
         @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
+from framework.component.content import digest
 from framework.component.messages import mistakes
 from framework.component.parameters import (
     Build,
@@ -134,11 +135,18 @@ class Component:
 
         Args:
             identity: give what its key is made of instead: where it comes from, and the parameters that differ from
-                their defaults, so that a new parameter with a default renames nothing.
+                their defaults, so that a new parameter with a default renames nothing. A path stands for what is
+                there, see `digest`; a component that is a default, for where it comes from, if that is elsewhere.
+
+        Raises:
+            DataError: identity is asked for, and what is at a path cannot be read.
         """
         if identity:
+            source = self.entry.source
+            used = {k: v.entry.source for k, v in self.params.items() if isinstance(v, Component)}
+            foreign = {k: theirs for k, theirs in used.items() if theirs != source}
             given = {k: plain(v, identity=True) for k, v in self.given.items()}
-            return {"name": self.name, "source": self.entry.source, **given}
+            return {"name": self.name, "source": source, **foreign, **given}
         return {"name": self.name, **{k: plain(v) for k, v in self.params.items()}}
 
 
@@ -152,7 +160,9 @@ def plain(value: Any, *, identity: bool = False) -> Any:
         return {k: plain(v, identity=identity) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [plain(v, identity=identity) for v in value]
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Path):
+        return digest(value) if identity else str(value)
+    return value
 
 
 def build(catalog: Catalog, kind: str, value: Any) -> Component:

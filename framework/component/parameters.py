@@ -8,9 +8,11 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic.types import PathType
 from pydantic_core import core_schema
 
+from framework.component.content import Folder
 from framework.component.messages import message, mistakes
 from framework.errors import PluginError
 
@@ -67,6 +69,7 @@ Optimizer = Annotated[Any, Reference("optimizer")]
 Schedule = Annotated[Any, Reference("schedule")]
 Criterion = Annotated[Any, Reference("criterion")]
 
+_FOLDER = AfterValidator(lambda path: Folder(path))
 _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
 
 
@@ -122,7 +125,8 @@ def _expressible(hint: Any) -> Any:
         if _reference(hint):
             return hint
         inner = _expressible(args[0])
-        return None if inner is None else Annotated[(inner, *args[1:])]
+        folder = [_FOLDER] if PathType("dir") in args[1:] else []
+        return None if inner is None else Annotated[(inner, *args[1:], *folder)]
     if origin in (Union, types.UnionType):
         kept = [inner for inner in map(_expressible, args) if inner is not None]
         if not any(inner is not type(None) for inner in kept):

@@ -1,14 +1,34 @@
-"""From a spec to the trials that it means."""
+"""From a spec to the trials that it means.
+
+A trial has a key for its initial network and one for the state after each of its stages, each made of the one before.
+Equal keys mean equal states: that is how trials share stages, what is stored is found, and a finished trial is known.
+A key covers all that changes a result:
+
+- the seed;
+- the model and the data (dataset, validation split, augmentation) with all their parameters;
+- the stages so far, each with all its parameters, among them losses, optimizers, schedules and criteria with theirs;
+- the content of the files that parameters name (a dataset, a model's weights): the same content under another name is
+  the same, changed content is not. A parameter that is a path to an existing file counts by its SHA-256, also of a
+  folder that must exist (`pydantic.DirectoryPath`) the names, sizes and times of the files in it. Any other path,
+  such as one to download to, counts by its name, as do ``runs:/…`` and the weights that torchvision knows by name;
+- where each component comes from: its distribution and that one's version. The framework's own version counts too,
+  for what all trials go through.
+
+A parameter that is left at its default is not in the key, written out or not, so that a new parameter with a default
+changes no key. What else is not in it: the spec's and the variant's name, the description, the resources, the
+versions of Python and PyTorch, the device, and code that is changed without a new version.
+"""
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any, TypeAlias
 
-from framework.component import plain
-from framework.spec import ExperimentSpec
+from framework.component import Component
+from framework.spec import DataSpec, ExperimentSpec
 
 Path: TypeAlias = tuple[str | int, ...]
 # From a spec's tree, how often to sample it, and the seed to do so with: each point's values and its tree.
@@ -27,7 +47,8 @@ class TrialPlan:
         model: the resolved model: its name and every parameter.
         data: the resolved dataset likewise, under ``dataset``, and the options ``validation`` and ``augment``.
         stages: the resolved stages, each its name and every parameter.
-        resources: ``cpu`` and ``gpu`` that the trial takes; ``gpu`` may be ``auto``.
+        resources: ``cpu`` and ``gpu`` that the trial takes (``gpu`` may be ``auto``), its ``timeout`` in seconds or
+            None, and how many ``retries`` it has.
         keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
         stage_epochs: how many epochs each stage trains, as far as known beforehand.
     """
@@ -99,28 +120,57 @@ def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
     points = list(expand(spec.tree, spec.samples, spec.search_seed))
     names = short_names({path for values, _ in points for path in values})
     common = {path: _common([values[path] for values, _ in points if path in values]) for path in names}
+    parts = _Parts()
     for values, tree in points:
         swept = {k: v for path, value in values.items() for k, v in _told(names[path], value, common[path]).items()}
         resolved = spec.resolve(tree)
-        stages = tuple(component.plain() for component in resolved.stages)
-        start = {"model": plain(resolved.model, identity=True), "data": resolved.data.plain(identity=True)}
+        model, data = parts(resolved.model), parts(resolved.data)
+        stages = [parts(component) for component in resolved.stages]
         for seed in spec.seeds:
-            keys = [_key({**start, "seed": seed})]
-            for component in resolved.stages:
-                keys.append(_key({"after": keys[-1], "stage": plain(component, identity=True)}))
-            plan = TrialPlan(
+            keys = [_key(_FRAMEWORK, model.identity, data.identity, str(seed))]
+            for stage in stages:
+                keys.append(_key(keys[-1], stage.identity))
+            if keys[-1] in plans:
+                continue
+            plans[keys[-1]] = TrialPlan(
                 experiment=spec.name,
                 swept=swept,
                 seed=seed,
-                model=resolved.model.plain(),
-                data=resolved.data.plain(),
-                stages=stages,
+                model=model.plain,
+                data=data.plain,
+                stages=tuple(stage.plain for stage in stages),
                 resources=spec.resources,
                 keys=tuple(keys),
-                stage_epochs=tuple(component().planned_epochs for component in resolved.stages),
+                stage_epochs=tuple(stage.epochs for stage in stages),
             )
-            plans.setdefault(plan.key, plan)
     return list(plans.values())
+
+
+_FRAMEWORK = metadata.version("framework")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a component is in a plan, in a key, and in epochs."""
+
+    plain: Mapping[str, Any]
+    identity: str
+    epochs: int
+
+
+class _Parts:
+    """The parts of a spec's trials, each made once: thousands of trials have most of them in common."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Component | DataSpec, _Part]] = {}
+
+    def __call__(self, whole: Component | DataSpec) -> _Part:
+        if id(whole) not in self._made:
+            identity = json.dumps(whole.plain(identity=True), sort_keys=True)
+            epochs = whole().planned_epochs if isinstance(whole, Component) and whole.entry.kind == "stage" else 0
+            # The component is kept alive, so that nothing else gets its id.
+            self._made[id(whole)] = whole, _Part(whole.plain(), identity, epochs)
+        return self._made[id(whole)][1]
 
 
 def as_it_stands(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[Path, Any], Any]]:
@@ -156,5 +206,5 @@ def _told(name: str, value: Any, common: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}.{k}": v for k, v in value.items() if k not in common}
 
 
-def _key(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+def _key(*content: str) -> str:
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()[:32]

@@ -6,7 +6,7 @@ from typing import Annotated
 from torch import nn
 
 from framework import Interval
-from framework_plugins.models.weights import load
+from framework_plugins.models.weights import Weights, load
 
 
 def convnet(
@@ -14,7 +14,7 @@ def convnet(
     classes: int,
     widths: tuple[Annotated[int, Interval(ge=1)], ...] = (32, 64, 128),
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
-    weights: str | None = None,
+    weights: Weights | None = None,
 ) -> nn.Module:
     """A small network for images of any size: per width a 3×3 convolution, batch norm, ReLU, and halving.
 

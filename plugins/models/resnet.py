@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from torch import nn
 
 from framework import Interval
-from framework_plugins.models.weights import load
+from framework_plugins.models.weights import Weights, load
 
 Width = Annotated[int, Interval(ge=1)]
 
@@ -17,7 +17,7 @@ def resnet18(
     head: tuple[Width, ...] = (),
     output: Literal["logits", "softmax"] = "logits",
     output_scale: Annotated[float, Interval(gt=0)] = 1.0,
-    weights: str | None = None,
+    weights: Weights | None = None,
 ) -> nn.Module:
     """ResNet-18, for images of any size.
 

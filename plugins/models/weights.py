@@ -1,12 +1,15 @@
 """The weights that a model starts from."""
 
 import logging
+import os
 import pickle
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from framework import DataError
@@ -17,7 +20,17 @@ _SUFFIXES = (".pt", ".pth", ".safetensors")
 _SHOWN = 3
 
 
-def load(model: nn.Module, weights: str | None, *, replaceable: Sequence[str], architecture: str | None = None) -> None:
+def _as_path(weights: str) -> str | Path:
+    return Path(weights) if os.path.isfile(weights) else weights
+
+
+# The parameter that `load` takes; a file as a path, by which two trials of the same content are the same.
+Weights: TypeAlias = Annotated[str, AfterValidator(_as_path)]
+
+
+def load(
+    model: nn.Module, weights: str | Path | None, *, replaceable: Sequence[str], architecture: str | None = None
+) -> None:
     """Load weights into a model.
 
     Args:
@@ -31,6 +44,7 @@ def load(model: nn.Module, weights: str | None, *, replaceable: Sequence[str], a
     """
     if weights is None:
         return
+    weights = str(weights)
     state = _read(weights, architecture)
     fresh, wrong = _compare(model.state_dict(), state, tuple(f"{layer}." for layer in replaceable))
     if wrong:

@@ -7,13 +7,15 @@ from torch import nn
 
 from framework import StageError
 from framework.errors import nearest
-from framework_plugins.models.weights import load
+from framework_plugins.models.weights import Weights, load
 
 # Extra outputs in train mode, which no loss takes.
 _AUXILIARY = {"googlenet", "inception_v3"}
 
 
-def torchvision(shape: tuple[int, int, int], classes: int, architecture: str, weights: str | None = None) -> nn.Module:
+def torchvision(
+    shape: tuple[int, int, int], classes: int, architecture: str, weights: Weights | None = None
+) -> nn.Module:
     """Any classification model of torchvision.
 
     Args:
