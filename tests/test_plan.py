@@ -74,7 +74,7 @@ def test_what_determines_the_state_changes_the_keys_from_there_on(
     "changes",
     [
         {"name": "another", "description": "Other words."},
-        {"resources": "{cpu: 2, gpu: 0}"},
+        {"resources": "{cpu: 2, gpu: 0, timeout: 5, retries: 3}"},
         {"seeds": "[0]"},
         {"model": "{name: convnet}"},
         {"stages": stages("{prune: {amount: 0.5, criterion: l1}}", train="{epochs: 2, loss: cross_entropy}")},

@@ -28,7 +28,7 @@ def test_what_is_left_out_has_defaults() -> None:
     spec = read(GOOD)
     assert (spec.file, spec.name, spec.description) == (Path("study.yaml"), "study", "")
     assert (spec.seeds, spec.samples, spec.search_seed) == ((0,), 1, 0)
-    assert spec.resources == {"cpu": 1, "gpu": "auto"}
+    assert spec.resources == {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
     assert spec.tree == {"model": "convnet", "data": "digits", "stages": [{"train": {"epochs": 1}}]}
     assert spec.spaces == ()
 
@@ -36,11 +36,12 @@ def test_what_is_left_out_has_defaults() -> None:
 def test_everything_can_be_given() -> None:
     spec = read(
         "name: other\ndescription: Why.\nmodel: {name: convnet, width: {randint: [1, 9]}}\ndata: digits\n"
-        "seeds: [3, 1]\nstages: [unprune]\nsearch: {samples: 5, seed: 7}\nresources: {cpu: 0.5, gpu: 0}\n"
+        "seeds: [3, 1]\nstages: [unprune]\nsearch: {samples: 5, seed: 7}\n"
+        "resources: {cpu: 0.5, gpu: 0, timeout: 90.5, retries: 0}\n"
     )
     assert (spec.name, spec.description) == ("other", "Why.")
     assert (spec.seeds, spec.samples, spec.search_seed) == ((3, 1), 5, 7)
-    assert spec.resources == {"cpu": 0.5, "gpu": 0}
+    assert spec.resources == {"cpu": 0.5, "gpu": 0, "timeout": 90.5, "retries": 0}
 
 
 def test_data_has_options_beside_its_dataset() -> None:
@@ -72,7 +73,14 @@ def test_merge_keys_and_aliases_are_followed() -> None:
 
 def test_first_of_several_merged_mappings_wins() -> None:
     text = "resources: {<<: [{cpu: 2}, {cpu: 3, gpu: 1}]}\n"
-    assert read(GOOD + text).resources == {"cpu": 2, "gpu": 1}
+    resources = read(GOOD + text).resources
+    assert (resources["cpu"], resources["gpu"]) == (2, 1)
+
+
+def test_no_timeout_can_be_said_and_set() -> None:
+    text = GOOD + "resources: {timeout: 60, retries: 2}\n"
+    assert read(text, "resources.timeout=null", "resources.retries=3").resources["timeout"] is None
+    assert read(text, "resources.timeout=null", "resources.retries=3").resources["retries"] == 3
 
 
 def test_yaml_one_point_one_words_are_strings() -> None:

@@ -78,7 +78,22 @@ EXPERIMENT = [
             "s.yaml:4:30 resources.gpus: resources has no key 'gpus' (did you mean 'gpu'?)",
         ],
     ),
-    (GOOD + "resources: 3\n", ["s.yaml:4:12 resources: must be a mapping of cpu and gpu, not 3"]),
+    (GOOD + "resources: 3\n", ["s.yaml:4:12 resources: must be a mapping of cpu, gpu, timeout and retries, not 3"]),
+    (
+        GOOD + "resources: {timeout: 0, retries: -1}\n",
+        [
+            "s.yaml:4:22 resources.timeout: must be a number of seconds > 0, or null, not 0",
+            "s.yaml:4:34 resources.retries: must be >= 0, not -1",
+        ],
+    ),
+    (
+        GOOD + "resources: {timeout: .inf, retries: 1.5, retrys: 1}\n",
+        [
+            "s.yaml:4:22 resources.timeout: must be a number of seconds > 0, or null, not inf",
+            "s.yaml:4:37 resources.retries: must be an integer >= 0, not 1.5",
+            "s.yaml:4:42 resources.retrys: resources has no key 'retrys' (did you mean 'retries'?)",
+        ],
+    ),
     (
         GOOD + "search: {samples: 0, sede: 1}\n",
         [

@@ -37,7 +37,8 @@ def test_schema_is_a_schema() -> None:
         START + "stages: [unprune]\ndefaults: {train: {epochs: 1}, prune: {grid_search: [{amount: 0.1}]}}\n",
         "model: {grid_search: [mlp, {name: mlp, hidden: [3, {randint: [1, 9]}]}]}\n"
         "data: {name: npz, path: a, validation: 0, augment: [flip]}\nstages: [train]\nname: a b\nseeds: [1, 2]\n"
-        "search: {samples: 3, seed: 1}\nresources: {cpu: 0.5, gpu: auto}\n",
+        "search: {samples: 3, seed: 1}\nresources: {cpu: 0.5, gpu: auto, timeout: 0.5, retries: 0}\n",
+        START + "stages: [unprune]\nresources: {timeout: null}\n",
     ],
 )
 def test_good_spec_passes(text: str) -> None:
@@ -60,6 +61,8 @@ def test_good_spec_passes(text: str) -> None:
         (START + "stages: [unprune]\ndefaults: {trian: {}}\n", "$.defaults"),
         (START + "stages: [unprune]\nname: a/b\n", "$.name"),
         (START + "stages: [unprune]\nresources: {gpu: many}\n", "$.resources.gpu"),
+        (START + "stages: [unprune]\nresources: {timeout: 0}\n", "$.resources.timeout"),
+        (START + "stages: [unprune]\nresources: {retries: 1.5}\n", "$.resources.retries"),
         ("model: resnet\ndata: digits\nstages: [unprune]\n", "$.model"),
         ("model: {name: mlp, hidden: [x]}\ndata: digits\nstages: [unprune]\n", "$.model"),
         ("model: mlp\ndata: {name: digits, augment: [flop]}\nstages: [unprune]\n", "$.data"),

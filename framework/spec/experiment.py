@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,7 +13,7 @@ from framework.errors import Problem, SpecError
 from framework.spec import space
 from framework.spec.defaults import check_defaults
 from framework.spec.document import parse, read
-from framework.spec.node import HOLE, Node
+from framework.spec.node import HOLE, Mark, Node
 from framework.spec.override import override
 from framework.spec.resolve import (
     DataSpec,
@@ -27,6 +28,9 @@ from framework.spec.resolve import (
 from framework.spec.space import Space
 
 TREE = ("model", "data", "defaults", "stages")
+# Of one trial: CPUs, GPUs, seconds after which it is ended, and how often it is tried again after a failure.
+RESOURCES: Mapping[str, Any] = {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
+_NOWHERE = Node(None, Mark(""))
 KEYS = ("name", "description", "model", "data", "seeds", "defaults", "stages", "search", "resources")
 
 
@@ -42,7 +46,8 @@ class ExperimentSpec:
         seeds: one replicate of every variant for each.
         samples: how many points to draw from the random search spaces; 1 if there are none.
         search_seed: what they are drawn with.
-        resources: ``cpu`` and ``gpu`` of one trial; ``gpu`` may be ``auto``.
+        resources: ``cpu`` and ``gpu`` of one trial (``gpu`` may be ``auto``), its ``timeout`` in seconds or None, and
+            how many ``retries`` it has.
     """
 
     file: FilePath
@@ -73,17 +78,28 @@ class ExperimentSpec:
         """
         # A sweep asks for thousands of points that differ in a value or two.
         defaults = json.dumps(tree.get("defaults"), sort_keys=True)
-        items = [("stage", json.dumps(item, sort_keys=True), defaults) for item in tree["stages"]]
-        keys = [(part, json.dumps(tree[part], sort_keys=True)) for part in ("model", "data")]
-        if not all(key in self._known for key in (*keys, *items)):
-            found: list[Problem] = []
-            root = space.graft(tree, self._root)
-            model, data, stages = _parts(root, self._resolver, found)
-            if found:
-                raise _error(found)
-            self._known.update(zip([*keys, *items], [model, data, *stages], strict=True))
-        model, data = (self._known[key] for key in keys)
-        return Resolved(model, data, tuple(stage for item in items for stage in self._known[item]))
+        keys = [(part, json.dumps(tree[part], sort_keys=True), "") for part in ("model", "data")]
+        keys += [("stage", json.dumps(item, sort_keys=True), defaults) for item in tree["stages"]]
+        for key, value in zip(keys, (tree["model"], tree["data"], *tree["stages"]), strict=True):
+            if key not in self._known:
+                self._known[key] = self._part(key[0], value, tree)
+        model, data, *stages = (self._known[key] for key in keys)
+        return Resolved(model, data, tuple(stage for item in stages for stage in item))
+
+    def _part(self, part: str, value: Any, tree: Mapping[str, Any]) -> Any:
+        """The model, the data or an element of the stages; where a value is from is looked up only to tell mistakes."""
+        found: list[Problem] = []
+        node, defaults = (space.graft(plain, _NOWHERE) for plain in (value, tree.get("defaults")))
+        made: Any
+        if part == "stage":
+            made = self._resolver.stages(node, defaults, found)
+        else:
+            made = self._resolver.data(node, found) if part == "data" else self._resolver.component(part, node, found)
+        if found:
+            found.clear()
+            _parts(space.graft(tree, self._root), self._resolver, found)
+            raise _error(found)
+        return made
 
 
 def load(
@@ -178,16 +194,21 @@ def _seeds(node: Node | None, found: list[Problem]) -> tuple[int, ...]:
 
 
 def _resources(node: Node | None, found: list[Problem]) -> dict[str, Any]:
-    resources: dict[str, Any] = {"cpu": 1, "gpu": "auto"}
-    if node is None or not mapping_or_null(node, "cpu and gpu", found) or not node.value:
+    resources = dict(RESOURCES)
+    *others, last = RESOURCES
+    if node is None or not mapping_or_null(node, f"{', '.join(others)} and {last}", found) or not node.value:
         return resources
-    unknown_keys(node, ("cpu", "gpu"), "resources", found)
-    if "cpu" in node.value:
-        cpu = number(node.value["cpu"], lambda n: 0 < n < float("inf"), "a number > 0", found)
-        resources["cpu"] = cpu or 1
-    if "gpu" in node.value and node.value["gpu"].value != "auto":
-        gpu = number(node.value["gpu"], lambda n: 0 <= n < float("inf"), "auto or a number >= 0", found)
-        resources["gpu"] = gpu
+    unknown_keys(node, tuple(RESOURCES), "resources", found)
+    given = node.value
+    if "cpu" in given:
+        resources["cpu"] = number(given["cpu"], lambda n: 0 < n < inf, "a number > 0", found) or 1
+    if "gpu" in given and given["gpu"].value != "auto":
+        resources["gpu"] = number(given["gpu"], lambda n: 0 <= n < inf, "auto or a number >= 0", found)
+    if "timeout" in given and given["timeout"].value is not None:
+        expected = "a number of seconds > 0, or null"
+        resources["timeout"] = number(given["timeout"], lambda n: 0 < n < inf, expected, found)
+    if "retries" in given:
+        resources["retries"] = integer(given["retries"], 0, found)
     return resources
 
 

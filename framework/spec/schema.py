@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from framework.component import KINDS, Catalog, Entry
+from framework.spec.experiment import RESOURCES
 from framework.spec.node import SPACES
 from framework.spec.resolve import AUGMENTATIONS
 
@@ -78,6 +79,16 @@ def _top() -> JSON:
                 "gpu": {
                     "description": "GPUs of one trial; a fraction shares one.",
                     "anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}],
+                },
+                "timeout": {
+                    "description": "Seconds after which a trial is ended.",
+                    "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}],
+                },
+                "retries": {
+                    "description": "How often a failed trial is tried again, from its last checkpoint.",
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": RESOURCES["retries"],
                 },
             }
         ),

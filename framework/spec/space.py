@@ -96,16 +96,25 @@ def _mistake(kind: str, args: Node) -> Problem | None:
 
 
 def _repeated(grid: Node) -> list[Problem]:
-    seen: list[Any] = []
+    seen: set[Any] = set()
     problems = []
     for candidate in grid.value:
-        value = candidate.plain()
+        value = _hashable(candidate.plain())
         # Where --set has made two candidates equal, the file is not wrong.
         changed = candidate.mark.line and not all(node.mark.line for node in candidate.walk())
-        if not changed and any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in seen):
-            problems.append(candidate.problem(f"{value!r} is in this grid already"))
-        seen.append(value)
+        if not changed and value in seen:
+            problems.append(candidate.problem(f"{candidate.plain()!r} is in this grid already"))
+        seen.add(value)
     return problems
+
+
+def _hashable(value: Any) -> Any:
+    """Equal for equal values; true is not 1."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(child)) for key, child in value.items())
+    if isinstance(value, list):
+        return tuple(map(_hashable, value))
+    return isinstance(value, bool), value
 
 
 def candidates(space: Node) -> list[Node]:
