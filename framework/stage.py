@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +54,22 @@ class Data:
         return channels, height, width
 
 
+class Recipe(Protocol):
+    """A component with its parameters, such as a stage's parameter of type `framework.Loss`."""
+
+    def __call__(self) -> nn.Module:
+        """Make what it describes."""
+
+    def plain(self) -> Mapping[str, Any]:
+        """Itself as plain data."""
+
+
 @dataclass
 class Trial:
     """One trial while it runs: the state that its stages change, and what they need to do so.
+
+    A stage's result is the network, masks, frozen elements, values before pruning, loss and epoch: these are kept, so
+    that other trials go on from there. Whatever else a stage leaves on the trial is not.
 
     Attributes:
         model: the network, on ``device``.
@@ -66,10 +79,13 @@ class Trial:
         frozen: freezing, by name of a parameter or a buffer; True = the element is held.
         before_pruning: by parameter name, the values that pruned weights had.
         epoch: position on the continuous epoch axis; a stage that trains advances it.
-        loss: what evaluation reports as loss; a stage that trains sets its own.
+        loss: what evaluation reports as loss; set with `use_loss`.
+        loss_recipe: what made the loss, as plain data; None for cross entropy.
         seed: of the current stage; torch's global generators are already seeded with it.
         initial_state: rebuilds the state dict that the trial began with, on the CPU.
         emit: takes the reported metrics on to the tracking.
+        keep: takes a checkpoint on to the store.
+        recall: gives the progress of an interrupted stage.
     """
 
     model: nn.Module
@@ -79,10 +95,13 @@ class Trial:
     frozen: Masks = field(default_factory=dict)
     before_pruning: dict[str, Tensor] = field(default_factory=dict)
     epoch: int = 0
-    loss: Callable[[Tensor, Tensor], Tensor] = field(default_factory=nn.CrossEntropyLoss)
+    loss: nn.Module = field(default_factory=nn.CrossEntropyLoss)
+    loss_recipe: Mapping[str, Any] | None = None
     seed: int = 0
     initial_state: Callable[[], Mapping[str, Tensor]] = dict
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
+    keep: Callable[[Callable[[], Any]], None] = lambda progress: None
+    recall: Callable[[], Any] = lambda: None
 
     @cached_property
     def module_order(self) -> list[str]:
@@ -96,6 +115,29 @@ class Trial:
     def generator(self) -> torch.Generator:
         """A fresh CPU generator with the stage's seed: two of them draw the same numbers."""
         return torch.Generator().manual_seed(self.seed)
+
+    def use_loss(self, loss: Recipe) -> nn.Module:
+        """Make the loss that evaluation reports from now on, on the trial's device."""
+        self.loss, self.loss_recipe = loss().to(self.device), loss.plain()
+        return self.loss
+
+    def checkpoint(self, progress: Callable[[], Any]) -> None:
+        """Say that the stage could go on from here if it were interrupted now; best at the end of an epoch.
+
+        The trial's state and torch's generators are kept besides, and not at every call: a checkpoint may take no more
+        than a twentieth of the time.
+
+        Args:
+            progress: gives what the stage has to know to go on: mappings, lists, numbers, strings and tensors.
+        """
+        self.keep(progress)
+
+    def resume(self) -> Any:
+        """What the stage gave to `checkpoint` before it was interrupted; None if it begins.
+
+        The trial's state is as it was at that moment; torch's generators are so after this call.
+        """
+        return self.recall()
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Report metrics at the current epoch.

@@ -81,7 +81,16 @@ def test_failed_trials_are_failed_runs_that_hold_the_reason_and_none_is_left_run
     assert runs[f"{FINE} seed=0"].info.status == "FINISHED"
     [parent] = parents(failing.root, "failing")
     assert parent.info.status == "FAILED"
-    assert parent.data.metrics == {"trials": 4, "failed": 3}
+    assert parent.data.metrics == {
+        "trials": 4,
+        "failed": 3,
+        "stages/executed": 2,  # train, and prune of the one that finishes
+        "stages/shared": 3,
+        "stages/restored": 0,
+        "epochs/executed": 1,
+        "epochs/shared": 3,
+        "epochs/restored": 0,
+    }
 
 
 def test_what_a_failed_trial_reported_is_kept(failing: Study) -> None:
@@ -147,7 +156,7 @@ def in_a_terminal(*arguments: str, folder: Path, until: Sequence[str], **more: s
             os.close(ours)
 
 
-ROW = r"waiting stages\.1=wait\(path=gate\.flag\) seed=0 +train +1 +\d\.\d{4} +\d\.\d{4} +0\.0000 +[\d,]+"
+ROW = r"waiting stages\.1=wait\(path=gate\.flag\) seed=0 +wait +1 +\d\.\d{4} +\d\.\d{4} +0\.0000 +[\d,]+"
 
 
 def test_ctrl_c_keeps_what_is_finished_leaves_none_running_and_the_same_command_goes_on(

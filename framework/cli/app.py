@@ -87,7 +87,7 @@ def run(
     sets: Sets = [],  # noqa: B006 - typer reads it
     seeds: Seeds = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run finished trials again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run finished trials again, from the start.")] = False,
     executor: Annotated[
         Executor, typer.Option(help="ray: in parallel. inline: one by one in this process, for debuggers.")
     ] = Executor.RAY,
@@ -98,6 +98,16 @@ def run(
     ] = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
+    store: StoreUri = None,
+    store_limit: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Most gigabytes of stages' results to keep; the least valuable go first.", show_default=False
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Longest time between checkpoints of a trial within a stage.")
+    ] = 5.0,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show what Ray and MLflow log.")] = False,
 ) -> None:
     """Run every trial of the specs that is not finished yet.
@@ -118,6 +128,9 @@ def run(
             address=address,
             max_concurrent=max_concurrent,
             force=force,
+            store=store,
+            store_limit=None if store_limit is None else int(store_limit * 10**9),
+            checkpoint_minutes=checkpoint_minutes,
             verbose=verbose,
             command=shlex.join(["framework", *sys.argv[1:]]),
             ui=_ui_command(root, tracking_uri),

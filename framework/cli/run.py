@@ -1,6 +1,6 @@
 """``framework run``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from framework.cli.load import load_specs
 from framework.cli.plan import print_plans
 from framework.cli.view import make_console, make_view
 from framework.executors import session
+from framework.executors.bookkeeper import HOW, Work
 from framework.registry import installed
 from framework.report.table import summarise, summary_table
 from framework.tracking import default_uri
@@ -21,6 +22,7 @@ def run_specs(
     dry_run: bool,
     root: Path,
     tracking_uri: str | None,
+    store: str | None,
     ui: str,
     **options: Any,
 ) -> int:
@@ -35,13 +37,30 @@ def run_specs(
         print_plans(session.plan_all(specs), console)
         return 0
     uri = tracking_uri or default_uri(root)
-    chosen = session.Options(root=root, tracking_uri=uri, **options)
+    chosen = session.Options(root=root, tracking_uri=uri, store=store or str(root.absolute() / "stages"), **options)
     with make_view(console) as view:
-        results = session.run(specs, installed(), chosen, view)
+        results, work = session.run(specs, installed(), chosen, view)
     console.print(summary_table(summarise(results)))
+    if work:
+        console.print(work_line(work.values()), highlight=False, markup=False, soft_wrap=True)
     failed = [result for result in results if result.error]
     for result in failed:
         line = f"failed: {result.plan.experiment} {result.plan.name}: {result.error}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Compare the runs:  {ui}", highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def work_line(work: Iterable[Work]) -> str:
+    """What the stage tree has saved: ``stages: 4 executed, 6 shared, 0 restored; epochs: …``."""
+    total = Work()
+    for one in work:
+        total.stages.update(one.stages)
+        total.epochs.update(one.epochs)
+    parts = [
+        f"{what}: " + ", ".join(f"{count[how]} {how}" for how in HOW)
+        for what, count in (("stages", total.stages), ("epochs", total.epochs))
+    ]
+    executed = total.epochs["executed"]
+    saving = f" ({total.epochs.total() / executed:.1f}× fewer)" if 0 < executed < total.epochs.total() else ""
+    return "; ".join(parts) + saving

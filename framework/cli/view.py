@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from framework.executors.bookkeeper import View
 from framework.executors.listener import Outcome
-from framework.executors.session import View
 from framework.plan import TrialPlan
-from framework.trial import Record
+from framework.trial import Record, StageEnd
 
 # Without a terminal, at most one line per trial in this time.
 _LINE_SECONDS = 10.0
@@ -45,10 +45,11 @@ class _Running:
     shown: float = field(default_factory=time.monotonic)
     record: Record | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    next: int = 0
 
     @property
     def stage(self) -> str:
-        return str(self.plan.stages[self.record.stage if self.record else 0]["name"])
+        return str(self.plan.stages[self.next]["name"])
 
     def value(self, *names: str) -> float | None:
         """The first of these metrics that has been reported."""
@@ -87,6 +88,15 @@ class PlainView:
         if text not in self.notes:  # all trials of a sweep say the same
             self.notes.add(text)
             self.line(f"note: {text}")
+
+    def staged(self, plan: TrialPlan, end: StageEnd) -> None:
+        self.running[plan.experiment, plan.key].next = min(end.stage + 1, len(plan.stages) - 1)
+
+    def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
+        self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {outcome.error}")
+        running = self.running[plan.experiment, plan.key]
+        self.epochs_done -= running.record.epoch if running.record else 0
+        self.running[plan.experiment, plan.key] = _Running(plan)
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
         running = self.running.pop((plan.experiment, plan.key))

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,15 @@ class Trainer:
             "lr": self.optimizer.param_groups[0]["lr"],
             "images_per_second": seen / seconds,
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What training goes on from besides the network itself: the optimizer's state and the steps made."""
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.steps = state["steps"]
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Make one optimizer step on one batch.

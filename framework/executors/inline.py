@@ -2,18 +2,19 @@
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from framework.component import Catalog
 from framework.errors import FrameworkError
+from framework.executors.gate import Gate
 from framework.executors.listener import Listener, Outcome
 from framework.plan import TrialPlan
 from framework.report.figures import as_png, trial_figure
 from framework.store import Store
-from framework.trial import Arrays, Record, final_state, run_trial
+from framework.trial import Arrays, Record, Reporter, StageEnd, run_trial
 
 
 def run(
@@ -22,6 +23,9 @@ def run(
     catalog: Catalog,
     store: Store,
     listener: Listener,
+    gate: Gate,
+    *,
+    checkpoint_seconds: float,
 ) -> None:
     """Run the trials; one that fails does not stop the others.
 
@@ -29,23 +33,44 @@ def run(
         plans: the trials.
         arrays: the data of each, by trial key.
         catalog: where components are looked up.
-        store: takes the final states.
+        store: has the results of stages, and takes them.
         listener: is told what happens.
+        gate: says which trial comes next.
+        checkpoint_seconds: the longest time between two checkpoints within a stage.
     """
     threads = torch.get_num_threads()
     try:
-        for plan in plans:
+        while (index := gate.next()) is not None:
+            plan = plans[index]
             listener.started(plan)
-
-            def emit(record: Record, plan: TrialPlan = plan) -> None:
-                listener.recorded(plan, [record])
-
-            def note(text: str, plan: TrialPlan = plan) -> None:
-                listener.noted(plan, text)
-
-            listener.ended(plan, attempt(plan, catalog, arrays[plan.key], store, emit, note))
+            reporter = _Reporter(plan, listener, gate)
+            for left in range(plan.resources["retries"], -1, -1):
+                outcome = attempt(plan, catalog, arrays[plan.key], store, reporter, checkpoint_seconds)
+                if outcome.error is None or not left:
+                    break
+                listener.retried(plan, outcome)
+            listener.ended(plan, outcome)
+            gate.ended(index)
     finally:
         torch.set_num_threads(threads)
+
+
+@dataclass
+class _Reporter:
+    plan: TrialPlan
+    listener: Listener
+    gate: Gate
+
+    def recorded(self, record: Record) -> None:
+        self.listener.recorded(self.plan, [record])
+
+    def noted(self, text: str) -> None:
+        self.listener.noted(self.plan, text)
+
+    def staged(self, *ends: StageEnd) -> None:
+        for end in ends:
+            self.gate.stored(end.key)
+            self.listener.staged(self.plan, end)
 
 
 def attempt(
@@ -53,29 +78,44 @@ def attempt(
     catalog: Catalog,
     arrays: Arrays,
     store: Store,
-    emit: Callable[[Record], None],
-    note: Callable[[str], None],
+    reporter: Reporter,
+    checkpoint_seconds: float,
 ) -> Outcome:
-    """Run one trial, leave its final state in the store, and draw it; whatever it raises becomes its outcome."""
+    """Run one trial, and draw it; whatever it raises becomes its outcome."""
     began = time.monotonic()
-    records: list[Record] = []
-
-    def keep(record: Record) -> None:
-        records.append(record)
-        emit(record)
-
+    keeper = _Keeper(reporter)
     try:
-        trial = run_trial(plan, catalog, arrays, keep, note)
-        store.save(plan.key, final_state(trial))
+        run_trial(plan, catalog, arrays, store, keeper, checkpoint_seconds=checkpoint_seconds)
         outcome = Outcome(time.monotonic() - began)
     except Exception as error:  # one trial's failure, whatever it is, must not end the others
         outcome = failure(error, time.monotonic() - began)
     try:
         # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
-        return replace(outcome, figures={"curves": as_png(trial_figure(plan, records))} if records else {})
+        return replace(outcome, figures=keeper.figures(plan))
     except Exception as error:
-        note(f"{plan.experiment} {plan.name}: no figure could be drawn: {type(error).__name__}: {error}")
+        reporter.noted(f"{plan.experiment} {plan.name}: no figure could be drawn: {type(error).__name__}: {error}")
         return outcome
+
+
+@dataclass
+class _Keeper:
+    """Hands on what a trial reports, and keeps what its figures show."""
+
+    reporter: Reporter
+    records: list[Record] = field(default_factory=list)
+
+    def recorded(self, record: Record) -> None:
+        self.records.append(record)
+        self.reporter.recorded(record)
+
+    def noted(self, text: str) -> None:
+        self.reporter.noted(text)
+
+    def staged(self, *ends: StageEnd) -> None:
+        self.reporter.staged(*ends)
+
+    def figures(self, plan: TrialPlan) -> dict[str, bytes]:
+        return {"curves": as_png(trial_figure(plan, self.records))} if self.records else {}
 
 
 def failure(error: Exception, seconds: float) -> Outcome:

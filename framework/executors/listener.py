@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from framework.plan import TrialPlan
-from framework.trial import Record
+from framework.trial import Record, StageEnd
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Listener(Protocol):
 
     def noted(self, plan: TrialPlan, text: str) -> None:
         """A trial has something to say besides."""
+
+    def staged(self, plan: TrialPlan, end: StageEnd) -> None:
+        """A stage of the trial has been run, or its result has been found in the store."""
+
+    def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
+        """A trial has failed and is tried again: it goes on from the store, and reports from its start again."""
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
         """A trial has finished, with its final state in the store, or failed."""

@@ -2,26 +2,26 @@
 
 import json
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-import yaml
-from torch import nn
-
+from framework.component import Catalog
 from framework.errors import Problem, SpecError
 from framework.executors import inline
+from framework.executors.bookkeeper import Bookkeeper, View, Work
+from framework.executors.gate import Gate
 from framework.executors.inline import failure
-from framework.executors.listener import Listener, Outcome
+from framework.executors.limiter import Limiter
+from framework.executors.listener import Outcome
 from framework.plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework.registry import Registry
 from framework.report.table import Result
 from framework.spec import ExperimentSpec
 from framework.store import Store
 from framework.tracking import Tracker
-from framework.trial import Arrays, Record, build_model, prepare
+from framework.trial import Arrays, prepare
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Options:
         executor: ``ray``, or ``inline`` in this process.
         address: of a running Ray cluster.
         max_concurrent: how many trials run at once; None: as many as fit.
-        force: run finished trials again.
+        store: where the results of stages are kept.
+        store_limit: how many bytes of them; None: as many as there are.
+        checkpoint_minutes: the longest time between two checkpoints within a stage.
+        force: run finished trials again, from the start.
         verbose: show what libraries log.
         command: what the user typed, for the record.
     """
@@ -44,16 +47,12 @@ class Options:
     executor: Literal["ray", "inline"] = "ray"
     address: str | None = None
     max_concurrent: int | None = None
+    store: str = ""
+    store_limit: int | None = None
+    checkpoint_minutes: float = 5.0
     force: bool = False
     verbose: bool = False
     command: str = ""
-
-
-class View(Listener, Protocol):
-    """Shows the user what happens."""
-
-    def planned(self, plans: Sequence[TrialPlan], done: int) -> None:
-        """These trials are to be run; so many more are finished already."""
 
 
 def expander(specs: Sequence[ExperimentSpec]) -> Expand:
@@ -81,11 +80,14 @@ def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
     return {spec.name: make_plans(spec, expand) for spec in specs}
 
 
-def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, view: View) -> list[Result]:
+def run(
+    specs: Sequence[ExperimentSpec], registry: Registry, options: Options, view: View
+) -> tuple[list[Result], dict[str, Work]]:
     """Run all trials of the specs that are not finished yet.
 
     Returns:
-        A result per trial, those of earlier invocations included, in the order of the plans.
+        A result per trial, those of earlier invocations included, in the order of the plans; and by experiment, how
+        the stages of those that were not finished came to be done.
 
     Raises:
         FrameworkError: nothing could be run, or results could not be tracked.
@@ -100,138 +102,99 @@ def run(specs: Sequence[ExperimentSpec], registry: Registry, options: Options, v
     if options.verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with Tracker(options.tracking_uri, options.root) as tracker:
-        session = _Session(registry, options, tracker, view)
         if options.executor == "ray" and tracker.is_new:
             # Starting Ray takes seconds, as making the database does; nothing can be finished in a new one.
             from framework.executors import ray_tune
 
             ray_tune.connect(options.address, options.verbose)
-        if not options.force:
-            finished = tracker.finished(plans)
-            for plan in plans:
-                if run := finished.get((plan.experiment, plan.key)):
-                    result = Result(plan, run.metrics, run.epochs, run.seconds, None)
-                    session.results[plan.experiment, plan.key] = result
-        pending = [plan for plan in plans if (plan.experiment, plan.key) not in session.results]
-        view.planned(pending, done=len(session.results))
+        results = {} if options.force else _finished(plans, tracker)
+        pending = [plan for plan in plans if (plan.experiment, plan.key) not in results]
+        view.planned(pending, done=len(results))
         for spec in specs:
             if any(plan.experiment == spec.name for plan in pending):
                 tracker.start(spec.name, spec.description, len(planned[spec.name]), options.command)
-        session.execute(pending)
-    return [session.results[plan.experiment, plan.key] for plan in plans]
+        done, work = _execute(pending, registry, options, tracker, view)
+    results |= done
+    return [results[plan.experiment, plan.key] for plan in plans], work
 
 
-class _Session:
-    """Hands on what the executor tells to the tracking and to the view, and keeps the results."""
-
-    def __init__(self, registry: Registry, options: Options, tracker: Tracker, view: View) -> None:
-        self.registry, self.options, self.tracker, self.view = registry, options, tracker, view
-        self.store = Store(options.root.absolute() / "stages")
-        self.results: dict[tuple[str, str], Result] = {}
-        # Of running trials, the epoch and the last value of each metric.
-        self.reported: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
-        self.arrays: dict[str, Arrays] = {}
-        self.unloadable: dict[str, Outcome] = {}
-        # Trials of two experiments may be one and the same, and leave one state.
-        self.unlogged: Counter[str] = Counter()
-
-    def execute(self, plans: Sequence[TrialPlan]) -> None:
-        """Run these trials."""
-        options = self.options
-        plans = [plan for plan in plans if self._loaded(plan)]
-        self.unlogged.update(plan.key for plan in plans)
-        arrays = {plan.key: self.arrays[_data_key(plan)] for plan in plans}
-        if not plans:
-            return
-        if options.executor == "inline":
-            inline.run(plans, arrays, self.registry, self.store, self)
-        else:
-            from framework.executors import ray_tune
-
-            ray_tune.run(
-                plans,
-                arrays,
-                self.store,
-                self,
-                address=options.address,
-                max_concurrent=options.max_concurrent,
-                verbose=options.verbose,
-            )
-
-    def _loaded(self, plan: TrialPlan) -> bool:
-        """Load the trial's data, once for all that share it; a trial whose data cannot be had has failed."""
-        key = _data_key(plan)
-        if key not in self.arrays and key not in self.unloadable:
-            try:
-                self.arrays[key] = prepare(plan.data, self.registry)
-            except Exception as error:  # a dataset plugin's failure must not end what runs on other data
-                self.unloadable[key] = failure(error, 0.0)
-        if key in self.unloadable:
-            self.started(plan)
-            self.ended(plan, self.unloadable[key])
-        return key in self.arrays
-
-    def started(self, plan: TrialPlan) -> None:
-        self.reported[plan.experiment, plan.key] = 0, {}
-        arrays = self.arrays.get(_data_key(plan))
-        # The logged model takes normalised images: whoever loads it has to know by what.
-        notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
-        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.options.force)
-        self.view.started(plan)
-
-    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
-        _, metrics = self.reported[plan.experiment, plan.key]
-        for record in records:
-            metrics.update(record.metrics)
-        self.reported[plan.experiment, plan.key] = records[-1].epoch, metrics
-        self.tracker.recorded(plan, records)
-        self.view.recorded(plan, records)
-
-    def noted(self, plan: TrialPlan, text: str) -> None:
-        self.view.noted(plan, text)
-
-    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        epochs, metrics = self.reported.pop((plan.experiment, plan.key))
-        self.results[plan.experiment, plan.key] = Result(plan, metrics, epochs, outcome.seconds, outcome.error)
-
-        def model() -> nn.Module:
-            network = build_model(plan, self.registry, self.arrays[_data_key(plan)])
-            network.load_state_dict(self.store.load(plan.key))
-            return network
-
-        def logged() -> None:
-            self.unlogged[plan.key] -= 1
-            if not self.unlogged[plan.key]:
-                self.store.discard(plan.key)
-
-        self.tracker.trial_ended(
-            plan,
-            outcome.error,
-            figures=outcome.figures,
-            model=None if outcome.error else model,
-            shape=self.arrays[_data_key(plan)].splits["train"][0].shape[1:] if not outcome.error else (),
-            traceback=outcome.traceback,
-            logged=logged,
-        )
-        if self.options.executor == "inline":
-            # Exporting the model changes how torch's optimizers run, in every thread of the process.
-            self.tracker.wait()
-        self.view.ended(plan, outcome)
-
-
-def _as_spec(plan: TrialPlan) -> str:
-    """The trial alone, as a spec that runs it."""
-    data = {**plan.data["dataset"], **{k: v for k, v in plan.data.items() if k != "dataset"}}
-    stages = [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages]
-    spec = {
-        "name": plan.experiment,
-        "model": plan.model,
-        "data": data,
-        "seeds": [plan.seed],
-        "stages": stages,
-        "resources": plan.resources,
+def _finished(plans: Sequence[TrialPlan], tracker: Tracker) -> dict[tuple[str, str], Result]:
+    found = tracker.finished(plans)
+    return {
+        (plan.experiment, plan.key): Result(plan, run.metrics, run.epochs, run.seconds, None)
+        for plan in plans
+        if (run := found.get((plan.experiment, plan.key)))
     }
-    return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False)
+
+
+def _execute(
+    plans: Sequence[TrialPlan], registry: Registry, options: Options, tracker: Tracker, view: View
+) -> tuple[dict[tuple[str, str], Result], dict[str, Work]]:
+    store = Store(options.store)
+    arrays, unloadable = _load(plans, registry)
+    loaded = [plan for plan in plans if plan.key in arrays]
+    if options.force:
+        for key in {key for plan in loaded for key in plan.keys[1:]}:
+            store.discard(key)
+    gate = Gate(loaded, store.stored())
+    limiter = None if options.store_limit is None else Limiter(store, gate, options.store_limit)
+    # Exporting the model changes how torch's optimizers run, in every thread of the process.
+    wait = options.executor == "inline"
+    books = Bookkeeper(registry, tracker, view, store, arrays, limiter, force=options.force, wait=wait)
+    try:
+        for plan in plans:
+            if plan.key in unloadable:
+                books.started(plan)
+                books.ended(plan, unloadable[plan.key])
+        if loaded:
+            _run(loaded, arrays, registry, options, store, books, gate)
+    finally:
+        for experiment, work in books.work.items():
+            tracker.summarised(experiment, work.metrics())
+    return books.results, books.work
+
+
+def _run(
+    plans: Sequence[TrialPlan],
+    arrays: Mapping[str, Arrays],
+    registry: Registry,
+    options: Options,
+    store: Store,
+    books: Bookkeeper,
+    gate: Gate,
+) -> None:
+    checkpoint_seconds = 60 * options.checkpoint_minutes
+    if options.executor == "inline":
+        inline.run(plans, arrays, registry, store, books, gate, checkpoint_seconds=checkpoint_seconds)
+        return
+    from framework.executors import ray_tune
+
+    ray_tune.run(
+        plans,
+        arrays,
+        store,
+        books,
+        gate,
+        checkpoint_seconds=checkpoint_seconds,
+        address=options.address,
+        max_concurrent=options.max_concurrent,
+        verbose=options.verbose,
+    )
+
+
+def _load(plans: Sequence[TrialPlan], catalog: Catalog) -> tuple[dict[str, Arrays], dict[str, Outcome]]:
+    """Load data, once for all trials that share it; a trial whose data cannot be had has failed. By trial key."""
+    found: dict[str, Arrays | Outcome] = {}
+    for plan in plans:
+        key = _data_key(plan)
+        if key not in found:
+            try:
+                found[key] = prepare(plan.data, catalog)
+            except Exception as error:  # a dataset plugin's failure must not end what runs on other data
+                found[key] = failure(error, 0.0)
+    of = {plan.key: found[_data_key(plan)] for plan in plans}
+    arrays = {key: data for key, data in of.items() if isinstance(data, Arrays)}
+    return arrays, {key: outcome for key, outcome in of.items() if isinstance(outcome, Outcome)}
 
 
 def _data_key(plan: TrialPlan) -> str:

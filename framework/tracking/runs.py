@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from framework.plan import TrialPlan
     from framework.trial import Record
 
-KEY, LOGGED, REASON = (f"framework.{name}" for name in ("key", "logged", "reason"))
+KEY, LOGGED, REASON, STAGES = (f"framework.{name}" for name in ("key", "logged", "reason", "stages"))
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 _METRICS, _PARAMS = 1000, 100  # what MLflow takes in one batch
 _LONGEST_TAG = 5000
@@ -72,6 +72,10 @@ class OpenRun:
     seen: Position = field(default_factory=Position)
     stamp: int = 0
     pending: "list[Record]" = field(default_factory=list)
+
+    def rewind(self) -> None:
+        """Take records from the trial's start on again."""
+        self.logged, self.seen = max(self.logged, self.seen), Position()
 
 
 @dataclass
@@ -134,7 +138,7 @@ class Runs:
         parent = self._parents[plan.experiment]
         earlier = self._runs(plan.experiment, plan.key)
         unfinished = [] if force else [r for r in earlier if r.info.status != "FINISHED"]
-        tags = {**source(), KEY: plan.key, PARENT: parent.run_id}
+        tags = {**source(), KEY: plan.key, STAGES: " ".join(plan.keys[1:])[:_LONGEST_TAG], PARENT: parent.run_id}
         if unfinished:
             run = unfinished[0]
             self._revive(run, plan.name, tags)
@@ -206,6 +210,14 @@ class Runs:
         else:
             self._say(run.run_id, reason)
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
+
+    def summarise(self, experiment: str, metrics: Mapping[str, float]) -> None:
+        """Log metrics on an experiment's parent run."""
+        from mlflow.entities import Metric
+
+        parent, now = self._parents[experiment], int(time.time() * 1000)
+        values = [Metric(valid_name(name), value, now, 0) for name, value in metrics.items()]
+        self._client.log_batch(parent.run_id, metrics=values)
 
     @property
     def experiments(self) -> Sequence[str]:

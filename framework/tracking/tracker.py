@@ -94,6 +94,14 @@ class Tracker:
         taken = tuple(records)
         self._put(lambda runs: self._open[plan.experiment, plan.key].pending.extend(taken), lazy=True)
 
+    def trial_restarted(self, plan: "TrialPlan") -> None:
+        """An open trial is tried again, and will report from its start; what its run has already is passed over."""
+        self._put(lambda runs: self._open[plan.experiment, plan.key].rewind())
+
+    def summarised(self, experiment: str, metrics: Mapping[str, float]) -> None:
+        """Log metrics on the invocation's parent run in an experiment."""
+        self._put(lambda runs: runs.summarise(experiment, metrics))
+
     def trial_ended(
         self,
         plan: "TrialPlan",

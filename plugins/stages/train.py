@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import inf
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 
@@ -64,20 +64,21 @@ class Train(Stage):
         return self.epochs or 0
 
     def run(self, trial: Trial) -> None:
+        generator = trial.generator()
         batches = Batches(
             *trial.data.train,
             trial.data.mean,
             trial.data.std,
             batch_size=self.batch_size,
             augment=trial.data.augment,
-            generator=trial.generator(),
+            generator=generator,
             channels_last=self.channels_last,
         )
-        trial.loss = self.loss().to(trial.device)
+        loss = trial.use_loss(self.loss)
         trial.model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         trainer = Trainer(
             trial.model,
-            trial.loss,
+            loss,
             self.optimizer(params=trainable(trial.model, trial.frozen)),
             masks=trial.masks,
             frozen=trial.frozen,
@@ -89,7 +90,19 @@ class Train(Stage):
         )
         total = self.steps or self.epochs * len(batches)
         best = _Best(self.early_stopping)
+        if (earlier := trial.resume()) is not None:
+            trainer.load_state_dict(earlier["trainer"])
+            loss.load_state_dict(earlier["loss"])
+            generator.set_state(earlier["generator"])
+            best.value, best.since = earlier["best"]
+
+        def progress() -> dict[str, Any]:
+            state = {"trainer": trainer.state_dict(), "loss": loss.state_dict(), "generator": generator.get_state()}
+            return {**state, "best": (best.value, best.since)}
+
         while trainer.steps < total and not best.exhausted:
+            if trainer.steps:
+                trial.checkpoint(progress)
             metrics = trainer.epoch(batches, total - trainer.steps)
             metrics |= evaluate(trial, "validation", precision=self.precision)
             trial.epoch += 1

@@ -1,0 +1,167 @@
+"""Keeps account of what trials do, for the tracking, the view and the results."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import yaml
+from torch import nn
+
+from framework.component import Catalog
+from framework.executors.limiter import Limiter
+from framework.executors.listener import Listener, Outcome
+from framework.plan import TrialPlan
+from framework.report.table import Result
+from framework.store import Store
+from framework.tracking import Tracker
+from framework.trial import Arrays, Record, StageEnd, build_model, model_state
+
+HOW = ("executed", "shared", "restored")
+
+
+class View(Listener, Protocol):
+    """Shows the user what happens."""
+
+    def planned(self, plans: Sequence[TrialPlan], done: int) -> None:
+        """These trials are to be run; so many more are finished already."""
+
+
+@dataclass
+class Work:
+    """How the stages of trials came to be done.
+
+    ``executed`` by the trial itself; ``shared``: by another trial of the invocation; ``restored``: by an earlier
+    invocation, or by another one beside.
+
+    Attributes:
+        stages: how many, by these words.
+        epochs: how many epochs they trained.
+    """
+
+    stages: Counter[str] = field(default_factory=Counter)
+    epochs: Counter[str] = field(default_factory=Counter)
+
+    def metrics(self) -> dict[str, float]:
+        """As metrics: ``stages/executed``, …, ``epochs/restored``."""
+        counts = {"stages": self.stages, "epochs": self.epochs}
+        return {f"{what}/{how}": float(counts[what][how]) for what in counts for how in HOW}
+
+
+class Bookkeeper:
+    """Hands on what executors tell to the tracking and to the view, and keeps the results.
+
+    Args:
+        catalog: where components are looked up.
+        tracker: takes the runs.
+        view: shows them.
+        store: has the trials' final states.
+        arrays: the data of each trial that has any, by trial key.
+        limiter: keeps the store small; None lets it grow.
+        force: replace runs that are not finished.
+        wait: wait for the tracking after every trial.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        tracker: Tracker,
+        view: View,
+        store: Store,
+        arrays: Mapping[str, Arrays],
+        limiter: Limiter | None,
+        *,
+        force: bool,
+        wait: bool,
+    ) -> None:
+        self.catalog, self.tracker, self.view, self.store, self.arrays = catalog, tracker, view, store, arrays
+        self.limiter, self.force, self.wait = limiter, force, wait
+        self.results: dict[tuple[str, str], Result] = {}
+        self.work: dict[str, Work] = {}
+        self._executed: set[str] = set()
+        self._counted: set[tuple[str, str, int]] = set()
+        # Of running trials, the epoch and the last value of each metric.
+        self._reported: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
+        # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
+        self._unlogged: Counter[str] = Counter()
+
+    def started(self, plan: TrialPlan) -> None:
+        self._reported[plan.experiment, plan.key] = 0, {}
+        self._unlogged[plan.key] += 1
+        arrays = self.arrays.get(plan.key)
+        # The logged model takes normalised images: whoever loads it has to know by what.
+        notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
+        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
+        self.view.started(plan)
+
+    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
+        _, metrics = self._reported[plan.experiment, plan.key]
+        for record in records:
+            metrics.update(record.metrics)
+        self._reported[plan.experiment, plan.key] = records[-1].epoch, metrics
+        self.tracker.recorded(plan, records)
+        self.view.recorded(plan, records)
+
+    def noted(self, plan: TrialPlan, text: str) -> None:
+        self.view.noted(plan, text)
+
+    def staged(self, plan: TrialPlan, end: StageEnd) -> None:
+        if end.executed:
+            self._executed.add(end.key)
+            if self.limiter:
+                self.limiter.grown(end.size, {plan.key, *+self._unlogged})
+        # A trial that is tried again finds in the store what it has done itself.
+        counted = plan.experiment, plan.key, end.stage
+        if counted not in self._counted:
+            self._counted.add(counted)
+            how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
+            work = self.work.setdefault(plan.experiment, Work())
+            work.stages[how] += 1
+            work.epochs[how] += end.epochs
+        self.view.staged(plan, end)
+
+    def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
+        self._reported[plan.experiment, plan.key] = 0, {}
+        self.tracker.trial_restarted(plan)
+        self.view.retried(plan, outcome)
+
+    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
+        epochs, metrics = self._reported.pop((plan.experiment, plan.key))
+        self.results[plan.experiment, plan.key] = Result(plan, metrics, epochs, outcome.seconds, outcome.error)
+
+        def model() -> nn.Module:
+            network = build_model(plan, self.catalog, self.arrays[plan.key])
+            network.load_state_dict(model_state(self.store.load(plan.key)[0]))
+            return network
+
+        def logged() -> None:
+            self._unlogged[plan.key] -= 1
+
+        self.tracker.trial_ended(
+            plan,
+            outcome.error,
+            figures=outcome.figures,
+            model=None if outcome.error else model,
+            shape=self.arrays[plan.key].splits["train"][0].shape[1:] if not outcome.error else (),
+            traceback=outcome.traceback,
+            logged=logged,
+        )
+        if self.wait:
+            self.tracker.wait()
+        self.view.ended(plan, outcome)
+
+
+def _as_spec(plan: TrialPlan) -> str:
+    """The trial alone, as a spec that runs it."""
+    data = {**plan.data["dataset"], **{k: v for k, v in plan.data.items() if k != "dataset"}}
+    stages = [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages]
+    spec = {
+        "name": plan.experiment,
+        "model": plan.model,
+        "data": data,
+        "seeds": [plan.seed],
+        "stages": stages,
+        "resources": plan.resources,
+    }
+    return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False)

@@ -1,0 +1,113 @@
+"""Which trial may start: never one that would compute what another is just computing."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from framework.plan import TrialPlan
+
+
+class Gate:
+    """Lets trials start such that every stage key is computed once.
+
+    A running trial claims all stages of its path that are not stored yet. A trial may start if nobody has claimed a
+    stage of its own path; it waits, without a slot, as long as somebody has. Of those that may start, the one goes
+    first on whose next stage most work depends.
+
+    Args:
+        plans: the trials.
+        stored: the stage keys whose results are there already.
+    """
+
+    def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str]) -> None:
+        self._paths = [plan.keys[1:] for plan in plans]
+        self._work = _work(plans)
+        self._stored = {key for path in self._paths for key in path if key in stored}
+        self._claims: dict[str, int] = {}
+        self._waiting = dict.fromkeys(range(len(plans)))
+        self._running: set[int] = set()
+        self._changed = True
+
+    def next(self) -> int | None:
+        """The index of a trial that may start, which takes it as started; None if none may now."""
+        if not self._changed:
+            return None
+        best = max(filter(self._may_start, self._waiting), key=self._below, default=None)
+        if best is None:
+            self._changed = False
+            return None
+        del self._waiting[best]
+        self._running.add(best)
+        self._claims.update(dict.fromkeys(self._remaining(best), best))
+        return best
+
+    def stored(self, key: str) -> None:
+        """A stage's result is there."""
+        self._stored.add(key)
+        self._claims.pop(key, None)
+        self._changed = True
+
+    def lost(self, key: str) -> None:
+        """A stage's result is no longer there."""
+        self._stored.discard(key)
+
+    def ended(self, index: int, *, again: bool = False) -> None:
+        """A trial has ended, well or not; one that shall be tried again waits for its turn anew."""
+        self._running.discard(index)
+        for key in [key for key, owner in self._claims.items() if owner == index]:
+            del self._claims[key]
+        if again:
+            self._waiting[index] = None
+        self._changed = True
+
+    @property
+    def running(self) -> int:
+        """How many trials have been let through and have not ended."""
+        return len(self._running)
+
+    @property
+    def done(self) -> bool:
+        """No trial waits, and none runs that might have to be tried again."""
+        return not self._waiting and not self._running
+
+    @property
+    def needed(self) -> set[str]:
+        """The results that trials which have not ended go on from."""
+        kept: set[str] = set()
+        for index in [*self._waiting, *self._running]:
+            path = self._paths[index]
+            kept.update(path[: len(path) - len(self._remaining(index))][-1:])
+        return kept
+
+    def _may_start(self, index: int) -> bool:
+        return not any(key in self._claims for key in self._remaining(index))
+
+    def _below(self, index: int) -> int:
+        remaining = self._remaining(index)
+        return self._work[remaining[0]] if remaining else 0
+
+    def _remaining(self, index: int) -> tuple[str, ...]:
+        """What the trial has to compute: the stages after the last one that is stored."""
+        path = self._paths[index]
+        for count in range(len(path), 0, -1):
+            if path[count - 1] in self._stored:
+                return path[count:]
+        return path
+
+
+def _work(plans: Sequence[TrialPlan]) -> dict[str, int]:
+    """By stage key, the epochs of that stage and of all distinct ones that build on it, and one for each stage."""
+    own: dict[str, int] = {}
+    children: dict[str, set[str]] = defaultdict(set)
+    for plan in plans:
+        for parent, key, epochs in zip(plan.keys, plan.keys[1:], plan.stage_epochs, strict=False):
+            own[key] = epochs + 1
+            children[parent].add(key)
+    work: dict[str, int] = {}
+    # A longer path comes first: what hangs below a stage is summed before the stage itself.
+    for key, _ in sorted(_depths(plans).items(), key=lambda item: -item[1]):
+        work[key] = own[key] + sum(work[child] for child in children[key])
+    return work
+
+
+def _depths(plans: Sequence[TrialPlan]) -> dict[str, int]:
+    return {key: depth for plan in plans for depth, key in enumerate(plan.keys[1:])}

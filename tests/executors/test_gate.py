@@ -1,0 +1,155 @@
+"""Which trial starts when: simulated at any concurrency, on any tree."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framework.executors.gate import Gate
+from framework.plan import TrialPlan
+
+
+def plan_of(stages: str, epochs: int = 1) -> TrialPlan:
+    """A trial whose stages are letters: its keys are the prefixes."""
+    return TrialPlan(
+        experiment="e",
+        swept={},
+        seed=0,
+        model={},
+        data={},
+        stages=tuple({"name": letter} for letter in stages),
+        resources={},
+        keys=tuple(stages[:count] for count in range(len(stages) + 1)),
+        stage_epochs=(epochs,) * len(stages),
+    )
+
+
+def prefixes(trials: Sequence[str]) -> set[str]:
+    return {trial[:count] for trial in trials for count in range(1, len(trial) + 1)}
+
+
+def simulate(trials: Sequence[str], slots: int, seed: int, stored: set[str] = frozenset(), fail: float = 0.0):
+    """Run trials in steps of one stage each, in random turns.
+
+    Returns:
+        How often each stage was executed, and how many slots were idle while a trial might have run.
+    """
+    plans = [plan_of(trial) for trial in trials]
+    gate = Gate(plans, stored)
+    there, executed, wasted = set(stored), Counter(), 0
+    running: dict[int, str] = {}
+    turns = random.Random(seed)
+    failures = Counter()
+    while not gate.done:
+        while len(running) < slots and (index := gate.next()) is not None:
+            path = trials[index]
+            running[index] = max(
+                (path[:count] for count in range(len(path) + 1) if path[:count] in {"", *there}), key=len
+            )
+        assert running, "nothing runs and nothing may start"
+        assert gate.running == len(running)
+        if len(running) < slots:
+            in_work = {
+                trials[i][:count] for i, at in running.items() for count in range(len(at) + 1, len(trials[i]) + 1)
+            }
+            waiting = [t for i, t in enumerate(trials) if i not in running and i in gate._waiting]
+            free = [t for t in waiting if not any(p in in_work and p not in there for p in prefixes([t]))]
+            wasted += len(free) > 0
+        index = turns.choice(sorted(running))
+        path, at = trials[index], running[index]
+        if at == path:
+            del running[index]
+            gate.ended(index)
+        elif turns.random() < fail and failures[index] < 2:
+            failures[index] += 1
+            del running[index]
+            gate.ended(index, again=True)
+        else:
+            running[index] = path[: len(at) + 1]
+            executed[running[index]] += 1
+            there.add(running[index])
+            gate.stored(running[index])
+    return executed, wasted
+
+
+TRIALS = st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=12, unique=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TRIALS, st.integers(1, 5), st.integers(0, 9))
+def test_every_stage_is_executed_once_at_any_concurrency_and_no_slot_is_idle(trials, slots, seed) -> None:
+    executed, wasted = simulate(trials, slots, seed)
+    assert executed == dict.fromkeys(prefixes(trials), 1)
+    assert wasted == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(TRIALS, st.integers(1, 5), st.integers(0, 9), st.data())
+def test_what_is_stored_is_not_executed(trials, slots, seed, data) -> None:
+    stored = data.draw(st.sets(st.sampled_from(sorted(prefixes(trials)))))
+    executed, _ = simulate(trials, slots, seed, stored)
+    assert set(executed.values()) <= {1}
+    assert not executed.keys() & stored
+    for trial in trials:  # everything after the deepest stored stage has been run
+        deepest = max((count for count in range(len(trial) + 1) if trial[:count] in {"", *stored}), default=0)
+        assert all(trial[:count] in executed for count in range(deepest + 1, len(trial) + 1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TRIALS, st.integers(1, 5), st.integers(0, 9))
+def test_with_failures_all_come_to_their_end_and_no_stage_is_executed_twice(trials, slots, seed) -> None:
+    executed, wasted = simulate(trials, slots, seed, fail=0.3)
+    assert executed == dict.fromkeys(prefixes(trials), 1)
+    assert wasted == 0
+
+
+def test_followers_wait_and_go_when_the_prefix_is_stored() -> None:
+    gate = Gate([plan_of("ab"), plan_of("ac"), plan_of("x")], ())
+    assert gate.next() == 0
+    assert gate.next() == 2
+    assert gate.next() is None
+    gate.stored("a")
+    assert gate.next() == 1
+    assert gate.next() is None
+
+
+def test_a_failed_leader_is_followed_by_another() -> None:
+    gate = Gate([plan_of("ab"), plan_of("ac"), plan_of("ad")], ())
+    assert gate.next() == 0
+    gate.ended(0)
+    assert gate.next() == 1
+    assert gate.next() is None
+    assert not gate.done
+
+
+def test_the_stage_on_which_most_work_depends_goes_first() -> None:
+    plans = [plan_of("x", epochs=10), plan_of("ab"), plan_of("ac"), plan_of("ad"), plan_of("ae"), plan_of("y")]
+    gate = Gate(plans, ())
+    assert gate.next() == 0  # eleven against five stages of two
+    plans += [plan_of("af"), plan_of("ag")]
+    assert Gate(plans, ()).next() == 1
+
+
+def test_a_lost_result_is_computed_again() -> None:
+    gate = Gate([plan_of("ab"), plan_of("ac")], {"a"})
+    gate.lost("a")
+    assert gate.next() == 0
+    assert gate.next() is None  # it is being computed
+
+
+def test_what_is_needed_is_what_the_others_go_on_from() -> None:
+    gate = Gate([plan_of("ab"), plan_of("cd")], {"a", "c"})
+    assert gate.needed == {"a", "c"}
+    assert gate.next() is not None
+    gate.stored("ab")
+    gate.ended(0)
+    assert gate.needed == {"c"}
+
+
+@pytest.mark.parametrize("trials", [["a"], ["abc", "abc" + "d"]])
+def test_a_trial_that_is_the_beginning_of_another_is_not_run_twice(trials: list[str]) -> None:
+    executed, _ = simulate(trials, 2, 0)
+    assert set(executed.values()) == {1}
