@@ -12,6 +12,7 @@ from running import STUDY, Study, all_runs, client, framework, here, history, pa
 
 from framework.cli.load import load_specs
 from framework.executors.session import plan_all
+from framework.store import Store
 
 NAMES = {f"prune.amount={amount} seed={seed}" for amount in (0.2, 0.5) for seed in (0, 1)}
 
@@ -182,17 +183,20 @@ def test_force_runs_anew_in_the_place_of_the_old_run_and_inline_ends_with_the_we
 
 
 def test_a_dry_run_shows_the_plan_and_leaves_nothing(
-    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_study(tmp_path, monkeypatch)
     assert here("run", "single.yaml", "--dry-run", monkeypatch=monkeypatch) == 0
-    assert capsys.readouterr().out == (
-        "single: 1 trial, 1 epoch\n"
-        "  one variant; seeds 3; 1 epoch each; cpu=1 gpu=auto\n"
-        "    convnet on digits: train(epochs=1) → prune(amount=0.3)\n"
-        "1 trial, 1 epoch in all\n"
-    )
+    told = capsys.readouterr().out
+    assert "└── train 1 epoch → prune amount=0.3  ⇒ single\n" in told
+    assert here("plan", "single.yaml", monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out == told
     assert {path.name for path in tmp_path.iterdir()} == STUDY.keys()
+    Store("mlruns/stages").save(plan_all(load_specs([Path("single.yaml")], [], None))["single"][0].key, {}, {})
+    assert here("run", "single.yaml", "--dry-run", monkeypatch=monkeypatch) == 0
+    assert "→ 0 still to run" in capsys.readouterr().out
+    assert here("run", "single.yaml", "--dry-run", "--force", monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out == told
 
 
 # --- the other commands --------------------------------------------------------------------------------------------
@@ -209,21 +213,13 @@ def write_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
 
 
-def test_validate_and_plan_tell_trials_and_epochs(
+def test_validate_tells_trials_and_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_study(tmp_path, monkeypatch)
     assert here("validate", "study.yaml", "single.yaml", monkeypatch=monkeypatch) == 0
     assert capsys.readouterr().out == (
         "study.yaml: study is valid: 4 trials, 16 epochs\nsingle.yaml: single is valid: 1 trial, 1 epoch\n"
-    )
-    options = ("--seeds", "5", "--set", "data.augment={grid_search: [[crop], []]}")
-    assert here("plan", "study.yaml", *options, monkeypatch=monkeypatch) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == "study: 4 trials, 16 epochs"
-    assert "  data.augment=[crop] prune.amount=0.5; seeds 5; 4 epochs each; cpu=1 gpu=auto" in told
-    assert told[2].endswith(
-        "train(epochs=2) → prune(amount=0.2) → train(epochs=1) → unprune(fraction=0.5) → train(epochs=1)"
     )
 
 

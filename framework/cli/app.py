@@ -139,12 +139,27 @@ def run(
 
 
 @app.command()
-def plan(specs: Specs, sets: Sets = [], seeds: Seeds = None) -> None:  # noqa: B006
-    """Show the trials of the specs: resolved stages, epochs and resources."""
+def plan(
+    specs: Specs,
+    sets: Sets = [],  # noqa: B006 - typer reads it
+    seeds: Seeds = None,
+    root: Root = RESULTS,
+    store: StoreUri = None,
+    whole: Annotated[bool, typer.Option("--all", help="Draw every branch, however many there are.")] = False,
+    explain: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="Say instead up to where two trials share their stages, and what differs from there on.",
+            metavar="A B",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
     with _told():
         from framework.cli.plan import show_plan
 
-        show_plan(specs, sets, _seeds(seeds))
+        show_plan(specs, sets, _seeds(seeds), store=store or root / "stages", whole=whole, pair=explain)
 
 
 @app.command()

@@ -1,61 +1,143 @@
 """``framework plan`` and ``framework validate``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from framework.cli.load import load_specs
+from framework.cli.tree import draw
 from framework.cli.view import make_console
+from framework.errors import Problem, SpecError, nearest
 from framework.executors import session
-from framework.plan import TrialPlan, short
+from framework.plan import TrialPlan
+from framework.plan.explain import explain, shared_states
+from framework.plan.tree import make_tree
+from framework.registry import installed
+from framework.spec import RESOURCES
+from framework.store import Store
+
+Planned = Mapping[str, Sequence[TrialPlan]]
 
 
-def show_plan(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
-    """Print the trials of the specs."""
-    print_plans(session.plan_all(load_specs(files, sets, seeds)), make_console())
+def show_plan(
+    files: Sequence[Path],
+    sets: Sequence[str],
+    seeds: Sequence[int] | None,
+    *,
+    store: Path | str,
+    whole: bool,
+    pair: tuple[str, str] | None,
+) -> None:
+    """Print the stage tree of the specs, or why two of their trials do not share more.
+
+    Args:
+        store: where stages may be stored already.
+        whole: leave nothing out.
+        pair: the names of the two trials.
+    """
+    planned = session.plan_all(load_specs(files, sets, seeds))
+    if pair:
+        print_explanation(planned, *pair)
+    else:
+        print_plans(planned, make_console(), Store(store).stored(), whole=whole)
 
 
 def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
     """Print what each valid spec amounts to; mistakes are raised."""
     planned = session.plan_all(load_specs(files, sets, seeds))
     for file, (name, plans) in zip(files, planned.items(), strict=True):
-        print(f"{file}: {name} is valid: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}")
+        print(f"{file}: {name} is valid: {_amount(plans)}")
 
 
-def print_plans(planned: Mapping[str, Sequence[TrialPlan]], console: Console) -> None:
-    """Print the variants of each spec, with their seeds, epochs and stages."""
+def print_plans(planned: Planned, console: Console, stored: Collection[str], *, whole: bool = False) -> None:
+    """Draw the stage tree of all specs, and sum up what it saves and what is still to run.
+
+    Args:
+        planned: the trials of each spec, by its name.
+        console: where to.
+        stored: the keys of the states that are stored.
+        whole: leave nothing out.
+    """
 
     def line(text: str, style: str | None = None) -> None:
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
     for name, plans in planned.items():
-        line(f"{name}: {_count(len(plans), 'trial')}, {_count(_epochs(plans), 'epoch')}", "bold")
-        by_variant: dict[str, list[TrialPlan]] = {}
-        for plan in plans:
-            by_variant.setdefault(str(plan.swept), []).append(plan)
-        for replicates in by_variant.values():
-            plan = replicates[0]
-            seeds = ", ".join(str(replicate.seed) for replicate in replicates)
-            resources = " ".join(f"{k}={v}" for k, v in plan.resources.items())
-            line(f"  {plan.variant or 'one variant'}; seeds {seeds}; {_count(plan.epochs, 'epoch')} each; {resources}")
-            stages = " → ".join(_stage(stage) for stage in plan.stages)
-            line(f"    {plan.model['name']} on {plan.data['dataset']['name']}: {stages}")
+        line(f"{name}: {_amount(plans)}", "bold")
     trials = [plan for plans in planned.values() for plan in plans]
-    line(f"{_count(len(trials), 'trial')}, {_count(_epochs(trials), 'epoch')} in all")
+    tree = make_tree(trials)
+    for drawing in draw(trials, tree, stored, whole=whole):
+        console.print(drawing)
+    stages, epochs = tree.remaining(stored)
+    shares = tree.naive_epochs > tree.shared_epochs
+    saving = f" ({tree.naive_epochs / tree.shared_epochs:.1f}× fewer epochs)" if shares else ""
+    line(f"trials: {len(trials):,}")
+    line(f"stages: {tree.naive_stages:,} naive → {tree.shared_stages:,} shared → {stages:,} still to run")
+    line(f"epochs: {tree.naive_epochs:,} naive → {tree.shared_epochs:,} shared{saving} → {epochs:,} still to run")
+    takes: dict[str, list[str]] = {}
+    for name, plans in planned.items():
+        takes.setdefault(_resources(plans[0].resources), []).append(name)
+    for resources, names in takes.items():
+        line(f"resources per trial: {resources}" + (f" ({', '.join(names)})" if len(takes) > 1 else ""))
 
 
-def _stage(stage: Mapping[str, object]) -> str:
-    """A stage with the parameter that says most: how long, or how much."""
-    for key in ("epochs", "steps", "amount", "fraction", "layers"):
-        if stage.get(key) is not None and (key, stage[key]) != ("fraction", 1.0):
-            return f"{stage['name']}({key}={short(stage[key])})"
-    return str(stage["name"])
+def print_explanation(planned: Planned, one: str, other: str) -> None:
+    """Print up to where two trials share their stages, and what differs.
+
+    Raises:
+        SpecError: there is no such trial, or more than one.
+    """
+    named: dict[str, list[TrialPlan]] = {}
+    for plan in (plan for plans in planned.values() for plan in plans):
+        named.setdefault(plan.name, []).append(plan)
+        named.setdefault(_whole_name(plan), []).append(plan)
+    a, b = _find(named, one), _find(named, other)
+    states = shared_states(a, b)
+    print(f"A: {_whole_name(a)}\nB: {_whole_name(b)}")
+    print(f"They share {_shared(a, b, states)}")
+    if a.key != b.key:
+        for line in explain(a, b, installed()):
+            print(f"  {line}")
 
 
-def _epochs(plans: Sequence[TrialPlan]) -> int:
-    return sum(plan.epochs for plan in plans)
+def _find(named: Mapping[str, Sequence[TrialPlan]], name: str) -> TrialPlan:
+    found = named.get(name, ())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = f"several trials are called {name!r}: {', '.join(map(_whole_name, found))}"
+    else:
+        message = f"there is no trial {name!r} ({nearest(name, named)})"
+    raise SpecError([Problem("--explain", 0, 0, "", message)])
+
+
+def _whole_name(plan: TrialPlan) -> str:
+    return f"{plan.experiment}/{plan.name}"
+
+
+def _shared(a: TrialPlan, b: TrialPlan, states: int) -> str:
+    if a.key == b.key:
+        return "everything: they are one and the same, and it is run once."
+    if states == 0:
+        return "nothing, not even the initial network. What differs:"
+    if states == 1:
+        return "the initial network, but no stage. What differs from there on:"
+    stages = " → ".join(str(stage["name"]) for stage in a.stages[: states - 1])
+    epochs = _count(sum(a.stage_epochs[: states - 1]), "epoch")
+    return f"{_count(states - 1, 'stage')} of {epochs}: {stages}. What differs from there on:"
+
+
+def _resources(resources: Mapping[str, Any]) -> str:
+    """CPUs and GPUs, and what is not as it is by default."""
+    shown = {k: v for k, v in resources.items() if k in ("cpu", "gpu") or v != RESOURCES[k]}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def _amount(plans: Sequence[TrialPlan]) -> str:
+    return f"{_count(len(plans), 'trial')}, {_count(sum(plan.epochs for plan in plans), 'epoch')}"
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,6 +11,7 @@ from framework.executors import session
 from framework.executors.bookkeeper import HOW, Work
 from framework.registry import installed
 from framework.report.table import summarise, summary_table
+from framework.store import Store
 from framework.tracking import default_uri
 
 
@@ -33,11 +34,13 @@ def run_specs(
     """
     specs = load_specs(files, sets, seeds)
     console = make_console()
+    stages = store or str(root.absolute() / "stages")
     if dry_run:
-        print_plans(session.plan_all(specs), console)
+        # Who forces trials has them begin at the start, whatever is stored.
+        print_plans(session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
         return 0
     uri = tracking_uri or default_uri(root)
-    chosen = session.Options(root=root, tracking_uri=uri, store=store or str(root.absolute() / "stages"), **options)
+    chosen = session.Options(root=root, tracking_uri=uri, store=stages, **options)
     with make_view(console) as view:
         results, work = session.run(specs, installed(), chosen, view)
     console.print(summary_table(summarise(results)))

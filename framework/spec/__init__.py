@@ -1,8 +1,8 @@
 """Specs: YAML files, validated, with every mistake at once and in its place."""
 
-from framework.spec.experiment import ExperimentSpec, load
+from framework.spec.experiment import RESOURCES, ExperimentSpec, load
 from framework.spec.resolve import DataSpec, Resolved
 from framework.spec.schema import schema
 from framework.spec.space import Space
 
-__all__ = ["DataSpec", "ExperimentSpec", "Resolved", "Space", "load", "schema"]
+__all__ = ["RESOURCES", "DataSpec", "ExperimentSpec", "Resolved", "Space", "load", "schema"]
