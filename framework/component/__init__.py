@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from framework.component.content import digest
 from framework.component.messages import mistakes
@@ -187,19 +188,19 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
         return build(catalog, kind, value)
 
     model = validate(entry.parameters, given, inner, f"{kind} {name!r}")
-    params = {field: getattr(model, field) for field in entry.parameters.model_fields}
-    default = {
-        field: _default(entry.parameters, field, inner)
-        for field, info in entry.parameters.model_fields.items()
-        if not info.is_required()
+    fields = entry.parameters.model_fields
+    params = {field: getattr(model, field) for field in fields}
+    told = {
+        field: params[field]
+        for field, info in fields.items()
+        if field in model.model_fields_set and (info.is_required() or params[field] != _default(info, inner))
     }
-    component = Component(entry, params, {k: v for k, v in params.items() if k not in default or v != default[k]})
+    component = Component(entry, params, told)
     _probe(component)
     return component
 
 
-def _default(model: type[BaseModel], field: str, build: Build) -> Any:
-    info = model.model_fields[field]
+def _default(info: FieldInfo, build: Build) -> Any:
     reference = next((m for m in info.metadata if isinstance(m, Reference)), None)
     return info.default if reference is None else build(reference.kind, info.default)
 
