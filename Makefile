@@ -35,6 +35,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/many_trials.py
+	$(BIN)/python benchmarks/plan.py
 
 clean: ## remove .venv and caches, not results
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
