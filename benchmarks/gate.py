@@ -1,0 +1,196 @@
+"""What the gate costs each trial: our searcher with it, against plain Ray Tune with a grid.
+
+The trials do nothing: one `tune.report`, no sleep, no data. Both sides with `reuse_actors=True` and one CPU each:
+  grid        `param_space={"trial": tune.grid_search(...)}`
+  gate        the searcher and the callback of `framework.executors.ray_tune`, over trials of three stages of which ten
+              each share the first and five each the second; the callback tells the gate that stages are stored
+Each side is a process of its own with a Ray of its own; the seconds count from the first trial's report to the last
+one's end, so without the start of Ray and of its workers.
+
+A second table is the CPU time inside the gate itself, without Ray: two slots, and the trials end in the order in which
+they started. Where it would take longer than a few seconds, only the first trials take part; these cost most, as the
+most others wait.
+
+    python benchmarks/gate.py [--trials 100,1000] [--repeats 1] [--keep FOLDER]
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from common import load, parser, print_table, ratios, show, table, take_turns
+
+from framework.executors.gate import Gate
+from framework.executors.listener import Outcome
+from framework.plan import TrialPlan
+from framework.trial import StageEnd
+
+ALONE = (100, 1_000, 10_000)
+PATIENCE = 10.0  # CPU seconds, for the gate alone
+
+
+def make_plans(trials: int) -> list[TrialPlan]:
+    """Trials that share stages."""
+    stages = ({"name": "train"}, {"name": "prune"}, {"name": "train"})
+    resources = {"cpu": 1, "gpu": 0, "timeout": None, "retries": 0}
+    return [
+        TrialPlan(
+            *("gate", {"trial": i}, 0, {}, {}, stages, resources),
+            keys=("r", f"{i // 10}a", f"{i // 5}b", f"{i}c"),
+            stage_epochs=(10, 0, 5),
+        )
+        for i in range(trials)
+    ]
+
+
+class Mute:
+    """A listener that nothing is shown by."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def grid(folder: Path, trials: int) -> float:
+    from ray import tune
+
+    def trial(config: dict[str, Any]) -> None:
+        tune.report({"done": 1})
+
+    return fitted(trial, folder, {"trial": tune.grid_search(list(range(trials)))}, {"reuse_actors": True})
+
+
+def gated(folder: Path, trials: int) -> float:
+    from ray import tune
+
+    from framework.executors.ray_tune.trials import _ENDLESS, _Relay, _Turns
+
+    plans = make_plans(trials)
+    gate = Gate(plans, ())
+
+    def trial(config: dict[str, Any]) -> None:
+        keys = plans[config["trial"]].keys[1:]
+        ends = [StageEnd(i, key, 0, executed=True) for i, key in enumerate(keys)]
+        tune.report({"records": [], "notes": [], "ends": ends, "outcome": Outcome(0.0)})
+
+    how = {"search_alg": _Turns(gate, None), "num_samples": _ENDLESS, "reuse_actors": True}
+    return fitted(trial, folder, {}, how, _Relay(plans, Mute(), gate))
+
+
+def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any], *callbacks: Any) -> float:
+    """Run the trials; seconds from the first one's report to the last one's end."""
+    import ray
+    from ray import tune
+
+    stamps: list[float] = []
+
+    class Stopwatch(tune.Callback):
+        def on_trial_result(self, **info: Any) -> None:
+            if not stamps:
+                stamps.append(time.time())
+
+        def on_trial_complete(self, **info: Any) -> None:
+            stamps[1:] = [time.time()]
+
+    ray.init(address="local", include_dashboard=False, logging_level="ERROR")
+    tune.Tuner(
+        tune.with_resources(trial, {"cpu": 1}),
+        param_space=space,
+        tune_config=tune.TuneConfig(**how),
+        run_config=tune.RunConfig(
+            name="gate", storage_path=str(folder), verbose=0, callbacks=[Stopwatch(), *callbacks]
+        ),
+    ).fit()
+    ray.shutdown()
+    return stamps[1] - stamps[0]
+
+
+SIDES: dict[str, Callable[[Path, int], float]] = {"grid": grid, "gate": gated}
+
+
+def in_fresh_process(side: str, trials: int, keep: Path | None) -> float:
+    """Run a side in a process and a folder of its own; its seconds for each trial."""
+    with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).absolute() / f"{time.time():.0f} {side} {trials}"
+        folder.mkdir(parents=True)
+        command = [sys.executable, __file__, "--trials", str(trials), "--side", side, "--folder", str(folder)]
+        with (folder / "output.txt").open("w") as output:
+            code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        if code:
+            sys.exit(f"{side} ended with {code}:\n{(folder / 'output.txt').read_text()[-3000:]}")
+        return float(json.loads((folder / "seconds.json").read_text())) / trials
+
+
+def alone(trials: int) -> tuple[float, float, int]:
+    """CPU seconds of the gate without Ray: to make it, for each trial, and for how many trials it was measured."""
+    plans = make_plans(trials)
+    began = time.process_time()
+    gate = Gate(plans, ())
+    made = time.process_time()
+    running: deque[int] = deque()
+    ended = 0
+    while not gate.done and time.process_time() - made < PATIENCE:
+        while len(running) < 2 and (index := gate.next()) is not None:
+            running.append(index)
+        index = running.popleft()
+        for key in plans[index].keys[1:]:
+            gate.stored(key)
+        gate.ended(index)
+        ended += 1
+    return made - began, (time.process_time() - made) / ended, ended
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--trials", default="100,1000", help="how many; several, separated by commas")
+    arguments.add_argument("--keep", type=Path, help="leave everything in this folder")
+    arguments.add_argument("--side", choices=list(SIDES), help="(what the processes are started with)")
+    arguments.add_argument("--folder", type=Path, help="(likewise)")
+    options = arguments.parse_args()
+    if options.cpu_time:
+        sys.exit("the first table is mostly waiting, the second is CPU time as it is")
+    if options.side:
+        seconds = SIDES[options.side](options.folder, int(options.trials))
+        (options.folder / "seconds.json").write_text(json.dumps(seconds))
+        return
+
+    load_before = load()
+    costs = table("A trial that does nothing, under Ray Tune", "trials", "side", "s per trial", "÷ grid", "more, s")
+    for trials in map(int, options.trials.split(",")):
+        sides = {side: partial(in_fresh_process, side, trials, options.keep) for side in SIDES}
+        measured = take_turns(sides, options.repeats or 1, warmup=0)
+        for side, values in measured.items():
+            more = [ours - theirs for ours, theirs in zip(values, measured["grid"], strict=True)]
+            costs.add_row(
+                f"{trials:,}" if side == "grid" else "",
+                side,
+                show(values, ".3f"),
+                show(ratios(values, measured["grid"]), ".2f"),
+                show(more, "+.3f") if side == "gate" else "",
+                end_section=side == "gate",
+            )
+    print_table(costs, load_before)
+
+    load_before = load()
+    inside = table("CPU time inside the gate", "trials", "to make it, ms", "per trial, ms", "measured", words=1)
+    for trials in ALONE:
+        found = [alone(trials) for _ in range(options.repeats or 1)]
+        inside.add_row(
+            f"{trials:,}",
+            f"{1e3 * median(made for made, _, _ in found):.1f}",
+            f"{1e3 * median(each for _, each, _ in found):.2f}",
+            "all" if found[0][2] == trials else f"the first {found[0][2]:,}",
+        )
+    print_table(inside, load_before, "CPU time")
+
+
+if __name__ == "__main__":
+    main()
