@@ -64,6 +64,21 @@ SPACES = [
     ("{grid_search: 0.1}", ["s.yaml:4:35 {}.grid_search: grid_search needs a list of candidates, not 0.1"]),
     ("{grid_search: [0.1, 0.1]}", ["s.yaml:4:41 {}.grid_search.1: 0.1 is in this grid already"]),
     (
+        "{grid_search: [1, true]}",
+        [
+            "s.yaml:4:36 {}.grid_search.0: must be < 1, not 1",
+            "s.yaml:4:39 {}.grid_search.1: must be a number, not true",
+        ],
+    ),
+    (
+        "{grid_search: [0.1, {a: [1]}, {a: [1]}]}",
+        [
+            "s.yaml:4:41 {}.grid_search.1: must be a number, not {'a': [1]}",
+            "s.yaml:4:51 {}.grid_search.2: must be a number, not {'a': [1]}",
+            "s.yaml:4:51 {}.grid_search.2: {'a': [1]} is in this grid already",
+        ],
+    ),
+    (
         "{grid_serach: [0.1]}",
         ["s.yaml:4:22 {}.grid_serach: unknown search space 'grid_serach' (did you mean 'grid_search'?)"],
     ),
