@@ -1,18 +1,30 @@
 """The commands and their options."""
 
 import os
-import re
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from framework.cli.options import (
+    RESULTS,
+    Address,
+    Executor,
+    Root,
+    Seeds,
+    Sets,
+    Specs,
+    StoreLimit,
+    StoreUri,
+    TrackingUri,
+    parse_age,
+    parse_seeds,
+)
 from framework.errors import FrameworkError, PluginError, SpecError
 
 app = typer.Typer(
@@ -33,54 +45,6 @@ store_app = typer.Typer(help="Look after the stored stages.", no_args_is_help=Tr
 app.add_typer(store_app, name="store")
 
 
-class Executor(StrEnum):
-    """Where trials run."""
-
-    RAY = "ray"
-    INLINE = "inline"
-
-
-Specs = Annotated[list[Path], typer.Argument(help="Specs, such as experiments/*.yaml", show_default=False)]
-Sets = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        help="Change a value in every spec: --set data.name=digits, --set 'stages.*.train.epochs=1'. "
-        "May be given several times.",
-        show_default=False,
-    ),
-]
-Seeds = Annotated[str | None, typer.Option("--seeds", help="Replicates to run instead of the specs': --seeds 0,1,2")]
-Root = Annotated[Path, typer.Option("--root", help="Where results lie.", envvar="FRAMEWORK_ROOT")]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        help="The MLflow store [default: $MLFLOW_TRACKING_URI, else a database in --root]",
-        show_default=False,
-    ),
-]
-StoreUri = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        help="Where the results of stages are kept: a folder, or a URI such as s3://bucket/folder "
-        "[default: stages in --root]",
-        envvar="FRAMEWORK_STORE",
-        show_default=False,
-    ),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        help="A running Ray cluster; auto finds it. Default: Ray on this machine.",
-        show_default=False,
-    ),
-]
-RESULTS = Path("mlruns")
-
-
 @app.command()
 def run(
     specs: Specs,
@@ -99,12 +63,7 @@ def run(
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
     store: StoreUri = None,
-    store_limit: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Most gigabytes of stages' results to keep; the least valuable go first.", show_default=False
-        ),
-    ] = None,
+    store_limit: StoreLimit = None,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Longest time between checkpoints of a trial within a stage.")
     ] = 5.0,
@@ -120,7 +79,7 @@ def run(
         code = run_specs(
             specs,
             sets,
-            _seeds(seeds),
+            parse_seeds(seeds),
             dry_run=dry_run,
             root=root,
             tracking_uri=tracking_uri,
@@ -159,7 +118,7 @@ def plan(
     with _told():
         from framework.cli.plan import show_plan
 
-        show_plan(specs, sets, _seeds(seeds), store=store or root / "stages", whole=whole, pair=explain)
+        show_plan(specs, sets, parse_seeds(seeds), store=store or root / "stages", whole=whole, pair=explain)
 
 
 @app.command()
@@ -168,7 +127,7 @@ def validate(specs: Specs, sets: Sets = [], seeds: Seeds = None) -> None:  # noq
     with _told():
         from framework.cli.plan import validate_specs
 
-        validate_specs(specs, sets, _seeds(seeds))
+        validate_specs(specs, sets, parse_seeds(seeds))
 
 
 @plugins_app.callback(invoke_without_command=True)
@@ -242,7 +201,7 @@ def store_gc(
             root,
             tracking_uri,
             keep_last=keep_last,
-            older=_seconds(older_than),
+            older=parse_age(older_than),
             only_unreferenced=unreferenced,
             dry_run=dry_run,
         )
@@ -281,25 +240,6 @@ def _ui_command(root: Path, tracking_uri: str | None) -> str:
     """What opens the UI on these results."""
     given = ["--root", str(root)] if root != RESULTS else []
     return shlex.join(["framework", "ui", *given, *(["--tracking-uri", tracking_uri] if tracking_uri else [])])
-
-
-def _seeds(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no list of integers, such as 0,1,2", param_hint="--seeds") from None
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    match = re.fullmatch(r"(\d+)([dhms])", text)
-    if not match:
-        raise typer.BadParameter(f"{text!r} is no age, such as 7d, 12h or 30m", param_hint="--older-than")
-    return int(match[1]) * units[match[2]]
 
 
 @contextmanager

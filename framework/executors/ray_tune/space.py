@@ -24,13 +24,20 @@ def _domains(tree: Any) -> Any:
         if len(tree) == 1:
             [(name, arguments)] = tree.items()
             if name == "grid_search":
-                return {"grid_search": [_domains(a) for a in arguments]}
+                return {"grid_search": _Whole(map(_domains, arguments))}
             if name == "choice":
                 return tune.choice([_domains(a) for a in arguments])
             if name in ("uniform", "loguniform", "randint"):
                 return getattr(tune, name)(*arguments)
         return {key: _domains(value) for key, value in tree.items()}
     return [_domains(value) for value in tree] if isinstance(tree, list) else tree
+
+
+class _Whole(list[Any]):
+    """Candidates, which nobody changes: Ray would copy all of them for every point."""
+
+    def __deepcopy__(self, memo: Any) -> "_Whole":
+        return self
 
 
 def _native(value: Any) -> Any:

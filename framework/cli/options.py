@@ -1,0 +1,83 @@
+"""Options that several commands take, and how their texts are read."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Executor(StrEnum):
+    """Where trials run."""
+
+    RAY = "ray"
+    INLINE = "inline"
+
+
+Specs = Annotated[list[Path], typer.Argument(help="Specs, such as experiments/*.yaml", show_default=False)]
+Sets = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        help="Change a value in every spec: --set data.name=digits, --set 'stages.*.train.epochs=1'. "
+        "May be given several times.",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Replicates to run instead of the specs': --seeds 0,1,2")]
+Root = Annotated[Path, typer.Option("--root", help="Where results lie.", envvar="FRAMEWORK_ROOT")]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="The MLflow store [default: $MLFLOW_TRACKING_URI, else a database in --root]",
+        show_default=False,
+    ),
+]
+StoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        help="Where the results of stages are kept: a folder, or a URI such as s3://bucket/folder "
+        "[default: stages in --root]",
+        envvar="FRAMEWORK_STORE",
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="A running Ray cluster; auto finds it. Default: Ray on this machine.",
+        show_default=False,
+    ),
+]
+StoreLimit = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Most gigabytes of stages' results to keep; the least valuable go first.", show_default=False
+    ),
+]
+RESULTS = Path("mlruns")
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """``0,1,2`` as integers."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of integers, such as 0,1,2", param_hint="--seeds") from None
+
+
+def parse_age(text: str | None) -> float | None:
+    """``7d``, ``12h`` or ``30m`` in seconds."""
+    if text is None:
+        return None
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    match = re.fullmatch(r"(\d+)([dhms])", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no age, such as 7d, 12h or 30m", param_hint="--older-than")
+    return int(match[1]) * units[match[2]]
