@@ -226,6 +226,37 @@ def test_an_interrupted_trial_goes_on_in_its_run_with_every_record_there_once(
     assert len([name for name in runs if name == plan.name]) == 1
 
 
+def test_a_trial_that_is_tried_again_has_every_record_once(
+    open_tracker: Callable[[], Tracker], client: Any, plan: TrialPlan
+) -> None:
+    records = [record(1), record(2), record(2, 1), record(3, 2)]
+    with open_tracker() as tracker:
+        begin(tracker, plan)
+        tracker.recorded(plan, records[:3])
+        tracker.trial_restarted(plan)
+        tracker.recorded(plan, records[:1])  # from the store
+        tracker.trial_restarted(plan)
+        tracker.recorded(plan, [replace(r, time=r.time + 1000) for r in records])
+        tracker.trial_ended(plan, None)
+    run = runs_of(client, plan.experiment)[plan.name]
+    assert history(client, run, "sparsity") == [(r.epoch, r.metrics["sparsity"]) for r in records]
+    assert run.data.metrics["epochs"] == 3
+
+
+def test_a_run_knows_all_its_stages_and_the_invocation_what_became_of_them(
+    open_tracker: Callable[[], Tracker], client: Any, plan: TrialPlan
+) -> None:
+    plan = replace(plan, keys=("initial", "first", "second"))
+    with open_tracker() as tracker:
+        begin(tracker, plan)
+        tracker.trial_ended(plan, None)
+        tracker.summarised(plan.experiment, {"epochs/executed": 3.0, "epochs/shared": 4.0})
+    runs = runs_of(client, plan.experiment)
+    assert runs.pop(plan.name).data.tags["framework.stages"] == "first second"
+    ((_, parent),) = runs.items()
+    assert parent.data.metrics == {"epochs/executed": 3, "epochs/shared": 4, "trials": 1, "failed": 0}
+
+
 def test_finished_trials_are_found_by_their_key_and_experiment(
     open_tracker: Callable[[], Tracker], client: Any, experiment: str
 ) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework.errors import TrackingError
 from framework.tracking.models import ModelWriter
@@ -15,13 +15,14 @@ from framework.tracking.server import artifact_location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run, RunTag
+    from mlflow.entities import Metric, Run
     from torch import nn
 
     from framework.plan import TrialPlan
     from framework.trial import Record
 
-KEY, LOGGED, REASON, STAGES = (f"framework.{name}" for name in ("key", "logged", "reason", "stages"))
+KEY, REASON, STAGES = (f"framework.{name}" for name in ("key", "reason", "stages"))
+_COUNTED = "sparsity"  # every record has it
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 _METRICS, _PARAMS = 1000, 100  # what MLflow takes in one batch
 _LONGEST_TAG = 5000
@@ -45,21 +46,14 @@ class Finished:
     seconds: float
 
 
-class Position(NamedTuple):
-    """Where a record stands in its trial; ``nth`` counts those of one stage and epoch."""
-
-    stage: int = -1
-    epoch: int = 0
-    nth: int = 0
-
-
 @dataclass
 class OpenRun:
     """The run of a trial that goes on.
 
     Attributes:
-        logged: the last record that an earlier invocation logged.
-        seen: the last record of this one.
+        logged: how many of the trial's records the run has.
+        seen: how many have come; after a restart they come again.
+        epoch: of the last one.
         stamp: time of the last record, milliseconds since 1970.
         pending: records that are still to be written.
     """
@@ -68,14 +62,15 @@ class OpenRun:
     run_id: str
     experiment_id: str
     started: float
-    logged: Position
-    seen: Position = field(default_factory=Position)
+    logged: int = 0
+    seen: int = 0
+    epoch: int = 0
     stamp: int = 0
     pending: "list[Record]" = field(default_factory=list)
 
     def rewind(self) -> None:
         """Take records from the trial's start on again."""
-        self.logged, self.seen = max(self.logged, self.seen), Position()
+        self.logged, self.seen = max(self.logged, self.seen), 0
 
 
 @dataclass
@@ -151,26 +146,29 @@ class Runs:
         for batch in _batches(new, _PARAMS):
             self._client.log_batch(run_id, params=batch)
         self._client.log_text(run_id, spec, "spec.yaml")
-        logged = Position(*map(int, run.data.tags.get(LOGGED, "-1 0 0").split()))
+        # Counted, not noted down: what a killed process has noted may not be what it has logged.
+        logged = len(self._client.get_metric_history(run_id, _COUNTED)) if unfinished else 0
         return OpenRun(plan, run_id, parent.experiment_id, started, logged)
 
     def write(self, run: OpenRun) -> None:
         """Log a run's pending records, but for those that it has already."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
-        metrics = []
+        metrics: list[Metric] = []
         for record in run.pending:
-            at = Position(record.stage, record.epoch)
-            run.seen = run.seen._replace(nth=run.seen.nth + 1) if run.seen[:2] == at[:2] else at
+            run.seen, run.epoch = run.seen + 1, record.epoch
             # Of two values at one epoch MLflow takes the later for the last, and the larger one if neither is later.
             run.stamp = max(int(record.time * 1000), run.stamp + 1)
             if run.seen > run.logged:
-                metrics += [
-                    Metric(valid_name(name), float(value), run.stamp, record.epoch)
-                    for name, value in record.metrics.items()
-                ]
+                # What makes it count as logged comes last, and a batch is logged whole or not at all.
+                named = sorted(record.metrics.items(), key=lambda item: item[0] == _COUNTED)
+                new = [Metric(valid_name(name), float(value), run.stamp, record.epoch) for name, value in named]
+                if len(metrics) + len(new) > _METRICS:
+                    self._log(run, metrics)
+                    metrics = []
+                metrics += new
         run.pending.clear()
-        self._log(run, metrics, [RunTag(LOGGED, " ".join(map(str, max(run.seen, run.logged))))])
+        self._log(run, metrics)
 
     def log_figures(self, run: OpenRun, figures: Mapping[str, bytes]) -> None:
         """Log PNG files."""
@@ -187,7 +185,7 @@ class Runs:
     def log_model(self, run: OpenRun, model: "nn.Module", shape: Sequence[int]) -> None:
         """Log the trained network."""
         params = {name: str(value) for name, value in {**run.plan.swept, "seed": run.plan.seed}.items()}
-        self._models.log(run.run_id, run.experiment_id, model, shape, run.seen.epoch, params)
+        self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params)
 
     def end(self, run: OpenRun, status: str, reason: str | None, ended: float) -> None:
         """End a trial's run.
@@ -204,9 +202,9 @@ class Runs:
         parent.failed += status == "FAILED"
         parent.killed |= status == "KILLED"
         if reason is None:
-            summary = {"epochs": float(run.seen.epoch), "seconds": ended - run.started}
+            summary = {"epochs": float(run.epoch), "seconds": ended - run.started}
             stamp = max(int(ended * 1000), run.stamp + 1)
-            self._log(run, [Metric(name, value, stamp, run.seen.epoch) for name, value in summary.items()])
+            self._log(run, [Metric(name, value, stamp, run.epoch) for name, value in summary.items()])
         else:
             self._say(run.run_id, reason)
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
@@ -283,12 +281,9 @@ class Runs:
         reason = reason[:_LONGEST_TAG]
         self._client.log_batch(run_id, tags=[RunTag(REASON, reason), RunTag(NOTE, reason)])
 
-    def _log(self, run: OpenRun, metrics: "Sequence[Metric]", tags: "Sequence[RunTag]" = ()) -> None:
+    def _log(self, run: OpenRun, metrics: "Sequence[Metric]") -> None:
         for batch in _batches(metrics, _METRICS):
             self._client.log_batch(run.run_id, metrics=batch)
-        # After the metrics: what is not said to be logged is logged again, and MLflow knows the same value by its time.
-        if tags:
-            self._client.log_batch(run.run_id, tags=tags)
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
