@@ -78,7 +78,14 @@ def everything(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
-def worker(driver: int) -> psutil.Process | None:
+def executed(output: Path) -> int:
+    """How many epochs the command says that it has executed."""
+    found = re.search(r"epochs: (\d+) executed, \d+ shared, \d+ restored", output.read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def worker() -> psutil.Process | None:
     """A worker process that runs a trial, on the test's cluster."""
     for process in psutil.process_iter(["cmdline"]):
         if "ray::" in " ".join(process.info["cmdline"] or ()) and "ImplicitFunc" in " ".join(process.info["cmdline"]):
@@ -97,11 +104,8 @@ def test_a_killed_driver(start: Any, undisturbed: Path, tmp_path: Path, monkeypa
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert start().wait(200) == 0
-    told = (tmp_path / "output1").read_text()
-    assert "2 trials to run" in told
-    executed = re.search(r"epochs: (\d+) executed, \d+ shared, \d+ restored", told)
-    assert executed is not None
-    assert int(executed[1]) <= SHARED
+    assert "2 trials to run" in (tmp_path / "output1").read_text()
+    assert executed(tmp_path / "output1") <= SHARED
     assert everything(tmp_path / "results", monkeypatch) == everything(undisturbed, monkeypatch)
     assert [run.info.status for run in parents(tmp_path / "results", "long")] == ["FINISHED", "KILLED"]
     again = framework(*COMMAND, "--executor", "inline", folder=tmp_path)
@@ -111,7 +115,7 @@ def test_a_killed_driver(start: Any, undisturbed: Path, tmp_path: Path, monkeypa
 def test_a_killed_worker(start: Any, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = start()
     wait_for(trained(tmp_path))
-    victim = worker(process.pid)
+    victim = worker()
     assert victim is not None
     victim.kill()
     assert process.wait(200) == 0
@@ -134,13 +138,14 @@ def test_a_request_to_terminate_is_met_as_ctrl_c_is(
     assert everything(tmp_path / "results", monkeypatch) == everything(undisturbed, monkeypatch)
 
 
-def test_two_invocations_at_once_on_one_store(
+def test_two_invocations_at_once_on_one_store_execute_every_stage_once(
     start: Any, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = str(tmp_path / "results" / "stages")
     first = start()
     second = start("--root", "others", "--store", stages)
     assert first.wait(200) == second.wait(200) == 0
+    assert executed(tmp_path / "output0") + executed(tmp_path / "output1") == SHARED
     expected = everything(undisturbed, monkeypatch)
     assert everything(tmp_path / "results", monkeypatch) == expected
     (tmp_path / "others" / "stages").symlink_to(stages)

@@ -6,16 +6,19 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from filelock import FileLock, Timeout
+
 from framework.errors import StoreError
 
 PART = ".part"
+LOCKS = "locks"
 
 
 class Files(Protocol):
@@ -41,6 +44,14 @@ class Files(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file."""
+
+    def alone(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Keep other processes out of the context of this name, if that is possible here; else they come in.
+
+        Args:
+            name: of what nobody else shall do meanwhile; a process that dies leaves the context.
+            waiting: is called if another one is in it.
+        """
 
     def where(self, name: str) -> str:
         """The file's path, for messages."""
@@ -114,6 +125,21 @@ class LocalFiles:
     def remove(self, name: str) -> None:
         with self._plainly("remove", name):
             (self.folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        with self._plainly("lock", name):
+            (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / LOCKS / name)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                waiting()
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def where(self, name: str) -> str:
         return str(self.folder / name)

@@ -10,8 +10,9 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,15 @@ class Store:
                 raise self._aside(culprit, wrong, snapshot.name, snapshot.file)
             snapshot = now  # another process has replaced or removed it meanwhile
         raise StoreError(f"there is no stored state {self._files.where(json_name(key, partial))}")
+
+    def alone(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Compute a stage with nobody else computing it meanwhile: in a folder; an object store lets all come in.
+
+        Args:
+            key: hex.
+            waiting: is called if another process is computing the stage; it may have stored it afterwards.
+        """
+        return self._files.alone(key, waiting)
 
     def discard(self, key: str) -> None:
         """Remove the whole and the partial snapshot of a key, if they are there."""

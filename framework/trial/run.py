@@ -116,19 +116,24 @@ class _Run:
         learns = {name: parameter.requires_grad for name, parameter in trial.model.named_parameters()}
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
-            # Another invocation may have come here in the meantime.
-            if self.index and self._go_back_to(trial, [self.index + 1]):
-                continue
-            # A stage meets the network in the same condition whether the one before it ran here or elsewhere.
-            trial.model.train()
-            trial.model.zero_grad(set_to_none=True)
-            for name, parameter in trial.model.named_parameters():
-                parameter.requires_grad_(learns[name])
-            self._execute(trial, stages[self.index])
+            with self.store.alone(self.plan.keys[self.index + 1], self._say_it_waits):
+                # Another invocation may have come here in the meantime.
+                if self._go_back_to(trial, [self.index + 1]):
+                    continue
+                # A stage meets the network in the same condition whether the one before it ran here or elsewhere.
+                trial.model.train()
+                trial.model.zero_grad(set_to_none=True)
+                for name, parameter in trial.model.named_parameters():
+                    parameter.requires_grad_(learns[name])
+                self._execute(trial, stages[self.index])
         if "test/accuracy" not in self.reported:
             self.index = len(stages) - 1
             trial.report(evaluate(trial, "test"))
         return trial
+
+    def _say_it_waits(self) -> None:
+        name = self.plan.stages[self.index]["name"]
+        self.reporter.noted(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
 
     def _begin(self) -> Trial:
         return Trial(

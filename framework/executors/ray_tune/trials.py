@@ -124,6 +124,7 @@ class _Reporter:
 
     def noted(self, text: str) -> None:
         self._notes.append(text)
+        self.send()
 
     def staged(self, *ends: StageEnd) -> None:
         self._ends += ends
