@@ -30,7 +30,7 @@ from pathlib import Path
 
 from common import load, print_table, table
 from killing import Kill, Root
-from results import differences, read
+from results import Left, differences, read
 
 NAME = "faults"
 SPEC = """
@@ -182,6 +182,16 @@ def main() -> None:
     sys.exit(failed)
 
 
+def compare(root: Root, wanted: Left) -> list[str]:
+    """What is wrong in a root; a kill may have left something that cannot even be read."""
+    if not (root.results / "mlflow.db").exists():
+        return ["there is no database"]
+    try:
+        return differences(read(root.results, NAME), wanted)
+    except Exception as error:
+        return [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
+
+
 def campaign(
     folder: Path, environment: Mapping[str, str], kills: int, roots: int, seed: int, load_before: float
 ) -> bool:
@@ -210,7 +220,7 @@ def campaign(
         done.append(root)
         remained = root.clear()
         executed, distinct = root.count()
-        wrong = differences(read(root.results, NAME), wanted)
+        wrong = compare(root, wanted)
         if root.commands[-1].returncode:
             wrong.append(f"the command ended with {root.commands[-1].returncode}")
         outcomes[index] = "[red]differs[/]" if wrong else "equal"

@@ -76,6 +76,25 @@ def read(root: Path, experiment: str) -> Left:
     return Left(root, trials, twins, running)
 
 
+def tracked(root: Path) -> dict[str, Any]:
+    """The metrics of all experiments' trials, the epochs that were executed, and when the first began and all ended."""
+    trials: dict[str, Any] = {}
+    parents = []
+    for experiment in client(root).search_experiments(filter_string="name != 'Default'"):
+        found = read(root, experiment.name)
+        trials |= {f"{experiment.name} {name}": run for name, run in found.trials.items()}
+        runs = client(root).search_runs([experiment.experiment_id])
+        parents += [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return {
+        "stamps": {
+            "first": min(run.info.start_time for run in trials.values()) / 1000,
+            "fitted": max(run.info.end_time for run in parents) / 1000,
+        },
+        "epochs": int(sum(parent.data.metrics["epochs/executed"] for parent in parents)),
+        "trials": {name: run.data.metrics for name, run in trials.items()},
+    }
+
+
 def differences(found: Left, wanted: Left) -> list[str]:
     """What is wrong with what was found, in a few words each; nothing if all is as wanted."""
     wrong = [f"{name}: two runs" for name in found.twins] + [f"{name}: still RUNNING" for name in found.running]
