@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check format bench clean
+.PHONY: help install demo test check format bench bench-long clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
 
 install: .venv/installed ## make .venv with the tested versions
 
@@ -36,6 +36,13 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/many_trials.py
 	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/snapshot.py
+	$(BIN)/python benchmarks/gate.py
+
+bench-long: install ## measure the whole study, and kill it fifty times
+	$(BIN)/python benchmarks/study.py --reuse-only
+	$(BIN)/python benchmarks/study.py --reuse-only --specs pruning
+	$(BIN)/python benchmarks/faults.py
 
 clean: ## remove .venv and caches, not results
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
