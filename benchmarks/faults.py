@@ -132,7 +132,7 @@ def disturb(root: Root, kills: int, start: float, reach: float, chance: random.R
     root.start()
     counted_from = root.began
     while len(root.kills) < kills:
-        what = chance.choice(("driver", "worker", "both"))
+        [what] = chance.choices(("driver", "worker", "both"), (3, 4, 3))
         fresh = counted_from == root.began
         early = fresh and what != "worker" and chance.random() < 0.25
         delay = start * chance.random() if early else start * fresh + reach * chance.random()
