@@ -20,7 +20,7 @@ from framework.engine import Batches
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BFLOAT16 = DEVICE.type == "cuda" and torch.cuda.is_bf16_supported()
-RESULTS = ("sparsity", "test/accuracy", "epochs", "time_total_s")
+RESULTS = ("sparsity", "test/accuracy", "epochs", "training", "time_total_s")
 
 
 def run(folder: Path, trials: Sequence[Mapping[str, Any]], reuse_actors: bool = False) -> dict[str, Any]:
@@ -75,6 +75,7 @@ def run(folder: Path, trials: Sequence[Mapping[str, Any]], reuse_actors: bool = 
     finished = [result for result in found if not result.error]
     return {
         "stamps": stamps,
+        "images": len(arrays.splits["train"][1]),
         "trials": {result.config["trial"]: {key: result.metrics[key] for key in RESULTS} for result in finished},
     }
 
@@ -97,7 +98,7 @@ def train(config: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], arrays
             trial.unprune()
         else:
             trial.freeze(stage["fraction"])
-    metrics = {**trial.measure("test"), **trial.sparsity(), "epochs": trial.epochs}
+    metrics = {**trial.measure("test"), **trial.sparsity(), "epochs": trial.epochs, "training": trial.seconds}
     if trial.pruned:
         trial.unprune()  # the file has plain weights
     with tempfile.TemporaryDirectory() as temporary:
@@ -124,7 +125,7 @@ class HandTrial:
         }
         self.statistics = torch.tensor(arrays.mean), torch.tensor(arrays.std)
         self.still: list[nn.Module] = []
-        self.pruned, self.epochs = False, 0
+        self.pruned, self.epochs, self.seconds = False, 0, 0.0
 
     def layers(self) -> dict[str, nn.Module]:
         return {name: m for name, m in self.model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
@@ -163,6 +164,7 @@ class HandTrial:
         )
         optimizer, schedule = self._optimizer(stage, stage["epochs"] * len(batches))
         for _ in range(stage["epochs"]):
+            began = time.perf_counter()
             self.model.train()
             for module in self.still:
                 module.eval()
@@ -178,8 +180,8 @@ class HandTrial:
                 loss += batch_loss.detach() * len(labels)
                 correct += (outputs.detach().argmax(1) == labels).sum()
                 seen += len(labels)
-            self.epochs += 1
             learned = {"train/loss": loss.item() / seen, "train/accuracy": correct.item() / seen}
+            self.epochs, self.seconds = self.epochs + 1, self.seconds + time.perf_counter() - began
             yield {**learned, **self.measure("validation"), **self.sparsity()}
 
     def _optimizer(self, stage: Mapping[str, Any], steps: int) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -77,12 +78,14 @@ def read(root: Path, experiment: str) -> Left:
 
 
 def tracked(root: Path) -> dict[str, Any]:
-    """The metrics of all experiments' trials, the epochs that were executed, and when the first began and all ended."""
+    """Of all experiments: the metrics of their trials, what was executed, and when the first began and all ended."""
     trials: dict[str, Any] = {}
-    parents = []
+    parents, paces = [], []
     for experiment in client(root).search_experiments(filter_string="name != 'Default'"):
         found = read(root, experiment.name)
         trials |= {f"{experiment.name} {name}": run for name, run in found.trials.items()}
+        for run in found.trials.values():
+            paces += client(root).get_metric_history(run.info.run_id, "images_per_second")
         runs = client(root).search_runs([experiment.experiment_id])
         parents += [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     return {
@@ -91,6 +94,7 @@ def tracked(root: Path) -> dict[str, Any]:
             "fitted": max(run.info.end_time for run in parents) / 1000,
         },
         "epochs": int(sum(parent.data.metrics["epochs/executed"] for parent in parents)),
+        "seconds_per_image": fmean(1 / pace.value for pace in paces),
         "trials": {name: run.data.metrics for name, run in trials.items()},
     }
 

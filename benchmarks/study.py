@@ -25,19 +25,17 @@ import sysconfig
 import tempfile
 import time
 from argparse import Namespace
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, median
 from typing import Any
 
 import by_hand
 import numpy as np
-from common import load, parser, print_table, ratios, show, table, take_turns, verdict
+from common import load, parser, take_turns
 from results import tracked
+from study_tables import bounds, print_costs, print_results, print_seconds
 
 SCRIPT = str(Path(sysconfig.get_path("scripts"), "framework"))
 SPECS = {
@@ -45,7 +43,6 @@ SPECS = {
     "pruning": ("prune_finetuned", "unprune"),
 }
 PLAIN, REUSED, OURS = "plain Ray", "plain Ray, reuse_actors", "framework"
-PHASES = ("began", "ready", "first", "last", "fitted", "ended")
 
 
 @dataclass(frozen=True)
@@ -125,6 +122,8 @@ def in_plain_ray(study: Study, folder: Path, reuse_actors: bool) -> dict[str, An
         "stamps": {"began": began, **found["stamps"], "ended": ended},
         "epochs": sum(trial["epochs"] for trial in trials.values()),
         "busy": sum(trial["time_total_s"] for trial in trials.values()),
+        "training": sum(trial["training"] for trial in trials.values()),
+        "images": found["images"],
         "trials": trials,
     }
 
@@ -181,89 +180,6 @@ def measure(side: str, study: Study, keep: Path | None, seen: list[dict[str, Any
     return found["stamps"]["ended"] - found["stamps"]["began"]
 
 
-# --- the tables -----------------------------------------------------------------------------------------------------
-
-
-def print_costs(
-    study: Study, measured: Mapping[str, list[float]], seen: Mapping[str, list[Any]], pruning: bool, before: float
-) -> None:
-    columns = ("trials", "epochs executed", "wall, s", "reuse_actors ÷ it", "epochs ÷ its", "target")
-    costs = table("The study", "side", *columns, words=1)
-    for side, values in measured.items():
-        executed, faster = seen[side][0]["epochs"], ratios(measured[REUSED], values)
-        fewer = study.epochs / executed
-        targets = [0.9 * fewer, *([2.3] if pruning else [])] if side == OURS else []
-        costs.add_row(
-            side,
-            f"{len(study.trials)}",
-            f"{executed:,}",
-            show(values, ".1f"),
-            show(faster, ".2f"),
-            f"{fewer:.2f}",
-            "\n".join(verdict(median(faster), round(target, 2), least=True) for target in targets),
-        )
-    print_table(costs, before)
-
-
-def print_seconds(seen: Mapping[str, list[Any]], before: float) -> None:
-    slots = _slots()
-    columns = ("until ready", "to the first trial", "trials", "results", "to the end", f"idle of {slots} slots", "busy")
-    spent = table("Where the seconds go (ready: imports, data, plans; busy: in trials)", "side", *columns, words=1)
-    for side, runs in seen.items():
-        spans = [
-            median(run["stamps"][after] - run["stamps"][early] for run in runs) for early, after in pairwise(PHASES)
-        ]
-        busy = median(run["busy"] for run in runs)
-        idle = 1 - busy / (slots * spans[2])
-        spent.add_row(side, *(f"{span:.1f}" for span in spans), f"{idle:.0%}", f"{busy:.1f}")
-    print_table(spent, before)
-
-
-def bounds(seen: Mapping[str, list[Any]]) -> str:
-    """What keeps the framework from the ratio of the epochs."""
-    run, other = seen[OURS][-1], seen[REUSED][-1]
-    at, slots = run["stamps"], _slots()
-    each, each_other = run["busy"] / run["epochs"], other["busy"] / other["epochs"]
-    parts = {
-        "start-up until the first trial": at["first"] - at["began"],
-        "idle slots while trials ran": at["last"] - at["first"] - run["busy"] / slots,
-        "tracking after the last trial": at["fitted"] - at["last"],
-        "exit": at["ended"] - at["fitted"],
-        "epochs that take longer than by hand": run["epochs"] * (each - each_other) / slots,
-    }
-    whole = at["ended"] - at["began"]
-    said = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())
-    most = max(parts, key=parts.__getitem__)
-    return (
-        f"framework, {whole:.1f} s in all: {said}; so what bounds it most is: {most} ({parts[most] / whole:.0%}). "
-        f"An epoch takes {each:.2f} s of a slot, all else of a trial included; by hand {each_other:.2f} s."
-    )
-
-
-def _slots() -> int:
-    import torch
-
-    return torch.cuda.device_count() or os.cpu_count() or 1
-
-
-def print_results(study: Study, seen: Mapping[str, list[Any]], before: float) -> None:
-    columns = ("seeds", "sparsity: by hand", "framework", "test accuracy: by hand", "framework")
-    made = table("What came out (means over the seeds)", "experiment", "variant", *columns, words=2)
-    variants = defaultdict(list)
-    for trial in study.trials:
-        variants[trial["experiment"], trial["variant"]].append(_name(trial))
-    furthest = 0.0
-    for (experiment, variant), names in variants.items():
-        means = [
-            [fmean(seen[side][-1]["trials"][name][metric] for name in names) for side in (REUSED, OURS)]
-            for metric in ("sparsity", "test/accuracy")
-        ]
-        furthest = max(furthest, abs(means[0][0] - means[0][1]))
-        made.add_row(experiment, variant, f"{len(names)}", *(f"{value:.4f}" for pair in means for value in pair))
-    print_table(made, before)
-    print(f"the sparsities differ by {furthest:.4f} at most")
-
-
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--specs", choices=list(SPECS), default="all")
@@ -292,10 +208,13 @@ def main() -> None:
         seen: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         calls = {side: partial(measure, side, study, options.keep, seen[side]) for side in sides}
         measured = take_turns(calls, options.repeats or 1, warmup=0)
-    print_costs(study, measured, seen, options.specs == "pruning", before)
+    for run in seen[OURS]:
+        run["training"] = run["epochs"] * run["seconds_per_image"] * seen[REUSED][0]["images"]
+    targets = [2.3] if options.specs == "pruning" else []
+    print_costs(len(study.trials), study.epochs, measured, seen, targets, before)
     print_seconds(seen, before)
-    print(bounds(seen))
-    print_results(study, seen, before)
+    print(bounds(seen[OURS][-1], seen[REUSED][-1]))
+    print_results(study.trials, [seen[REUSED][-1], seen[OURS][-1]], before)
 
 
 if __name__ == "__main__":
