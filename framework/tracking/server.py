@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -78,9 +79,25 @@ def connect(uri: str) -> "MlflowClient":
         configure()
         from mlflow import MlflowClient
 
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if is_new(uri):
+            _make_database(Path(uri.removeprefix("sqlite:///")))
         return MlflowClient(uri)
+
+
+def _make_database(path: Path) -> None:
+    """Make it elsewhere first: MLflow cannot open one whose making was cut short, nor make it whole."""
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
+        new = Path(folder, path.name)
+        MlflowClient(f"sqlite:///{new}")
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:  # no hard links here
+            os.replace(new, path)
 
 
 def reach(uri: str) -> None:
