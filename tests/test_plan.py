@@ -154,6 +154,11 @@ def test_integers_are_drawn_below_the_upper_bound(plan: Plan) -> None:
     assert all(type(trial.stages[0]["epochs"]) is int for trial in trials)
 
 
+def test_a_space_inside_of_a_candidate_is_told_by_its_value(plan: Plan) -> None:
+    [trial] = plan("stages.1={choice: [{prune: {amount: {choice: [0.4]}}}]}", search="{samples: 1}")
+    assert trial.swept == {"stages.1": {"prune": {"amount": 0.4}}, "prune.amount": 0.4}
+
+
 def test_values_that_do_not_go_together_are_told_with_their_place(plan: Plan) -> None:
     with pytest.raises(SpecError, match=r"small.yaml:\d+:\d+ stages.0.train: .*give either epochs or steps"):
         plan("stages.0.train.steps={grid_search: [null, 5]}", "stages.0.train.epochs={grid_search: [null, 1]}")

@@ -1,6 +1,8 @@
 """Search spaces, expanded as Ray Tune does."""
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ def expand(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[Path, A
     state = np.random.RandomState(seed)
     space = _domains(tree)
     for _ in range(samples):
-        for values, point in generate_variants(space, random_state=state):
-            yield {tuple(path): _native(value) for path, value in values.items()}, _native(point)
+        for values, resolved in generate_variants(space, random_state=state):
+            point = _native(resolved)
+            # Looked up: what Ray says of a candidate still has the spaces in it that the candidate has.
+            yield {tuple(path): reduce(getitem, path, point) for path in values}, point
 
 
 def _domains(tree: Any) -> Any:
