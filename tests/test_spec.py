@@ -12,8 +12,10 @@ from spec_catalog import DEFAULTS, GOOD, START, read, resolved
 from framework import hookimpl
 from framework.errors import PluginError
 from framework.registry import Registry
-from framework.spec import ExperimentSpec, Space, load
+from framework.spec import ExperimentSpec, SearchSpec, Space, load
 from framework.spec.document import parse
+from framework.spec.search import SchedulerSpec
+from framework.spec.space import fill, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +29,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_left_out_has_defaults() -> None:
     spec = read(GOOD)
     assert (spec.file, spec.name, spec.description) == (Path("study.yaml"), "study", "")
-    assert (spec.seeds, spec.samples, spec.search_seed) == ((0,), 1, 0)
+    assert (spec.seeds, spec.search) == ((0,), SearchSpec())
     assert spec.resources == {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
     assert spec.tree == {"model": "convnet", "data": "digits", "stages": [{"train": {"epochs": 1}}]}
     assert spec.spaces == ()
@@ -40,7 +42,7 @@ def test_everything_can_be_given() -> None:
         "resources: {cpu: 0.5, gpu: 0, timeout: 90.5, retries: 0}\n"
     )
     assert (spec.name, spec.description) == ("other", "Why.")
-    assert (spec.seeds, spec.samples, spec.search_seed) == ((3, 1), 5, 7)
+    assert (spec.seeds, spec.search) == ((3, 1), SearchSpec(samples=5, seed=7))
     assert spec.resources == {"cpu": 0.5, "gpu": 0, "timeout": 90.5, "retries": 0}
 
 
@@ -222,6 +224,36 @@ def test_broken_plugin_is_not_taken_for_a_mistake_in_the_spec() -> None:
         load("study.yaml", Registry([(Broken(), "third 1")]))
 
 
+# --- how to search -----------------------------------------------------------------------------------------------
+
+SAMPLED = START + "stages: [{prune: {amount: {uniform: [0.1, 0.2]}}}]\n"
+
+
+def test_search_can_be_told_by_results() -> None:
+    search = read(SAMPLED + "search: {algorithm: optuna, samples: 20, metric: val/loss, scheduler: asha}\n").search
+    assert search == SearchSpec(20, 0, "optuna", "val/loss", "min", SchedulerSpec("asha", 1, 4))
+    assert search.suggests
+
+
+@pytest.mark.parametrize(
+    ("metric", "mode"), [("val/accuracy", "max"), ("train/loss", "min"), ("sparsity", "max"), ("my_loss", "min")]
+)
+def test_a_loss_should_be_low_and_all_else_high(metric: str, mode: str) -> None:
+    assert read(SAMPLED + f"search: {{samples: 2, metric: {metric}}}\n").search.mode == mode
+    assert read(SAMPLED + f"search: {{samples: 2, metric: {metric}, mode: max}}\n").search.mode == "max"
+
+
+def test_a_scheduler_has_options_and_needs_no_samples() -> None:
+    text = GOOD + "search: {scheduler: {name: asha, grace_period: 2, reduction_factor: 2.5}}\n"
+    assert read(text).search == SearchSpec(scheduler=SchedulerSpec("asha", 2, 2.5))
+    assert read(text, "search.scheduler=null").search == SearchSpec()
+
+
+def test_where_settings_leave_nothing_to_suggest_nothing_is() -> None:
+    search = read(SAMPLED + "search: {algorithm: optuna, samples: 20}\n", "stages.0.prune.amount=0.1").search
+    assert search == SearchSpec()
+
+
 # --- search spaces -----------------------------------------------------------------------------------------------
 
 SPACES = START.replace("convnet", "{grid_search: [convnet, mlp]}") + (
@@ -247,6 +279,26 @@ def test_spaces_are_found_with_their_paths() -> None:
     assert [s.random for s in spec.spaces] == [False, True, False, True, False, True]
 
 
+def test_a_point_is_filled_in_from_what_was_chosen() -> None:
+    optimizer = ("defaults", "train", "optimizer")
+    text = SPACES.replace("grid_search", "choice")
+    spec = read(text)
+    chosen = dict(zip((space.path for space in spec.spaces), (1, 3, 1, 0, 0, 0.15), strict=True))
+    tree, values = fill(spec.tree, chosen)
+    assert tree["model"] == "mlp"
+    assert tree["defaults"] == {"train": {"epochs": 3, "optimizer": {"name": "sgd", "lr": 1}}}
+    assert tree["stages"] == ["train", "unprune"]
+    assert list(values.items()) == [
+        (("model",), "mlp"),
+        (("defaults", "train", "epochs"), 3),
+        (optimizer, {"name": "sgd", "lr": 1}),
+        ((*optimizer, "lr"), 1),
+        (("stages", 1), "unprune"),
+    ]
+    assert values.keys() <= sweep(spec.spaces).keys()
+    assert sweep(spec.spaces)["stages", 1, "prune", "amount"] == [0.1, 0.2]
+
+
 def test_point_of_the_space_resolves() -> None:
     spec = read(SPACES)
     tree = copy.deepcopy(dict(spec.tree))
@@ -268,5 +320,5 @@ def test_default_is_used_if_any_variant_uses_it() -> None:
 
 def test_space_whose_value_is_set_has_nothing_left_to_sample() -> None:
     text = START + "stages: [{prune: {amount: {uniform: [0.1, 0.2]}}}]\nsearch: {samples: 9, seed: 3}\n"
-    assert read(text).samples == 9
-    assert read(text, "stages.*.prune.amount=0.1").samples == 1
+    assert read(text).search.samples == 9
+    assert read(text, "stages.*.prune.amount=0.1").search.samples == 1

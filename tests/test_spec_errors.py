@@ -108,6 +108,71 @@ EXPERIMENT = [
         ],
     ),
     (
+        GOOD + "scheduler: asha\nalgorithm: optuna\n",
+        [
+            "s.yaml:4:1 scheduler: this belongs under search: search: {scheduler: …}",
+            "s.yaml:5:1 algorithm: this belongs under search: search: {algorithm: …}",
+        ],
+    ),
+    (
+        GOOD + "search: 3\n",
+        ["s.yaml:4:9 search: must be a mapping of samples, seed, algorithm, metric, mode and scheduler, not 3"],
+    ),
+    (
+        GOOD + "search: {algorithm: optnua, mode: maximum, metric: 3}\n",
+        [
+            "s.yaml:4:21 search.algorithm: unknown algorithm 'optnua' (did you mean 'optuna'?)",
+            "s.yaml:4:35 search.mode: unknown mode 'maximum' (did you mean 'max'?)",
+            "s.yaml:4:52 search.metric: must be the name of a metric, such as val/loss, not 3",
+        ],
+    ),
+    (
+        GOOD + "search: {algorithm: {choice: [optuna]}, scheduler: {grid_search: [asha]}}\n",
+        [
+            "s.yaml:4:21 search.algorithm: a search space can stand in model, data, defaults, stages only",
+            "s.yaml:4:52 search.scheduler: a search space can stand in model, data, defaults, stages only",
+        ],
+    ),
+    (
+        GOOD + "search: {algorithm: optuna, samples: 9}\n",
+        ["s.yaml:4:38 search.samples: nothing to sample: no value is one of choice, uniform, loguniform, randint"],
+    ),
+    (
+        stages("prune: {amount: {uniform: [0.1, 0.2]}}") + "search: {algorithm: optuna}\n",
+        ["s.yaml:5:9 search: algorithm 'optuna' needs 'samples': how many points it may try"],
+    ),
+    (
+        stages("prune: {amount: {grid_search: [0.1, 0.2]}}") + "search: {algorithm: optuna, samples: 2}\n",
+        [
+            "s.yaml:4:22 stages.0.prune.amount.grid_search: algorithm 'optuna' does not go through a grid: "
+            "write {choice: [...]}"
+        ],
+    ),
+    (
+        GOOD + "search: {scheduler: hyperband}\n",
+        ["s.yaml:4:21 search.scheduler: unknown scheduler 'hyperband' (valid: asha)"],
+    ),
+    (
+        GOOD + "search: {scheduler: [asha]}\n",
+        [
+            "s.yaml:4:21 search.scheduler: must be a scheduler's name, a mapping of it and its options, or null, "
+            "not ['asha']"
+        ],
+    ),
+    (
+        GOOD + "search: {scheduler: {grace_period: 2}}\n",
+        ["s.yaml:4:21 search.scheduler: needs 'name', the scheduler's (valid: asha)"],
+    ),
+    (
+        GOOD + "search: {scheduler: {name: asha, grace_period: 0, reduction_factor: 1, max_t: 3}}\n",
+        [
+            "s.yaml:4:48 search.scheduler.grace_period: must be >= 1, not 0",
+            "s.yaml:4:69 search.scheduler.reduction_factor: must be a number > 1, not 1",
+            "s.yaml:4:72 search.scheduler.max_t: scheduler 'asha' has no option 'max_t' "
+            "(valid: grace_period, name, reduction_factor)",
+        ],
+    ),
+    (
         GOOD + "seeds: {grid_search: [1, 2]}\nresources: {cpu: {choice: [1, 2]}}\n",
         [
             "s.yaml:4:8 seeds: a search space can stand in model, data, defaults, stages only",

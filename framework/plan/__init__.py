@@ -22,7 +22,7 @@ versions of Python and PyTorch, the device, and code that is changed without a n
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeAlias
@@ -67,6 +67,11 @@ class TrialPlan:
     def key(self) -> str:
         """What identifies the trial's result."""
         return self.keys[-1]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Its experiment and its key: experiments may have trials in common, and keep a run of each."""
+        return self.experiment, self.key
 
     @property
     def epochs(self) -> int:
@@ -116,34 +121,66 @@ def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
     Raises:
         SpecError: values that are valid each are not so together.
     """
+    points = list(expand(spec.tree, spec.search.samples, spec.search.seed))
+    swept: dict[Path, list[Any]] = {}
+    for values, _ in points:
+        for path, value in values.items():
+            swept.setdefault(path, []).append(value)
+    planner = Planner(spec, swept)
     plans: dict[str, TrialPlan] = {}
-    points = list(expand(spec.tree, spec.samples, spec.search_seed))
-    names = short_names({path for values, _ in points for path in values})
-    common = {path: _common([values[path] for values, _ in points if path in values]) for path in names}
-    parts = _Parts()
     for values, tree in points:
-        swept = {k: v for path, value in values.items() for k, v in _told(names[path], value, common[path]).items()}
-        resolved = spec.resolve(tree)
-        model, data = parts(resolved.model), parts(resolved.data)
-        stages = [parts(component) for component in resolved.stages]
-        for seed in spec.seeds:
+        for plan in planner(values, tree):
+            plans.setdefault(plan.key, plan)
+    return list(plans.values())
+
+
+class Planner:
+    """Makes the trials of a spec, point by point of its search space.
+
+    Args:
+        spec: the spec.
+        swept: by path, the values that points may have.
+    """
+
+    def __init__(self, spec: ExperimentSpec, swept: Mapping[Path, Sequence[Any]]) -> None:
+        self._spec = spec
+        self._names = short_names(swept)
+        self._common = {path: _common(values) for path, values in swept.items()}
+        self._parts = _Parts()
+
+    def __call__(self, values: Mapping[Path, Any], tree: Any) -> list[TrialPlan]:
+        """The trials of a point, one for each seed.
+
+        Args:
+            values: the point's.
+            tree: the spec's, with these values in it.
+
+        Raises:
+            SpecError: values that are valid each are not so together.
+        """
+        told = (_told(self._names[path], value, self._common[path]) for path, value in values.items())
+        swept = {name: value for part in told for name, value in part.items()}
+        resolved = self._spec.resolve(tree)
+        model, data = self._parts(resolved.model), self._parts(resolved.data)
+        stages = [self._parts(component) for component in resolved.stages]
+        plans = []
+        for seed in self._spec.seeds:
             keys = [_key(_FRAMEWORK, model.identity, data.identity, str(seed))]
             for stage in stages:
                 keys.append(_key(keys[-1], stage.identity))
-            if keys[-1] in plans:
-                continue
-            plans[keys[-1]] = TrialPlan(
-                experiment=spec.name,
+            plan = TrialPlan(
+                experiment=self._spec.name,
                 swept=swept,
                 seed=seed,
                 model=model.plain,
                 data=data.plain,
                 stages=tuple(stage.plain for stage in stages),
-                resources=spec.resources,
+                resources=self._spec.resources,
                 keys=tuple(keys),
                 stage_epochs=tuple(stage.epochs for stage in stages),
             )
-    return list(plans.values())
+            plans.append(plan)
+        return plans
 
 
 _FRAMEWORK = metadata.version("framework")
@@ -192,7 +229,7 @@ def short_names(paths: Iterable[Path]) -> dict[Path, str]:
 _SCAFFOLD = ("stages", "defaults", "repeat")
 
 
-def _common(values: list[Any]) -> Mapping[str, Any]:
+def _common(values: Sequence[Any]) -> Mapping[str, Any]:
     """What mappings that are swept over all say alike."""
     if not all(isinstance(value, Mapping) for value in values):
         return {}

@@ -25,6 +25,8 @@ from framework.spec.resolve import (
     stage_list,
     unknown_keys,
 )
+from framework.spec.search import KEYS as SEARCH
+from framework.spec.search import SearchSpec, read_search
 from framework.spec.space import Space
 
 TREE = ("model", "data", "defaults", "stages")
@@ -44,8 +46,7 @@ class ExperimentSpec:
         description: what it is for; may be empty.
         tree: ``model``, ``data``, ``defaults`` and ``stages`` as plain data, search spaces left in.
         seeds: one replicate of every variant for each.
-        samples: how many points to draw from the random search spaces; 1 if there are none.
-        search_seed: what they are drawn with.
+        search: how the search space is gone through.
         resources: ``cpu`` and ``gpu`` of one trial (``gpu`` may be ``auto``), its ``timeout`` in seconds or None, and
             how many ``retries`` it has.
     """
@@ -55,8 +56,7 @@ class ExperimentSpec:
     description: str
     tree: Mapping[str, Any]
     seeds: tuple[int, ...]
-    samples: int
-    search_seed: int
+    search: SearchSpec
     resources: Mapping[str, Any]
     _root: Node = field(repr=False, compare=False)
     _resolver: Resolver = field(repr=False, compare=False)
@@ -137,13 +137,11 @@ def load(
     for point in space.points(root):
         _parts(point, resolver, found)
     check_defaults(root, written, str(file), resolver, found)
-    samples, search_seed = _search(root, written, found)
+    search = read_search(root.value.get("search"), _spaces(root), _spaces(written), found)
     if found:
         raise _error(found)
     tree = {part: root.value[part].plain() for part in TREE if part in root.value}
-    return ExperimentSpec(
-        file, tree=tree, samples=samples, search_seed=search_seed, _root=root, _resolver=resolver, **fields
-    )
+    return ExperimentSpec(file, tree=tree, search=search, _root=root, _resolver=resolver, **fields)
 
 
 def _error(found: list[Problem]) -> SpecError:
@@ -157,7 +155,9 @@ def _error(found: list[Problem]) -> SpecError:
 
 def _fields(root: Node, file: FilePath, found: list[Problem]) -> dict[str, Any]:
     get = root.value.get
-    unknown_keys(root, [*KEYS, "extends"], "a spec", found)
+    misplaced = [key for key in root.value if key in SEARCH and key != "seed"]  # which is rather meant to be seeds
+    found.extend(root.key_problem(key, f"this belongs under search: search: {{{key}: …}}") for key in misplaced)
+    unknown_keys(root, [*KEYS, "extends", *misplaced], "a spec", found)
     found.extend(root.problem(f"a spec needs {key!r}") for key in ("model", "data", "stages") if key not in root.value)
     return {
         "name": _text(get("name"), file.stem, found, "/\\"),
@@ -212,24 +212,8 @@ def _resources(node: Node | None, found: list[Problem]) -> dict[str, Any]:
     return resources
 
 
-def _search(root: Node, written: Node, found: list[Problem]) -> tuple[int, int]:
-    node = root.value.get("search")
-    if node is None or not mapping_or_null(node, "samples and seed", found) or not node.value:
-        return 1, 0
-    unknown_keys(node, ("samples", "seed"), "search", found)
-    samples = integer(node.value.get("samples"), 1, found) or 1
-    seed = integer(node.value.get("seed"), 0, found) or 0
-    if _samples_something(root):
-        return samples, seed
-    # What --set has put a value in the place of is no mistake of the file.
-    if samples > 1 and not _samples_something(written):
-        kinds = ", ".join(space.RANDOM)
-        found.append(node.value["samples"].problem(f"nothing to sample: no value is one of {kinds}"))
-    return 1, seed
-
-
-def _samples_something(root: Node) -> bool:
-    return any(node.space in space.RANDOM for part in TREE if part in root.value for node in root.value[part].walk())
+def _spaces(root: Node) -> list[Node]:
+    return [node for part in TREE if part in root.value for node in root.value[part].walk() if node.space]
 
 
 # --- what determines the trials ----------------------------------------------------------------------------------

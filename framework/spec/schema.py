@@ -7,6 +7,7 @@ from framework.component import KINDS, Catalog, Entry
 from framework.spec.experiment import RESOURCES
 from framework.spec.node import SPACES
 from framework.spec.resolve import AUGMENTATIONS
+from framework.spec.search import ALGORITHMS, MODES, SCHEDULERS, SchedulerSpec, SearchSpec
 
 JSON = dict[str, Any]
 
@@ -63,16 +64,7 @@ def _top() -> JSON:
         },
         "defaults": _or_space({"$ref": "#/$defs/defaults"}),
         "stages": _STAGES,
-        "search": _object(
-            {
-                "samples": {
-                    "description": "How many points to draw from the random search spaces.",
-                    "type": "integer",
-                    "minimum": 1,
-                },
-                "seed": {"description": "What they are drawn with.", "type": "integer", "minimum": 0},
-            }
-        ),
+        "search": _search(),
         "resources": _object(
             {
                 "cpu": {"description": "CPUs of one trial.", "type": "number", "exclusiveMinimum": 0},
@@ -93,6 +85,47 @@ def _top() -> JSON:
             }
         ),
     }
+
+
+def _search() -> JSON:
+    scheduler = {
+        "name": {"enum": list(SCHEDULERS)},
+        "grace_period": {
+            "description": "Epochs after which trials are compared for the first time.",
+            **_counted(1),
+            "default": SchedulerSpec.grace_period,
+        },
+        "reduction_factor": {
+            "description": "One of so many goes on, and is compared again after so many times the epochs.",
+            "type": "number",
+            "exclusiveMinimum": 1,
+            "default": SchedulerSpec.reduction_factor,
+        },
+    }
+    return _object(
+        {
+            "samples": {"description": "How many points to try of the random search spaces.", **_counted(1)},
+            "seed": {"description": "What they are drawn or suggested with.", **_counted(0)},
+            "algorithm": {
+                "description": "random draws all points beforehand; optuna suggests each by the results of others.",
+                "enum": list(ALGORITHMS),
+                "default": SearchSpec.algorithm,
+            },
+            "metric": {**_text("What tells good trials from bad ones."), "default": SearchSpec.metric},
+            "mode": {
+                "description": "Whether the metric should be high or low; low by itself if it ends in loss.",
+                "enum": list(MODES),
+            },
+            "scheduler": {
+                "description": "Stops those trials early that do worse than others of their seed.",
+                "anyOf": [
+                    {"enum": list(SCHEDULERS)},
+                    {**_object(scheduler), "required": ["name"]},
+                    {"type": "null"},
+                ],
+            },
+        }
+    )
 
 
 def _data_options() -> JSON:
@@ -181,6 +214,10 @@ def _nullable(value: JSON) -> JSON:
 
 def _or_space(*alternatives: JSON) -> JSON:
     return {"anyOf": [*alternatives, _SPACE]}
+
+
+def _counted(least: int) -> JSON:
+    return {"type": "integer", "minimum": least}
 
 
 def _text(description: str) -> JSON:

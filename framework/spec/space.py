@@ -1,6 +1,6 @@
 """Search spaces, in Ray's spelling: a mapping with one key, wherever a value stands."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -42,6 +42,46 @@ def find(tree: Any, path: Path = ()) -> list[Space]:
     if isinstance(tree, list):
         return [s for i, value in enumerate(tree) for s in find(value, (*path, i))]
     return []
+
+
+def fill(tree: Any, chosen: Mapping[Path, Any]) -> tuple[Any, dict[Path, Any]]:
+    """One point of a search space.
+
+    Args:
+        tree: a spec's.
+        chosen: by the path of each space, the index of a candidate, or the number drawn from a range.
+
+    Returns:
+        The tree with a value in the place of every space, and these values by their paths in it.
+    """
+    values: dict[Path, Any] = {}
+
+    def filled(tree: Any, at: Path, place: Path) -> Any:
+        if isinstance(tree, list):
+            return [filled(value, (*at, i), (*place, i)) for i, value in enumerate(tree)]
+        if not isinstance(tree, Mapping):
+            return tree
+        kind = next(iter(tree), None)
+        if len(tree) != 1 or kind not in SPACES:
+            return {key: filled(value, (*at, key), (*place, key)) for key, value in tree.items()}
+        values[place] = None  # before what is inside of it
+        value = chosen[at]
+        if kind in _LISTED:
+            value = filled(tree[kind][value], (*at, kind, value), place)
+        values[place] = value
+        return value
+
+    return filled(tree, (), ()), values
+
+
+def sweep(spaces: Iterable[Space]) -> dict[Path, list[Any]]:
+    """What values there may be, by their paths in a point: all candidates, or the ends of a range."""
+    swept: dict[Path, list[Any]] = {}
+    for space in spaces:
+        inside = [i for i, kind in enumerate(space.path[:-1]) if kind in _LISTED and isinstance(space.path[i + 1], int)]
+        place = tuple(part for i, part in enumerate(space.path) if i not in inside and i - 1 not in inside)
+        swept.setdefault(place, []).extend(space.args)
+    return swept
 
 
 def check(node: Node, found: list[Problem]) -> Node:
