@@ -306,3 +306,29 @@ def test_a_name_must_be_of_one_trial(name: str, reason: str, plan: Plan) -> None
     for pair in ((name, "single/seed=3"), ("single/seed=3", name)):
         [line] = plan("study.yaml", "single.yaml", "twin.yaml", "--explain", *pair, code=2)
         assert line.startswith(f"--explain: {reason}")
+
+
+# --- trials that are suggested on the way --------------------------------------------------------------------------
+
+SEARCH = {"search": "{algorithm: optuna, samples: 20}", "seeds": "[0, 1]"}
+SAMPLED = "[{prune: {amount: {uniform: [0.1, 0.9]}}}]"
+
+
+def test_suggested_trials_are_counted_but_not_known(plan: Plan) -> None:
+    file = spec("search.yaml", SAMPLED, **SEARCH)
+    head = "search: up to 40 trials, of points that optuna suggests one by one"
+    assert plan(file) == [head, "trials: 0, and up to 40 that will be suggested"]
+    told = plan("single.yaml", file)
+    assert told[:2] == ["single: 1 trial, 1 epoch", head]
+    assert "trials: 1, and up to 40 that will be suggested" in told
+
+
+def test_validate_and_dry_run_say_how_many_trials_may_be_suggested(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = spec("search.yaml", SAMPLED, **SEARCH)
+    assert here("validate", file, monkeypatch=monkeypatch) == 0
+    expected = "search.yaml: search is valid: up to 40 trials, of points that optuna suggests one by one\n"
+    assert capsys.readouterr().out == expected
+    assert here("run", "--dry-run", file, monkeypatch=monkeypatch) == 0
+    assert "trials: 0, and up to 40 that will be suggested" in capsys.readouterr().out

@@ -38,6 +38,13 @@ def test_the_spec_is_valid(tmp_path):
     assert [space.path for space in spec.spaces] == [("stages", 1, "prune", "amount")]
 
 
+def test_the_search_that_is_explained_is_valid(tmp_path):
+    sampled = "model: convnet\ndata: digits\nstages: [{prune: {amount: {uniform: [0.1, 0.2]}}}]\n"
+    (tmp_path / "my.yaml").write_text(sampled + blocks("yaml", (PROJECT / "docs" / "search.md").read_text())[0])
+    search = load(tmp_path / "my.yaml", installed()).search
+    assert (search.algorithm, search.samples, search.scheduler.name) == ("optuna", 20, "asha")
+
+
 def test_the_plugin_registers_and_does_what_it_says():
     source = next(block for block in blocks("python") if "hookimpl" in block)
     plugin = types.ModuleType("readme_plugin")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from framework.plan import TrialPlan
 from framework.report.figures import trial_figure
-from framework.report.table import Result, summarise, summary_table
+from framework.report.table import Result, best, summarise, summary_table
 from framework.trial import Record
 
 
@@ -166,6 +166,30 @@ def test_a_variant_of_which_every_trial_failed_has_no_figures() -> None:
     [row] = summarise([result(0, 0.9, error="no")])
     assert (row.accuracy, row.spread, row.sparsity, row.seconds) == (None, None, None, None)
     assert "–" in table(result(0, 0.9, error="no"))
+
+
+def test_stopped_trials_are_counted_and_may_have_no_accuracy() -> None:
+    stopped = [replace(result(seed, 0, amount=0.3), metrics={"val/accuracy": 0.1}, stopped=True) for seed in (0, 1)]
+    results = [result(0, 0.9), replace(result(1, 0.8), stopped=True), *stopped]
+    assert [(row.seeds, row.stopped, row.accuracy) for row in summarise(results)] == [
+        (2, 1, pytest.approx(0.85)),
+        (2, 2, None),
+    ]
+    head, *rows = [line.split() for line in table(*results).splitlines() if any(c.isalnum() for c in line)]
+    assert head[-1] == "stopped"
+    assert [row[-1] for row in rows[1:]] == ["1", "2"]
+    assert rows[2] == ["prune.amount=0.3", "2", "–", "–", "4", "10.5", "2"]
+
+
+def test_the_best_variant_is_that_of_the_best_mean_among_those_that_came_to_their_end() -> None:
+    some, others = [result(0, 0.8), result(1, 0.9)], [result(0, 0.7, amount=0.3), result(1, 0.99, amount=0.3)]
+    failed = [result(0, 0.99, amount=0.4), result(1, 0.99, amount=0.4, error="no")]
+    stopped = [replace(result(0, 0.99, amount=0.5), stopped=True)]
+    nowhere = [result(0, float("nan"), amount=0.6)]
+    results = [*some, *others, *failed, *stopped, *nowhere]
+    assert best(results, "test/accuracy", "max") == ("prune.amount=0.2", pytest.approx(0.85), 2)
+    assert best(results, "test/accuracy", "min") == ("prune.amount=0.3", pytest.approx(0.845), 2)
+    assert best(results, "val/loss", "min") is None
 
 
 def test_the_table_says_what_it_must() -> None:

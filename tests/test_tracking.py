@@ -209,7 +209,7 @@ def test_an_interrupted_trial_goes_on_in_its_run_with_every_record_there_once(
     killed = runs_of(client, plan.experiment)[plan.name]
     assert (killed.info.status, killed.data.tags["framework.reason"]) == ("KILLED", "interrupted")
     with open_tracker() as tracker:
-        assert tracker.finished([plan]) == {}
+        assert tracker.finished(plan.experiment) == {}
         begin(tracker, plan)
         later = [replace(r, time=r.time + 1000) for r in records]  # computed again
         tracker.recorded(plan, later[:1])
@@ -260,7 +260,7 @@ def test_a_run_knows_all_its_stages_and_the_invocation_what_became_of_them(
 def test_finished_trials_are_found_by_their_key_and_experiment(
     open_tracker: Callable[[], Tracker], client: Any, experiment: str
 ) -> None:
-    done, failed, new = (make_plan(experiment, key) for key in ("done", "failed", "new"))
+    done, failed = (make_plan(experiment, key) for key in ("done", "failed"))
     elsewhere = replace(done, experiment=f"{experiment} elsewhere")
     with open_tracker() as tracker:
         begin(tracker, done, failed)
@@ -268,13 +268,58 @@ def test_finished_trials_are_found_by_their_key_and_experiment(
         tracker.trial_ended(done, None)
         tracker.trial_ended(failed, "why not")
     with open_tracker() as tracker:
-        found = tracker.finished([done, failed, new, elsewhere])
-    assert list(found) == [(experiment, "done")]
-    run = found[experiment, "done"]
+        found = tracker.finished(experiment)
+        assert tracker.finished(elsewhere.experiment) == {}
+    assert list(found) == ["done"]
+    run = found["done"]
     assert run.metrics == {"train/loss": 1 / 3, "sparsity": 0.1, "test/accuracy": 0.75}
     assert run.epochs == 2
     assert 0 <= run.seconds < 60
     assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_stopped_trial_is_finished_says_why_and_goes_on_where_it_is_run_again(
+    open_tracker: Callable[[], Tracker], client: Any, plan: TrialPlan
+) -> None:
+    with open_tracker() as tracker:
+        begin(tracker, plan)
+        tracker.recorded(plan, [record(1)])
+        tracker.trial_ended(plan, None, stopped="stopped by somebody")
+    runs = runs_of(client, plan.experiment)
+    stopped = runs.pop(plan.name)
+    assert stopped.info.status == "FINISHED"
+    assert stopped.data.tags["framework.stopped"] == stopped.data.tags["mlflow.note.content"] == "stopped by somebody"
+    assert stopped.data.metrics["epochs"] == 1
+    assert next(iter(runs.values())).data.metrics == {"trials": 1, "failed": 0, "stopped": 1}
+    with open_tracker() as tracker:
+        assert tracker.finished(plan.experiment)[plan.key].stopped
+        begin(tracker, plan)
+        tracker.recorded(plan, [record(1), record(2)])
+        tracker.trial_ended(plan, None)
+    run = runs_of(client, plan.experiment)[plan.name]
+    assert (run.info.run_id, run.info.status) == (stopped.info.run_id, "FINISHED")
+    assert not {"framework.stopped", "mlflow.note.content"} & run.data.tags.keys()
+    assert history(client, run, "train/loss") == [(1, 1 / 2), (2, 1 / 3)]
+    assert run.data.metrics["epochs"] == 2
+    with open_tracker() as tracker:
+        assert not tracker.finished(plan.experiment)[plan.key].stopped
+
+
+def test_points_are_found_again_by_their_study(
+    open_tracker: Callable[[], Tracker], client: Any, plan: TrialPlan
+) -> None:
+    with open_tracker() as tracker:
+        assert tracker.points(plan.experiment, "a") == {}
+        begin(tracker, plan)
+        tracker.suggested(plan.experiment, "a", 0, [0.1, 2])
+        tracker.suggested(plan.experiment, "b", 1, [1e-7])
+        tracker.interrupt()
+    with open_tracker() as tracker:
+        begin(tracker, plan)
+        tracker.suggested(plan.experiment, "a", 11, [0.1 + 0.2, 0])
+    with open_tracker() as tracker:
+        assert tracker.points(plan.experiment, "a") == {0: [0.1, 2], 11: [0.1 + 0.2, 0]}
+        assert tracker.points(plan.experiment, "b") == {1: [1e-7]}
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED"])
@@ -559,7 +604,7 @@ def test_an_unreachable_server_is_a_plain_error_at_once(tmp_path: Path, plan: Tr
     tracker = Tracker("http://user:secret@127.0.0.1:9", tmp_path)
     message = r"^the tracking store http://127\.0\.0\.1:9 refuses: .*Connection refused"
     with pytest.raises(TrackingError, match=message):
-        tracker.finished([plan])
+        tracker.finished(plan.experiment)
     with pytest.raises(TrackingError, match=message):
         tracker.start(plan.experiment, "", 1, "")
     with pytest.raises(TrackingError, match=message):

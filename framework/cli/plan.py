@@ -15,7 +15,7 @@ from framework.plan import TrialPlan
 from framework.plan.explain import explain, shared_states
 from framework.plan.tree import make_tree
 from framework.registry import installed
-from framework.spec import RESOURCES
+from framework.spec import RESOURCES, ExperimentSpec
 from framework.store import Store
 
 Planned = Mapping[str, Sequence[TrialPlan]]
@@ -37,24 +37,33 @@ def show_plan(
         whole: leave nothing out.
         pair: the names of the two trials.
     """
-    planned = session.plan_all(load_specs(files, sets, seeds))
+    specs = load_specs(files, sets, seeds)
     if pair:
-        print_explanation(planned, *pair)
+        print_explanation(session.plan_all(specs), *pair)
     else:
-        print_plans(planned, make_console(), Store(store).stored(), whole=whole)
+        print_plans(specs, session.plan_all(specs), make_console(), Store(store).stored(), whole=whole)
 
 
 def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
     """Print what each valid spec amounts to; mistakes are raised."""
-    planned = session.plan_all(load_specs(files, sets, seeds))
-    for file, (name, plans) in zip(files, planned.items(), strict=True):
-        print(f"{file}: {name} is valid: {_amount(plans)}")
+    specs = load_specs(files, sets, seeds)
+    planned = session.plan_all(specs)
+    for spec in specs:
+        print(f"{spec.file}: {spec.name} is valid: {_amount(spec, planned[spec.name])}")
 
 
-def print_plans(planned: Planned, console: Console, stored: Collection[str], *, whole: bool = False) -> None:
+def print_plans(
+    specs: Sequence[ExperimentSpec],
+    planned: Planned,
+    console: Console,
+    stored: Collection[str],
+    *,
+    whole: bool = False,
+) -> None:
     """Draw the stage tree of all specs, and sum up what it saves and what is still to run.
 
     Args:
+        specs: the specs; of those whose trials are suggested on the way, it only says how many these may be.
         planned: the trials of each spec, by its name.
         console: where to.
         stored: the keys of the states that are stored.
@@ -64,8 +73,8 @@ def print_plans(planned: Planned, console: Console, stored: Collection[str], *, 
     def line(text: str, style: str | None = None) -> None:
         console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
-    for name, plans in planned.items():
-        line(f"{name}: {_amount(plans)}", "bold")
+    for spec in specs:
+        line(f"{spec.name}: {_amount(spec, planned[spec.name])}", "bold")
     trials = [plan for plans in planned.values() for plan in plans]
     tree = make_tree(trials)
     for drawing in draw(trials, tree, stored, whole=whole):
@@ -73,12 +82,15 @@ def print_plans(planned: Planned, console: Console, stored: Collection[str], *, 
     stages, epochs = tree.remaining(stored)
     shares = tree.naive_epochs > tree.shared_epochs
     saving = f" ({tree.naive_epochs / tree.shared_epochs:.1f}× fewer epochs)" if shares else ""
-    line(f"trials: {len(trials):,}")
+    suggested = sum(spec.search.samples * len(spec.seeds) for spec in specs if spec.search.suggests)
+    line(f"trials: {len(trials):,}" + (f", and up to {suggested:,} that will be suggested" if suggested else ""))
+    if not trials:
+        return
     line(f"stages: {tree.naive_stages:,} naive → {tree.shared_stages:,} shared → {stages:,} still to run")
     line(f"epochs: {tree.naive_epochs:,} naive → {tree.shared_epochs:,} shared{saving} → {epochs:,} still to run")
     takes: dict[str, list[str]] = {}
-    for name, plans in planned.items():
-        takes.setdefault(_resources(plans[0].resources), []).append(name)
+    for spec in specs:
+        takes.setdefault(_resources(spec.resources), []).append(spec.name)
     for resources, names in takes.items():
         line(f"resources per trial: {resources}" + (f" ({', '.join(names)})" if len(takes) > 1 else ""))
 
@@ -135,7 +147,10 @@ def _resources(resources: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
-def _amount(plans: Sequence[TrialPlan]) -> str:
+def _amount(spec: ExperimentSpec, plans: Sequence[TrialPlan]) -> str:
+    if spec.search.suggests:
+        trials = _count(spec.search.samples * len(spec.seeds), "trial")
+        return f"up to {trials}, of points that {spec.search.algorithm} suggests one by one"
     return f"{_count(len(plans), 'trial')}, {_count(sum(plan.epochs for plan in plans), 'epoch')}"
 
 

@@ -10,7 +10,8 @@ from framework.cli.view import make_console, make_view
 from framework.executors import session
 from framework.executors.bookkeeper import HOW, Work
 from framework.registry import installed
-from framework.report.table import summarise, summary_table
+from framework.report.table import Result, best, summarise, summary_table
+from framework.spec import ExperimentSpec
 from framework.store import Store
 from framework.tracking import default_uri
 
@@ -37,13 +38,16 @@ def run_specs(
     stages = store or str(root.absolute() / "stages")
     if dry_run:
         # Who forces trials has them begin at the start, whatever is stored.
-        print_plans(session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
+        print_plans(specs, session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
         return 0
     uri = tracking_uri or default_uri(root)
     chosen = session.Options(root=root, tracking_uri=uri, store=stages, **options)
     with make_view(console) as view:
         results, work = session.run(specs, installed(), chosen, view)
     console.print(summary_table(summarise(results)))
+    for spec in specs:
+        if line := best_line(spec, results):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     if work:
         console.print(work_line(work.values()), highlight=False, markup=False, soft_wrap=True)
     failed = [result for result in results if result.error]
@@ -52,6 +56,18 @@ def run_specs(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Compare the runs:  {ui}", highlight=False, markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def best_line(spec: ExperimentSpec, results: Iterable[Result]) -> str | None:
+    """Of a random search, or of one that stopped trials, the best variant: ``best of lr: lr=0.01: val/accuracy …``."""
+    search = spec.search
+    own = [result for result in results if result.plan.experiment == spec.name]
+    found = best(own, search.metric, search.mode) if search.samples > 1 or search.scheduler else None
+    if found is None:
+        return None
+    variant, mean, trials = found
+    over = f" (mean of {trials} trials)" if trials > 1 else ""
+    return f"best of {spec.name}: {variant}: {search.metric} {mean:.4f}{over}"
 
 
 def work_line(work: Iterable[Work]) -> str:

@@ -62,15 +62,21 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.running: dict[tuple[str, str], _Running] = {}
-        self.total = self.done = self.epochs_total = self.epochs_done = 0
+        self.total = self.coming = self.done = self.epochs_total = self.epochs_done = 0
         self.began = time.monotonic()
         self.notes: set[str] = set()
 
-    def planned(self, plans: Sequence[TrialPlan], done: int) -> None:
-        self.total, self.began = len(plans), time.monotonic()
+    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
+        self.total, self.coming, self.began = len(plans) + coming, coming, time.monotonic()
         self.epochs_total = sum(plan.epochs for plan in plans)
         earlier = f", {done} finished earlier" if done else ""
-        self.line(f"{self.total} {'trial' if self.total == 1 else 'trials'} to run{earlier}")
+        suggested = f", up to {coming} of them suggested on the way" if coming else ""
+        self.line(f"{self.total} {'trial' if self.total == 1 else 'trials'} to run{suggested}{earlier}")
+
+    def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
+        self.coming -= len(plans) + spared
+        self.total -= spared
+        self.epochs_total += sum(plan.epochs for plan in plans)
 
     def started(self, plan: TrialPlan) -> None:
         self.running[plan.experiment, plan.key] = _Running(plan)
@@ -85,6 +91,9 @@ class PlainView:
         self.progressed(running)
 
     def noted(self, plan: TrialPlan, text: str) -> None:
+        self.remarked(text)
+
+    def remarked(self, text: str) -> None:
         if text not in self.notes:  # all trials of a sweep say the same
             self.notes.add(text)
             self.line(f"note: {text}")
@@ -107,6 +116,8 @@ class PlainView:
             return
         accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
         epochs = running.record.epoch if running.record else 0
+        if outcome.stopped:
+            head = f"{head}: {outcome.stopped}"
         self.line(
             f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
             f"{epochs} {'epoch' if epochs == 1 else 'epochs'}, {outcome.seconds:.1f} s"
@@ -124,9 +135,12 @@ class PlainView:
 
     def left(self) -> str:
         """The time that is left, judged by the epochs so far."""
-        if not self.epochs_done or self.epochs_total <= self.epochs_done:
+        known = self.total - self.coming
+        # What is still to be suggested is taken to be like what has been.
+        total = self.epochs_total * self.total / known if known else 0
+        if not self.epochs_done or total <= self.epochs_done:
             return ""
-        seconds = (time.monotonic() - self.began) / self.epochs_done * (self.epochs_total - self.epochs_done)
+        seconds = (time.monotonic() - self.began) / self.epochs_done * (total - self.epochs_done)
         return f", about {int(seconds // 60)}:{int(seconds % 60):02d} left"
 
 

@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import yaml
 from torch import nn
@@ -15,17 +15,25 @@ from framework.executors.listener import Listener, Outcome
 from framework.plan import TrialPlan
 from framework.report.table import Result
 from framework.store import Store
-from framework.tracking import Tracker
+from framework.tracking import Finished, Tracker
 from framework.trial import Arrays, Record, StageEnd, build_model, model_state
 
 HOW = ("executed", "shared", "restored")
+# A trial's experiment and key.
+Identity: TypeAlias = tuple[str, str]
 
 
 class View(Listener, Protocol):
     """Shows the user what happens."""
 
-    def planned(self, plans: Sequence[TrialPlan], done: int) -> None:
-        """These trials are to be run; so many more are finished already."""
+    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
+        """These trials are to be run; so many more are finished already, and up to so many are still suggested."""
+
+    def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
+        """These trials are to be run too, of those to be suggested; so many of these need not be run."""
+
+    def remarked(self, text: str) -> None:
+        """Something to know that is no single trial's."""
 
 
 @dataclass
@@ -57,10 +65,15 @@ class Bookkeeper:
         tracker: takes the runs.
         view: shows them.
         store: has the trials' final states.
-        arrays: the data of each trial that has any, by trial key.
         limiter: keeps the store small; None lets it grow.
+        results: takes the results.
         force: replace runs that are not finished.
         wait: wait for the tracking after every trial.
+
+    Attributes:
+        arrays: the data of each trial that has any, by trial key; others fill it.
+        results: of the trials that have ended.
+        work: how stages came to be done, by experiment.
     """
 
     def __init__(
@@ -69,25 +82,25 @@ class Bookkeeper:
         tracker: Tracker,
         view: View,
         store: Store,
-        arrays: Mapping[str, Arrays],
         limiter: Limiter | None,
+        results: dict[Identity, Result],
         *,
         force: bool,
         wait: bool,
     ) -> None:
-        self.catalog, self.tracker, self.view, self.store, self.arrays = catalog, tracker, view, store, arrays
-        self.limiter, self.force, self.wait = limiter, force, wait
-        self.results: dict[tuple[str, str], Result] = {}
+        self.catalog, self.tracker, self.view, self.store = catalog, tracker, view, store
+        self.limiter, self.results, self.force, self.wait = limiter, results, force, wait
+        self.arrays: dict[str, Arrays] = {}
         self.work: dict[str, Work] = {}
         self._executed: set[str] = set()
         self._counted: set[tuple[str, str, int]] = set()
         # Of running trials, the epoch and the last value of each metric.
-        self._reported: dict[tuple[str, str], tuple[int, dict[str, float]]] = {}
+        self._reported: dict[Identity, tuple[int, dict[str, float]]] = {}
         # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
         self._unlogged: Counter[str] = Counter()
 
     def started(self, plan: TrialPlan) -> None:
-        self._reported[plan.experiment, plan.key] = 0, {}
+        self._reported[plan.identity] = 0, {}
         self._unlogged[plan.key] += 1
         arrays = self.arrays.get(plan.key)
         # The logged model takes normalised images: whoever loads it has to know by what.
@@ -96,10 +109,10 @@ class Bookkeeper:
         self.view.started(plan)
 
     def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
-        _, metrics = self._reported[plan.experiment, plan.key]
+        _, metrics = self._reported[plan.identity]
         for record in records:
             metrics.update(record.metrics)
-        self._reported[plan.experiment, plan.key] = records[-1].epoch, metrics
+        self._reported[plan.identity] = records[-1].epoch, metrics
         self.tracker.recorded(plan, records)
         self.view.recorded(plan, records)
 
@@ -122,13 +135,15 @@ class Bookkeeper:
         self.view.staged(plan, end)
 
     def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
-        self._reported[plan.experiment, plan.key] = 0, {}
+        self._reported[plan.identity] = 0, {}
         self.tracker.trial_restarted(plan)
         self.view.retried(plan, outcome)
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        epochs, metrics = self._reported.pop((plan.experiment, plan.key))
-        self.results[plan.experiment, plan.key] = Result(plan, metrics, epochs, outcome.seconds, outcome.error)
+        epochs, metrics = self._reported.pop(plan.identity)
+        stopped = outcome.stopped is not None
+        self.results[plan.identity] = Result(plan, metrics, epochs, outcome.seconds, outcome.error, stopped)
+        complete = not stopped and outcome.error is None
 
         def model() -> nn.Module:
             network = build_model(plan, self.catalog, self.arrays[plan.key])
@@ -142,14 +157,29 @@ class Bookkeeper:
             plan,
             outcome.error,
             figures=outcome.figures,
-            model=None if outcome.error else model,
-            shape=self.arrays[plan.key].splits["train"][0].shape[1:] if not outcome.error else (),
+            model=model if complete else None,
+            shape=self.arrays[plan.key].splits["train"][0].shape[1:] if complete else (),
             traceback=outcome.traceback,
+            stopped=outcome.stopped,
             logged=logged,
         )
         if self.wait:
             self.tracker.wait()
         self.view.ended(plan, outcome)
+
+
+def recall(
+    plans: Iterable[TrialPlan], earlier: Mapping[Identity, Finished], results: dict[Identity, Result]
+) -> list[TrialPlan]:
+    """Add the results of those trials that earlier invocations finished, and return the others."""
+    pending = []
+    for plan in plans:
+        run = earlier.get(plan.identity)
+        if run:
+            results[plan.identity] = Result(plan, run.metrics, run.epochs, run.seconds, None, run.stopped)
+        else:
+            pending.append(plan)
+    return pending
 
 
 def _as_spec(plan: TrialPlan) -> str:

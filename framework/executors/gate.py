@@ -16,15 +16,26 @@ class Gate:
     Args:
         plans: the trials.
         stored: the stage keys whose results are there already.
+
+    Attributes:
+        plans: all trials, by their index.
     """
 
     def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str]) -> None:
-        self._paths = [plan.keys[1:] for plan in plans]
-        self._work = _work(plans)
-        self._stored = {key for path in self._paths for key in path if key in stored}
+        self.plans: list[TrialPlan] = []
+        self._paths: list[tuple[str, ...]] = []
+        self._stored = set(stored)
         self._claims: dict[str, int] = {}
-        self._waiting = dict.fromkeys(range(len(plans)))
+        self._waiting: dict[int, None] = {}
         self._running: set[int] = set()
+        self.add(plans)
+
+    def add(self, plans: Sequence[TrialPlan]) -> None:
+        """There are more trials."""
+        self._waiting.update(dict.fromkeys(range(len(self.plans), len(self.plans) + len(plans))))
+        self.plans += plans
+        self._paths += [plan.keys[1:] for plan in plans]
+        self._work = _work(self.plans)
         self._changed = True
 
     def next(self) -> int | None:

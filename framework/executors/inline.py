@@ -1,56 +1,42 @@
 """Runs trials one after another in this process: for debuggers, notebooks and single trials."""
 
 import time
-import traceback
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from framework.component import Catalog
-from framework.errors import FrameworkError
-from framework.executors.gate import Gate
-from framework.executors.listener import Listener, Outcome
+from framework.executors.agenda import Agenda
+from framework.executors.listener import Listener, Outcome, Stopped, failure
 from framework.plan import TrialPlan
 from framework.report.figures import as_png, trial_figure
 from framework.store import Store
 from framework.trial import Arrays, Record, Reporter, StageEnd, run_trial
 
 
-def run(
-    plans: Sequence[TrialPlan],
-    arrays: Mapping[str, Arrays],
-    catalog: Catalog,
-    store: Store,
-    listener: Listener,
-    gate: Gate,
-    *,
-    checkpoint_seconds: float,
-) -> None:
+def run(agenda: Agenda, catalog: Catalog, store: Store, listener: Listener, *, checkpoint_seconds: float) -> None:
     """Run the trials; one that fails does not stop the others.
 
     Args:
-        plans: the trials.
-        arrays: the data of each, by trial key.
+        agenda: says which trial comes next, and has its data.
         catalog: where components are looked up.
         store: has the results of stages, and takes them.
         listener: is told what happens.
-        gate: says which trial comes next.
         checkpoint_seconds: the longest time between two checkpoints within a stage.
     """
     threads = torch.get_num_threads()
     try:
-        while (index := gate.next()) is not None:
-            plan = plans[index]
+        while (index := agenda.next()) is not None:
+            plan = agenda.plan(index)
             listener.started(plan)
-            reporter = _Reporter(plan, listener, gate)
+            reporter = _Reporter(plan, listener, agenda)
             for left in range(plan.resources["retries"], -1, -1):
-                outcome = attempt(plan, catalog, arrays[plan.key], store, reporter, checkpoint_seconds)
+                outcome = attempt(plan, catalog, agenda.arrays(index), store, reporter, checkpoint_seconds)
                 if outcome.error is None or not left:
                     break
                 listener.retried(plan, outcome)
             listener.ended(plan, outcome)
-            gate.ended(index)
+            agenda.ended(index)
     finally:
         torch.set_num_threads(threads)
 
@@ -59,7 +45,7 @@ def run(
 class _Reporter:
     plan: TrialPlan
     listener: Listener
-    gate: Gate
+    agenda: Agenda
 
     def recorded(self, record: Record) -> None:
         self.listener.recorded(self.plan, [record])
@@ -69,7 +55,7 @@ class _Reporter:
 
     def staged(self, *ends: StageEnd) -> None:
         for end in ends:
-            self.gate.stored(end.key)
+            self.agenda.stored(end.key)
             self.listener.staged(self.plan, end)
 
 
@@ -87,6 +73,8 @@ def attempt(
     try:
         run_trial(plan, catalog, arrays, store, keeper, checkpoint_seconds=checkpoint_seconds)
         outcome = Outcome(time.monotonic() - began)
+    except Stopped as stop:
+        outcome = Outcome(time.monotonic() - began, stopped=str(stop))
     except Exception as error:  # one trial's failure, whatever it is, must not end the others
         outcome = failure(error, time.monotonic() - began)
     try:
@@ -116,11 +104,3 @@ class _Keeper:
 
     def figures(self, plan: TrialPlan) -> dict[str, bytes]:
         return {"curves": as_png(trial_figure(plan, self.records))} if self.records else {}
-
-
-def failure(error: Exception, seconds: float) -> Outcome:
-    """The outcome of a trial that raised this: our own errors explain themselves, others say where they come from."""
-    if isinstance(error, FrameworkError):
-        return Outcome(seconds, str(error))
-    reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return Outcome(seconds, reason, "".join(traceback.format_exception(error)))

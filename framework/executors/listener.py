@@ -1,9 +1,11 @@
 """What executors tell while trials run."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from framework.errors import FrameworkError
 from framework.plan import TrialPlan
 from framework.trial import Record, StageEnd
 
@@ -17,12 +19,26 @@ class Outcome:
         error: why it failed, in a sentence; None if it finished.
         traceback: where, if it was not one of the errors that explain themselves.
         figures: of what it reported, as PNG, by name.
+        stopped: why it finished before its end; None if it did not.
     """
 
     seconds: float
     error: str | None = None
     traceback: str | None = None
     figures: Mapping[str, bytes] = field(default_factory=dict)
+    stopped: str | None = None
+
+
+class Stopped(BaseException):
+    """A reporter raises it to end a trial early; says why. No `Exception`, which plugins may take for a failure."""
+
+
+def failure(error: Exception, seconds: float) -> Outcome:
+    """The outcome of a trial that raised this: our own errors explain themselves, others say where they come from."""
+    if isinstance(error, FrameworkError):
+        return Outcome(seconds, str(error))
+    reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    return Outcome(seconds, reason, "".join(traceback.format_exception(error)))
 
 
 class Listener(Protocol):
@@ -44,4 +60,4 @@ class Listener(Protocol):
         """A trial has failed and is tried again: it goes on from the store, and reports from its start again."""
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        """A trial has finished, with its final state in the store, or failed."""
+        """A trial has finished, with its final state in the store unless it was stopped, or failed."""

@@ -1,27 +1,24 @@
 """One invocation: from specs to finished, tracked trials."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from framework.component import Catalog
 from framework.errors import Problem, SpecError
 from framework.executors import inline
-from framework.executors.bookkeeper import Bookkeeper, View, Work
+from framework.executors.agenda import Agenda
+from framework.executors.bookkeeper import Bookkeeper, Identity, View, Work, recall
 from framework.executors.gate import Gate
-from framework.executors.inline import failure
 from framework.executors.limiter import Limiter
-from framework.executors.listener import Outcome
+from framework.executors.search import Point, Sampler, Search, study_of
 from framework.plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework.registry import Registry
 from framework.report.table import Result
 from framework.spec import ExperimentSpec
 from framework.store import Store
-from framework.tracking import Tracker
-from framework.trial import Arrays, prepare
+from framework.tracking import Finished, Tracker
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Options:
 
 def expander(specs: Sequence[ExperimentSpec]) -> Expand:
     """What expands these specs: Ray Tune, which takes seconds to import, only if there is a search space."""
-    if not any(spec.spaces for spec in specs):
+    if not any(spec.spaces and not spec.search.suggests for spec in specs):
         return as_it_stands
     from framework.executors import ray_tune
 
@@ -65,7 +62,7 @@ def expander(specs: Sequence[ExperimentSpec]) -> Expand:
 
 
 def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
-    """The trials of each spec, by its name.
+    """The trials of each spec, by its name; none of a spec whose points are suggested one after another.
 
     Raises:
         SpecError: values that are valid each are not so together, or two specs have one name.
@@ -77,7 +74,7 @@ def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
             raise SpecError([Problem(str(spec.file), 0, 0, "name", message)])
         files[spec.name] = spec.file
     expand = expander(specs)
-    return {spec.name: make_plans(spec, expand) for spec in specs}
+    return {spec.name: [] if spec.search.suggests else make_plans(spec, expand) for spec in specs}
 
 
 def run(
@@ -96,7 +93,8 @@ def run(
         # A Ray of our own keeps to the loopback interface. Read when ray is imported, which planning may do.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     planned = plan_all(specs)
-    plans = [plan for trials in planned.values() for plan in trials]
+    if options.executor == "inline":
+        _refuse_schedulers(specs)
     # For what plugins load from earlier runs.
     os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
     if options.verbose:
@@ -107,95 +105,82 @@ def run(
             from framework.executors import ray_tune
 
             ray_tune.connect(options.address, options.verbose)
-        results = {} if options.force else _finished(plans, tracker)
-        pending = [plan for plan in plans if (plan.experiment, plan.key) not in results]
-        view.planned(pending, done=len(results))
-        for spec in specs:
-            if any(plan.experiment == spec.name for plan in pending):
-                tracker.start(spec.name, spec.description, len(planned[spec.name]), options.command)
-        done, work = _execute(pending, registry, options, tracker, view)
-    results |= done
-    return [results[plan.experiment, plan.key] for plan in plans], work
+        earlier = {} if options.force else _earlier(specs, tracker)
+        results: dict[Identity, Result] = {}
+        searches = {
+            spec.name: Search(spec, tracker.points(spec.name, study_of(spec)), results, _sampler, view.remarked)
+            for spec in specs
+            if spec.search.suggests
+        }
+        planned |= {name: search.plans for name, search in searches.items()}
+        coming = {name: search.coming * len(search.spec.seeds) for name, search in searches.items()}
+        pending = recall([plan for plans in planned.values() for plan in plans], earlier, results)
+        view.planned(pending, len(results), sum(coming.values()))
+        busy = [spec for spec in specs if coming.get(spec.name) or any(p.experiment == spec.name for p in pending)]
+        for spec in busy:
+            trials = len(planned[spec.name]) + coming.get(spec.name, 0)
+            tracker.start(spec.name, spec.description, trials, options.command)
+        books, gate = _open_books(registry, options, tracker, view, results)
+        suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
+        _execute(Agenda(busy, suggesting, earlier, gate, books), pending, books, options)
+    planned |= {name: search.plans for name, search in searches.items()}
+    return [results[plan.identity] for plans in planned.values() for plan in plans], books.work
 
 
-def _finished(plans: Sequence[TrialPlan], tracker: Tracker) -> dict[tuple[str, str], Result]:
-    found = tracker.finished(plans)
-    return {
-        (plan.experiment, plan.key): Result(plan, run.metrics, run.epochs, run.seconds, None)
-        for plan in plans
-        if (run := found.get((plan.experiment, plan.key)))
-    }
-
-
-def _execute(
-    plans: Sequence[TrialPlan], registry: Registry, options: Options, tracker: Tracker, view: View
-) -> tuple[dict[tuple[str, str], Result], dict[str, Work]]:
+def _open_books(
+    registry: Registry, options: Options, tracker: Tracker, view: View, results: dict[Identity, Result]
+) -> tuple[Bookkeeper, Gate]:
     store = Store(options.store)
-    arrays, unloadable = _load(plans, registry)
-    loaded = [plan for plan in plans if plan.key in arrays]
-    if options.force:
-        for key in {key for plan in loaded for key in plan.keys[1:]}:
-            store.discard(key)
-    gate = Gate(loaded, store.stored())
+    gate = Gate((), store.stored())
     limiter = None if options.store_limit is None else Limiter(store, gate, options.store_limit)
     # Exporting the model changes how torch's optimizers run, in every thread of the process.
     wait = options.executor == "inline"
-    books = Bookkeeper(registry, tracker, view, store, arrays, limiter, force=options.force, wait=wait)
-    try:
-        for plan in plans:
-            if plan.key in unloadable:
-                books.started(plan)
-                books.ended(plan, unloadable[plan.key])
-        if loaded:
-            _run(loaded, arrays, registry, options, store, books, gate)
-    finally:
-        for experiment, work in books.work.items():
-            tracker.summarised(experiment, work.metrics())
-    return books.results, books.work
+    return Bookkeeper(registry, tracker, view, store, limiter, results, force=options.force, wait=wait), gate
 
 
-def _run(
-    plans: Sequence[TrialPlan],
-    arrays: Mapping[str, Arrays],
-    registry: Registry,
-    options: Options,
-    store: Store,
-    books: Bookkeeper,
-    gate: Gate,
-) -> None:
-    checkpoint_seconds = 60 * options.checkpoint_minutes
-    if options.executor == "inline":
-        inline.run(plans, arrays, registry, store, books, gate, checkpoint_seconds=checkpoint_seconds)
-        return
+def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:
+    message = "trials are compared with others that run at the same time: take --executor ray, or set this to null"
+    wrong = [spec for spec in specs if spec.search.scheduler]
+    if wrong:
+        raise SpecError([Problem(str(spec.file), 0, 0, "search.scheduler", message) for spec in wrong])
+
+
+def _earlier(specs: Sequence[ExperimentSpec], tracker: Tracker) -> dict[Identity, Finished]:
+    """The trials that need not be run again; one that was stopped need not as long as its spec has a scheduler."""
+    return {
+        (spec.name, key): run
+        for spec in specs
+        for key, run in tracker.finished(spec.name).items()
+        if spec.search.scheduler or not run.stopped
+    }
+
+
+def _sampler(spec: ExperimentSpec, known: Mapping[int, Point]) -> Sampler:
     from framework.executors import ray_tune
 
-    ray_tune.run(
-        plans,
-        arrays,
-        store,
-        books,
-        gate,
-        checkpoint_seconds=checkpoint_seconds,
-        address=options.address,
-        max_concurrent=options.max_concurrent,
-        verbose=options.verbose,
-    )
+    return ray_tune.Optuna(spec, known)
 
 
-def _load(plans: Sequence[TrialPlan], catalog: Catalog) -> tuple[dict[str, Arrays], dict[str, Outcome]]:
-    """Load data, once for all trials that share it; a trial whose data cannot be had has failed. By trial key."""
-    found: dict[str, Arrays | Outcome] = {}
-    for plan in plans:
-        key = _data_key(plan)
-        if key not in found:
-            try:
-                found[key] = prepare(plan.data, catalog)
-            except Exception as error:  # a dataset plugin's failure must not end what runs on other data
-                found[key] = failure(error, 0.0)
-    of = {plan.key: found[_data_key(plan)] for plan in plans}
-    arrays = {key: data for key, data in of.items() if isinstance(data, Arrays)}
-    return arrays, {key: outcome for key, outcome in of.items() if isinstance(outcome, Outcome)}
+def _execute(agenda: Agenda, pending: Sequence[TrialPlan], books: Bookkeeper, options: Options) -> None:
+    checkpoint_seconds = 60 * options.checkpoint_minutes
+    try:
+        agenda.add(pending)
+        if agenda.done:
+            return
+        if options.executor == "inline":
+            inline.run(agenda, books.catalog, books.store, books, checkpoint_seconds=checkpoint_seconds)
+            return
+        from framework.executors import ray_tune
 
-
-def _data_key(plan: TrialPlan) -> str:
-    return json.dumps([plan.data["dataset"], plan.data["validation"]], sort_keys=True)
+        ray_tune.run(
+            agenda,
+            books.store,
+            books,
+            checkpoint_seconds=checkpoint_seconds,
+            address=options.address,
+            max_concurrent=options.max_concurrent,
+            verbose=options.verbose,
+        )
+    finally:
+        for experiment, work in books.work.items():
+            books.tracker.summarised(experiment, work.metrics())

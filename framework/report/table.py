@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, nan
 from statistics import fmean, stdev
 
 from rich import box
@@ -21,6 +22,7 @@ class Result:
         epochs: where its epoch axis ended.
         seconds: how long it took.
         error: why it failed; None if it did not.
+        stopped: whether a scheduler stopped it before its end.
     """
 
     plan: TrialPlan
@@ -28,6 +30,7 @@ class Result:
     epochs: int
     seconds: float
     error: str | None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Row:
         epochs: the most that a trial trained; None without any.
         seconds: mean per trial; None without any.
         failed: how many trials failed.
+        stopped: how many of those that finished were stopped before their end.
     """
 
     experiment: str
@@ -55,25 +59,43 @@ class Row:
     epochs: int | None
     seconds: float | None
     failed: int
+    stopped: int
 
 
 def summarise(results: Iterable[Result]) -> list[Row]:
     """A row per experiment and variant, in the order in which they first appear."""
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.plan.experiment, str(result.plan.swept)), []).append(result)
-    return [_row(group) for group in groups.values()]
+    return [_row(group) for group in _variants(results)]
+
+
+def best(results: Iterable[Result], metric: str, mode: str) -> tuple[str, float, int] | None:
+    """The variant with the best mean of a metric over its trials; those of which one did not come to its end are out.
+
+    Args:
+        results: of one experiment.
+        metric: its name.
+        mode: whether ``max`` or ``min`` is best.
+
+    Returns:
+        The variant, readable, the mean, and of how many trials; None if no variant has all of this.
+    """
+    means = [
+        (group[0].plan.variant, fmean(result.metrics[metric] for result in group), len(group))
+        for group in _variants(results)
+        if not any(result.error or result.stopped for result in group)
+        and all(isfinite(result.metrics.get(metric, nan)) for result in group)
+    ]
+    return (max if mode == "max" else min)(means, key=lambda found: found[1], default=None)
 
 
 def summary_table(rows: Sequence[Row]) -> Table:
-    """The rows as a table for the terminal, with a column for failures only where there are any."""
+    """The rows as a table for the terminal; it has a column for stopped and for failed trials where there are any."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    with_failures = any(row.failed for row in rows)
+    extra = [name for name in ("stopped", "failed") if any(getattr(row, name) for row in rows)]
     table.add_column("variant", overflow="fold")
     for name in ("seeds", "test accuracy", "sparsity", "epochs", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
-    if with_failures:
-        table.add_column("failed", justify="right", style="red")
+    for name in extra:
+        table.add_column(name, justify="right", style="red" if name == "failed" else None)
     experiment = None
     for row in rows:
         if row.experiment != experiment:
@@ -88,10 +110,16 @@ def summary_table(rows: Sequence[Row]) -> Table:
             "–" if row.epochs is None else str(row.epochs),
             "–" if row.seconds is None else f"{row.seconds:.1f}",
         ]
-        if with_failures:
-            cells.append(str(row.failed or ""))
+        cells += [str(getattr(row, name) or "") for name in extra]
         table.add_row(*map(Text, cells))  # as text: a list's brackets are no markup
     return table
+
+
+def _variants(results: Iterable[Result]) -> Iterable[Sequence[Result]]:
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.plan.experiment, str(result.plan.swept)), []).append(result)
+    return groups.values()
 
 
 def _row(group: Sequence[Result]) -> Row:
@@ -108,6 +136,7 @@ def _row(group: Sequence[Result]) -> Row:
         epochs=max((result.epochs for result in done), default=None),
         seconds=fmean(result.seconds for result in done) if done else None,
         failed=len(group) - len(done),
+        stopped=sum(result.stopped for result in done),
     )
 
 

@@ -1,9 +1,10 @@
 """Experiments and runs as MLflow calls; only the tracker's writer thread makes them."""
 
+import json
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ from framework.errors import TrackingError
 from framework.tracking.models import ModelWriter
 from framework.tracking.origin import PROCESS, is_dead, source
 from framework.tracking.params import parameters, valid_name
+from framework.tracking.run import Finished, OpenRun
 from framework.tracking.server import artifact_location
 
 if TYPE_CHECKING:
@@ -19,58 +21,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from framework.plan import TrialPlan
-    from framework.trial import Record
 
-KEY, REASON, STAGES = (f"framework.{name}" for name in ("key", "reason", "stages"))
+KEY, POINT, REASON, STAGES, STOPPED = (f"framework.{name}" for name in ("key", "point", "reason", "stages", "stopped"))
 _COUNTED = "sparsity"  # every record has it
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 _METRICS, _PARAMS = 1000, 100  # what MLflow takes in one batch
 _LONGEST_TAG = 5000
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A finished trial as its run tells it.
-
-    Attributes:
-        run_id: of its run.
-        metrics: the last value of each.
-        epochs: where its epoch axis ends.
-        seconds: how long it took, when it last ran.
-    """
-
-    run_id: str
-    metrics: Mapping[str, float]
-    epochs: int
-    seconds: float
-
-
-@dataclass
-class OpenRun:
-    """The run of a trial that goes on.
-
-    Attributes:
-        logged: how many of the trial's records the run has.
-        seen: how many have come; after a restart they come again.
-        epoch: of the last one.
-        stamp: time of the last record, milliseconds since 1970.
-        pending: records that are still to be written.
-    """
-
-    plan: "TrialPlan"
-    run_id: str
-    experiment_id: str
-    started: float
-    logged: int = 0
-    seen: int = 0
-    epoch: int = 0
-    stamp: int = 0
-    pending: "list[Record]" = field(default_factory=list)
-
-    def rewind(self) -> None:
-        """Take records from the trial's start on again."""
-        self.logged, self.seen = max(self.logged, self.seen), 0
 
 
 @dataclass
@@ -79,6 +36,7 @@ class _Parent:
     experiment_id: str
     trials: int
     failed: int = 0
+    stopped: int = 0
     killed: bool = False
 
 
@@ -99,16 +57,26 @@ class Runs:
         self._parents: dict[str, _Parent] = {}
         self._known: dict[str, dict[str | None, list[Run]]] = {}
 
-    def finished(self, plans: "Iterable[TrialPlan]") -> dict[tuple[str, str], Finished]:
-        """The finished ones among the trials, by (experiment, key)."""
+    def finished(self, experiment: str) -> dict[str, Finished]:
+        """The finished trials of an experiment, by key."""
         found = {}
-        for plan in plans:
-            done = [run for run in self._runs(plan.experiment, plan.key) if run.info.status == "FINISHED"]
-            if done:
-                metrics = dict(done[0].data.metrics)
+        for run in reversed(self._runs(experiment)):
+            if KEY in run.data.tags and run.info.status == "FINISHED":
+                metrics = dict(run.data.metrics)
                 epochs, seconds = int(metrics.pop("epochs", 0)), metrics.pop("seconds", 0.0)
-                found[plan.experiment, plan.key] = Finished(done[0].info.run_id, metrics, epochs, seconds)
+                stopped = STOPPED in run.data.tags
+                found[run.data.tags[KEY]] = Finished(run.info.run_id, metrics, epochs, seconds, stopped)
         return found
+
+    def points(self, experiment: str, study: str) -> dict[int, Any]:
+        """The points that earlier invocations have noted down of a study, by number."""
+        prefix = f"{POINT}.{study}."
+        tags = {name: value for run in self._runs(experiment) for name, value in run.data.tags.items()}
+        return {int(k.removeprefix(prefix)): json.loads(v) for k, v in tags.items() if k.startswith(prefix)}
+
+    def suggested(self, experiment: str, study: str, number: int, point: Any) -> None:
+        """Note a point of a study down, for later invocations."""
+        self._client.set_tag(self._parents[experiment].run_id, f"{POINT}.{study}.{number}", json.dumps(point))
 
     def start(self, experiment: str, description: str, trials: int, command: str) -> None:
         """Make the parent run, and the experiment where it is new."""
@@ -132,7 +100,7 @@ class Runs:
 
         parent = self._parents[plan.experiment]
         earlier = self._runs(plan.experiment, plan.key)
-        unfinished = [] if force else [r for r in earlier if r.info.status != "FINISHED"]
+        unfinished = [] if force else [r for r in earlier if r.info.status != "FINISHED" or STOPPED in r.data.tags]
         tags = {**source(), KEY: plan.key, STAGES: " ".join(plan.keys[1:])[:_LONGEST_TAG], PARENT: parent.run_id}
         if unfinished:
             run = unfinished[0]
@@ -187,7 +155,7 @@ class Runs:
         params = {name: str(value) for name, value in {**run.plan.swept, "seed": run.plan.seed}.items()}
         self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params)
 
-    def end(self, run: OpenRun, status: str, reason: str | None, ended: float) -> None:
+    def end(self, run: OpenRun, status: str, reason: str | None, ended: float, *, stopped: str | None = None) -> None:
         """End a trial's run.
 
         Args:
@@ -195,6 +163,7 @@ class Runs:
             status: FINISHED, FAILED or KILLED.
             reason: why it did not finish.
             ended: when, in seconds since 1970.
+            stopped: why it finished before its end.
         """
         from mlflow.entities import Metric
 
@@ -206,7 +175,10 @@ class Runs:
             stamp = max(int(ended * 1000), run.stamp + 1)
             self._log(run, [Metric(name, value, stamp, run.epoch) for name, value in summary.items()])
         else:
-            self._say(run.run_id, reason)
+            self._say(run.run_id, REASON, reason)
+        if stopped is not None:
+            parent.stopped += 1
+            self._say(run.run_id, STOPPED, stopped)
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
 
     def summarise(self, experiment: str, metrics: Mapping[str, float]) -> None:
@@ -227,6 +199,8 @@ class Runs:
         parent = self._parents[experiment]
         self._client.log_metric(parent.run_id, "trials", parent.trials)
         self._client.log_metric(parent.run_id, "failed", parent.failed)
+        if parent.stopped:
+            self._client.log_metric(parent.run_id, "stopped", parent.stopped)
         status = "FAILED" if parent.failed else "FINISHED"
         self._client.set_terminated(parent.run_id, "KILLED" if interrupted or parent.killed else status)
 
@@ -263,7 +237,7 @@ class Runs:
         """End the runs of processes that were killed before they could."""
         for run in self._runs(experiment):
             if run.info.status == "RUNNING" and is_dead(run.data.tags[PROCESS]):
-                self._say(run.info.run_id, "the process was killed")
+                self._say(run.info.run_id, REASON, "the process was killed")
                 self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _revive(self, run: "Run", name: str, tags: Mapping[str, str]) -> None:
@@ -272,14 +246,13 @@ class Runs:
         run_id = run.info.run_id
         self._client.update_run(run_id, status="RUNNING", name=name)
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        for tag in {REASON, NOTE} & set(self._client.get_run(run_id).data.tags):
+        for tag in {REASON, STOPPED, NOTE} & set(self._client.get_run(run_id).data.tags):
             self._client.delete_tag(run_id, tag)
 
-    def _say(self, run_id: str, reason: str) -> None:
+    def _say(self, run_id: str, tag: str, why: str) -> None:
         from mlflow.entities import RunTag
 
-        reason = reason[:_LONGEST_TAG]
-        self._client.log_batch(run_id, tags=[RunTag(REASON, reason), RunTag(NOTE, reason)])
+        self._client.log_batch(run_id, tags=[RunTag(name, why[:_LONGEST_TAG]) for name in (tag, NOTE)])
 
     def _log(self, run: OpenRun, metrics: "Sequence[Metric]") -> None:
         for batch in _batches(metrics, _METRICS):

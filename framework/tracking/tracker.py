@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from framework.errors import TrackingError
-from framework.tracking.runs import Finished, OpenRun, Runs
+from framework.tracking.run import Finished, OpenRun
+from framework.tracking.runs import Runs
 from framework.tracking.server import connect, is_new, plainly, reach
 from framework.tracking.writer import Writer
 
@@ -48,14 +49,32 @@ class Tracker:
         self._writer = Writer(partial(self._attempt, self._flush))
         self._put(lambda runs: None)
 
-    def finished(self, plans: "Iterable[TrialPlan]") -> dict[tuple[str, str], Finished]:
-        """Those of the trials that have a finished run already, by (experiment, key); waits for the answer.
+    def finished(self, experiment: str) -> dict[str, Finished]:
+        """The trials of an experiment that have a finished run already, by key; waits for the answer.
 
         Raises:
             TrackingError: the store cannot be reached or read.
         """
-        wanted = list(plans)
-        return self._writer.call(partial(self._do, lambda runs: runs.finished(wanted)))
+        return self._writer.call(partial(self._do, lambda runs: runs.finished(experiment)))
+
+    def points(self, experiment: str, study: str) -> dict[int, Any]:
+        """The points that earlier invocations were suggested in a study, by number; waits for the answer.
+
+        Raises:
+            TrackingError: the store cannot be reached or read.
+        """
+        return self._writer.call(partial(self._do, lambda runs: runs.points(experiment, study)))
+
+    def suggested(self, experiment: str, study: str, number: int, point: Any) -> None:
+        """Keep a point that a study goes on from when it is run again.
+
+        Args:
+            experiment: it must have been started.
+            study: what identifies it within the experiment.
+            number: of the point, within the study.
+            point: plain JSON.
+        """
+        self._put(lambda runs: runs.suggested(experiment, study, number, point))
 
     def start(self, experiment: str, description: str, trials: int, command: str) -> None:
         """Make this invocation's parent run in an experiment, and the experiment where it is new; waits for it.
@@ -63,7 +82,7 @@ class Tracker:
         Args:
             experiment: the spec's name.
             description: what the experiment and the run say of themselves.
-            trials: how many trials there are, with those that need not run again.
+            trials: how many trials there are at most, with those that need not run again.
             command: the command line.
 
         Raises:
@@ -74,7 +93,7 @@ class Tracker:
     def trial_started(
         self, plan: "TrialPlan", spec: str, *, notes: Mapping[str, Any] | None = None, force: bool = False
     ) -> None:
-        """Open the trial's run. An unfinished run of the same trial goes on; a finished one is replaced.
+        """Open the trial's run. An unfinished or stopped run of the same trial goes on; a finished one is replaced.
 
         Args:
             plan: the trial; its experiment must have been started.
@@ -111,6 +130,7 @@ class Tracker:
         model: "Callable[[], nn.Module] | None" = None,
         shape: Sequence[int] = (),
         traceback: str | None = None,
+        stopped: str | None = None,
         logged: Callable[[], None] = lambda: None,
     ) -> None:
         """Log what the trial leaves behind, and end its run.
@@ -125,6 +145,7 @@ class Tracker:
             model: makes a network that nobody else uses; called on the writer thread.
             shape: (channels, height, width) of the network's input; needed with a model.
             traceback: where it failed, kept as ``traceback.txt``.
+            stopped: why it finished before its end, if it did; the run of a later invocation may go on from there.
             logged: called on the writer thread when all of this is written.
         """
         now = time.time()
@@ -142,7 +163,7 @@ class Tracker:
                 runs.log_model(run, network, shape)
             if traceback is not None:
                 runs.log_text(run, traceback, "traceback.txt")
-            runs.end(run, "FINISHED" if why is None else "FAILED", why, now)
+            runs.end(run, "FINISHED" if why is None else "FAILED", why, now, stopped=stopped)
             logged()
             del self._open[plan.experiment, plan.key]
 

@@ -31,19 +31,24 @@ def prefixes(trials: Sequence[str]) -> set[str]:
     return {trial[:count] for trial in trials for count in range(1, len(trial) + 1)}
 
 
-def simulate(trials: Sequence[str], slots: int, seed: int, stored: set[str] = frozenset(), fail: float = 0.0):
-    """Run trials in steps of one stage each, in random turns.
+def simulate(
+    trials: Sequence[str], slots: int, seed: int, stored: set[str] = frozenset(), fail: float = 0.0, late: int = 0
+):
+    """Run trials in steps of one stage each, in random turns; the last ones are added one by one on the way.
 
     Returns:
         How often each stage was executed, and how many slots were idle while a trial might have run.
     """
     plans = [plan_of(trial) for trial in trials]
-    gate = Gate(plans, stored)
+    coming = plans[len(plans) - late :]
+    gate = Gate(plans[: len(plans) - late], stored)
     there, executed, wasted = set(stored), Counter(), 0
     running: dict[int, str] = {}
     turns = random.Random(seed)
     failures = Counter()
-    while not gate.done:
+    while coming or not gate.done:
+        if coming and (gate.done or turns.random() < 0.3):
+            gate.add([coming.pop(0)])
         while len(running) < slots and (index := gate.next()) is not None:
             path = trials[index]
             running[index] = max(
@@ -104,6 +109,33 @@ def test_with_failures_all_come_to_their_end_and_no_stage_is_executed_twice(tria
     executed, wasted = simulate(trials, slots, seed, fail=0.3)
     assert executed == dict.fromkeys(prefixes(trials), 1)
     assert wasted == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(TRIALS, st.integers(1, 5), st.integers(0, 9), st.integers(0, 12))
+def test_trials_that_come_later_execute_only_what_nobody_has_and_leave_no_slot_idle(trials, slots, seed, late) -> None:
+    executed, wasted = simulate(trials, slots, seed, late=min(late, len(trials)))
+    assert executed == dict.fromkeys(prefixes(trials), 1)
+    assert wasted == 0
+
+
+def test_a_later_trial_waits_for_what_a_running_one_is_computing() -> None:
+    gate = Gate([plan_of("ab")], {"x"})
+    assert gate.next() == 0
+    gate.add([plan_of("ac"), plan_of("xy")])
+    assert [plan.key for plan in gate.plans] == ["ab", "ac", "xy"]
+    assert gate.next() == 2
+    assert gate.needed == {"x"}
+    assert gate.next() is None
+    gate.stored("a")
+    assert gate.next() == 1
+    assert not gate.done
+    for index in range(3):
+        gate.ended(index)
+    assert gate.done
+    gate.add([plan_of("ad")])
+    assert not gate.done
+    assert gate.next() == 3
 
 
 def test_followers_wait_and_go_when_the_prefix_is_stored() -> None:

@@ -20,6 +20,7 @@ if "ray" not in sys.modules and Path.home().joinpath(".ray", "auth_token").exist
 
 from framework.executors.ray_tune.cluster import connect
 from framework.executors.ray_tune.space import expand
+from framework.executors.ray_tune.suggest import Optuna
 from framework.executors.ray_tune.trials import run
 
-__all__ = ["connect", "expand", "run"]
+__all__ = ["Optuna", "connect", "expand", "run"]

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import ray
 
 from framework.errors import FrameworkError
-from framework.plan import TrialPlan
+from framework.spec import ExperimentSpec
 
 _REACH_SECONDS = 5.0
+_ROUNDING = 1e-6
 
 
 def connect(address: str | None, verbose: bool) -> None:
@@ -54,13 +55,23 @@ def _reach(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
-def resources(plan: TrialPlan, there: Mapping[str, float]) -> dict[str, float]:
-    gpu = plan.resources["gpu"]
-    asked = {"cpu": plan.resources["cpu"], "gpu": min(1, there.get("GPU", 0)) if gpu == "auto" else gpu}
+def resources(spec: ExperimentSpec, there: Mapping[str, float]) -> dict[str, float]:
+    """What each trial of a spec takes of what there is.
+
+    Raises:
+        FrameworkError: it asks for more.
+    """
+    gpu = spec.resources["gpu"]
+    asked = {"cpu": spec.resources["cpu"], "gpu": min(1, there.get("GPU", 0)) if gpu == "auto" else gpu}
     for name, amount in asked.items():
         if amount > there.get(name.upper(), 0):
             raise FrameworkError(
-                f"{plan.experiment}: resources.{name} asks for {amount:g}, but there are only "
+                f"{spec.name}: resources.{name} asks for {amount:g}, but there are only "
                 f"{there.get(name.upper(), 0):g} here: lower it with --set resources.{name}=…"
             )
     return asked
+
+
+def slots(asked: Mapping[str, float], there: Mapping[str, float]) -> int:
+    """How many trials that take so much fit at once."""
+    return int(min(there[name.upper()] / amount + _ROUNDING for name, amount in asked.items() if amount))
