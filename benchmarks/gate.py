@@ -19,19 +19,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 from common import load, parser, print_table, ratios, show, table, take_turns
 
+from framework.executors.agenda import Agenda
 from framework.executors.gate import Gate
 from framework.executors.listener import Outcome
 from framework.plan import TrialPlan
+from framework.spec import SearchSpec
 from framework.trial import StageEnd
 
 ALONE = (100, 1_000, 10_000)
@@ -53,7 +56,10 @@ def make_plans(trials: int) -> list[TrialPlan]:
 
 
 class Mute:
-    """A listener that nothing is shown by."""
+    """A listener that nothing is shown by; and books, as far as an agenda asks for them."""
+
+    def __init__(self) -> None:
+        self.arrays = self.results = defaultdict[Any, None](lambda: None)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
@@ -71,18 +77,18 @@ def grid(folder: Path, trials: int) -> float:
 def gated(folder: Path, trials: int) -> float:
     from ray import tune
 
-    from framework.executors.ray_tune.trials import _ENDLESS, _Relay, _Turns
+    from framework.executors.ray_tune.relay import Relay
+    from framework.executors.ray_tune.trials import _ENDLESS, _Turns
 
-    plans = make_plans(trials)
-    gate = Gate(plans, ())
+    agenda = Agenda([SimpleNamespace(name="gate", search=SearchSpec())], [], {}, Gate(make_plans(trials), ()), Mute())
 
     def trial(config: dict[str, Any]) -> None:
-        keys = plans[config["trial"]].keys[1:]
+        keys = config["task"].plan.keys[1:]
         ends = [StageEnd(i, key, 0, executed=True) for i, key in enumerate(keys)]
         tune.report({"records": [], "notes": [], "ends": ends, "outcome": Outcome(0.0)})
 
-    how = {"search_alg": _Turns(gate, None), "num_samples": _ENDLESS, "reuse_actors": True}
-    return fitted(trial, folder, {}, how, _Relay(plans, Mute(), gate))
+    how = {"search_alg": _Turns(agenda, {"gate": {"cpu": 1}}), "num_samples": _ENDLESS, "reuse_actors": True}
+    return fitted(trial, folder, {}, how, Relay(agenda, Mute()))
 
 
 def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any], *callbacks: Any) -> float:

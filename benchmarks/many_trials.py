@@ -150,9 +150,9 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
     in_trials: list[float] = []
 
     class Stopwatch(PlainView):
-        def planned(self, plans: Sequence[Any], done: int) -> None:
+        def planned(self, plans: Sequence[Any], done: int, coming: int) -> None:
             stamps["ready"] = time.time()
-            super().planned(plans, done)
+            super().planned(plans, done, coming)
 
         def started(self, plan: Any) -> None:
             stamps.setdefault("first", time.time())

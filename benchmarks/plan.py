@@ -60,9 +60,9 @@ def measure(file: Path, now: Callable[[], float]) -> list[float]:
     times = [now()]
     for step in (
         lambda: load_spec(file, installed()),
-        lambda: list(expand(loaded[0].tree, loaded[0].samples, loaded[0].search_seed)),
+        lambda: list(expand(loaded[0].tree, loaded[0].search.samples, loaded[0].search.seed)),
         lambda: make_plans(loaded[0], lambda *_: loaded[1]),
-        lambda: print_plans({"": loaded[2]}, Console(file=io.StringIO(), width=200), ()),
+        lambda: print_plans([loaded[0]], {loaded[0].name: loaded[2]}, Console(file=io.StringIO(), width=200), ()),
     ):
         loaded.append(step())
         times.append(now())
