@@ -95,6 +95,8 @@ def run(
     planned = plan_all(specs)
     if options.executor == "inline":
         _refuse_schedulers(specs)
+    store = Store(options.store)
+    stored = store.stored()  # before anything is started: a store that cannot be reached shows here
     # For what plugins load from earlier runs.
     os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
     if options.verbose:
@@ -120,7 +122,8 @@ def run(
         for spec in busy:
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
             tracker.start(spec.name, spec.description, trials, options.command)
-        books, gate = _open_books(registry, options, tracker, view, results)
+        gate = Gate((), stored)
+        books = _open_books(registry, options, tracker, view, results, store, gate)
         suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
         _execute(Agenda(busy, suggesting, earlier, gate, books), pending, books, options)
     planned |= {name: search.plans for name, search in searches.items()}
@@ -128,14 +131,18 @@ def run(
 
 
 def _open_books(
-    registry: Registry, options: Options, tracker: Tracker, view: View, results: dict[Identity, Result]
-) -> tuple[Bookkeeper, Gate]:
-    store = Store(options.store)
-    gate = Gate((), store.stored())
+    registry: Registry,
+    options: Options,
+    tracker: Tracker,
+    view: View,
+    results: dict[Identity, Result],
+    store: Store,
+    gate: Gate,
+) -> Bookkeeper:
     limiter = None if options.store_limit is None else Limiter(store, gate, options.store_limit)
     # Exporting the model changes how torch's optimizers run, in every thread of the process.
     wait = options.executor == "inline"
-    return Bookkeeper(registry, tracker, view, store, limiter, results, force=options.force, wait=wait), gate
+    return Bookkeeper(registry, tracker, view, store, limiter, results, force=options.force, wait=wait)
 
 
 def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:

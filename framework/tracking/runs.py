@@ -89,7 +89,6 @@ class Runs:
         location = artifact_location(self._uri, self._root, experiment)
         identity = found.experiment_id if found else self._client.create_experiment(experiment, location)
         self._client.set_experiment_tag(identity, NOTE, description)
-        self._bury(experiment)
         tags = {**source(), NOTE: description, "framework.command": command[:_LONGEST_TAG]}
         run = self._client.create_run(identity, tags=tags, run_name=time.strftime("run %Y-%m-%d %H:%M"))
         self._parents[experiment] = _Parent(run.info.run_id, identity, trials)
@@ -214,6 +213,7 @@ class Runs:
             found = self._client.get_experiment_by_name(experiment)
             known = self._known[experiment] = {None: list(self._search(found.experiment_id)) if found else []}
             for run in known[None]:
+                self._bury(run)
                 if KEY in run.data.tags:
                     known.setdefault(run.data.tags[KEY], []).append(run)
         return self._known[experiment].get(key, [])
@@ -233,12 +233,11 @@ class Runs:
             if not token:
                 return
 
-    def _bury(self, experiment: str) -> None:
-        """End the runs of processes that were killed before they could."""
-        for run in self._runs(experiment):
-            if run.info.status == "RUNNING" and is_dead(run.data.tags[PROCESS]):
-                self._say(run.info.run_id, REASON, "the process was killed")
-                self._client.set_terminated(run.info.run_id, "KILLED")
+    def _bury(self, run: "Run") -> None:
+        """End the run of a process that was killed before it could."""
+        if run.info.status == "RUNNING" and is_dead(run.data.tags[PROCESS]):
+            self._say(run.info.run_id, REASON, "the process was killed")
+            self._client.set_terminated(run.info.run_id, "KILLED")
 
     def _revive(self, run: "Run", name: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
