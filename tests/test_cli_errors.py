@@ -69,7 +69,8 @@ def test_two_specs_of_one_name_are_refused(
     ("options", "reason"),
     [
         (("--tracking-uri", "http://127.0.0.1:9"), "the tracking store http://127.0.0.1:9 refuses: "),
-        (("--root", "a.yaml/results"), "the tracking store sqlite:///"),
+        (("--root", "a.yaml/results"), "cannot list "),
+        (("--root", "a.yaml/results", "--store", "stages"), "the tracking store sqlite:///"),
     ],
 )
 def test_a_store_that_cannot_be_had_is_one_sentence(
