@@ -186,8 +186,8 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
     file = folder / "many.yaml"
     file.write_text(json.dumps(spec, indent=1))  # JSON is YAML
     root = folder / "mlruns"
-    options = session.Options(root=root, tracking_uri=default_uri(root))
-    results = session.run(load_specs([file], [], None), installed(), options, Stopwatch(Console()))
+    options = session.Options(root=root, tracking_uri=default_uri(root), store=str(root / "stages"))
+    results, _ = session.run(load_specs([file], [], None), installed(), options, Stopwatch(Console()))
     return {**stamps, "in_trial": sum(in_trials) / trials, "finished": sum(not r.error for r in results)}
 
 

@@ -28,10 +28,10 @@ class Options:
     Attributes:
         root: where results lie.
         tracking_uri: the MLflow store.
+        store: where the results of stages are kept.
         executor: ``ray``, or ``inline`` in this process.
         address: of a running Ray cluster.
         max_concurrent: how many trials run at once; None: as many as fit.
-        store: where the results of stages are kept.
         store_limit: how many bytes of them; None: as many as there are.
         checkpoint_minutes: the longest time between two checkpoints within a stage.
         force: run finished trials again, from the start.
@@ -41,10 +41,10 @@ class Options:
 
     root: Path
     tracking_uri: str
+    store: str
     executor: Literal["ray", "inline"] = "ray"
     address: str | None = None
     max_concurrent: int | None = None
-    store: str = ""
     store_limit: int | None = None
     checkpoint_minutes: float = 5.0
     force: bool = False
