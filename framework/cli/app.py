@@ -24,6 +24,7 @@ from framework.cli.options import (
     TrackingUri,
     parse_age,
     parse_seeds,
+    stages_in,
 )
 from framework.errors import FrameworkError, PluginError, SpecError
 
@@ -118,7 +119,7 @@ def plan(
     with _told():
         from framework.cli.plan import show_plan
 
-        show_plan(specs, sets, parse_seeds(seeds), store=store or root / "stages", whole=whole, pair=explain)
+        show_plan(specs, sets, parse_seeds(seeds), store=stages_in(root, store), whole=whole, pair=explain)
 
 
 @app.command()
@@ -162,18 +163,20 @@ def show_plugin(
 def list_store(root: Root = RESULTS, store: StoreUri = None) -> None:
     """List the stored stages, the newest last."""
     with _told():
-        from framework.cli.store import list_snapshots, open_store
+        from framework.cli.store import list_snapshots
+        from framework.store import Store
 
-        list_snapshots(open_store(root, store))
+        list_snapshots(Store(stages_in(root, store)))
 
 
 @store_app.command("size")
 def store_size(root: Root = RESULTS, store: StoreUri = None) -> None:
     """Say how much is stored."""
     with _told():
-        from framework.cli.store import open_store, show_size
+        from framework.cli.store import show_size
+        from framework.store import Store
 
-        show_size(open_store(root, store))
+        show_size(Store(stages_in(root, store)))
 
 
 @store_app.command("gc")
@@ -194,10 +197,11 @@ def store_gc(
     if keep_last is None and older_than is None and not unreferenced:
         raise typer.BadParameter("say what to remove: give --keep-last, --older-than or --unreferenced")
     with _told():
-        from framework.cli.store import collect, open_store
+        from framework.cli.store import collect
+        from framework.store import Store
 
         collect(
-            open_store(root, store),
+            Store(stages_in(root, store)),
             root,
             tracking_uri,
             keep_last=keep_last,

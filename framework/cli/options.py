@@ -60,6 +60,12 @@ StoreLimit = Annotated[
     ),
 ]
 RESULTS = Path("mlruns")
+UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
+
+
+def stages_in(root: Path, store: str | None) -> str:
+    """Where the results of stages are kept: the given place, else beside the results."""
+    return store or str(root.absolute() / "stages")
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:
@@ -76,8 +82,7 @@ def parse_age(text: str | None) -> float | None:
     """``7d``, ``12h`` or ``30m`` in seconds."""
     if text is None:
         return None
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
     match = re.fullmatch(r"(\d+)([dhms])", text)
     if not match:
         raise typer.BadParameter(f"{text!r} is no age, such as 7d, 12h or 30m", param_hint="--older-than")
-    return int(match[1]) * units[match[2]]
+    return int(match[1]) * UNITS[match[2]]

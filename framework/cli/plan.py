@@ -1,14 +1,15 @@
 """``framework plan`` and ``framework validate``."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from framework.cli.console import count, make_console, say
 from framework.cli.load import load_specs
 from framework.cli.tree import draw
-from framework.cli.view import make_console
 from framework.errors import Problem, SpecError, nearest
 from framework.executors import session
 from framework.plan import TrialPlan
@@ -26,7 +27,7 @@ def show_plan(
     sets: Sequence[str],
     seeds: Sequence[int] | None,
     *,
-    store: Path | str,
+    store: str,
     whole: bool,
     pair: tuple[str, str] | None,
 ) -> None:
@@ -70,9 +71,7 @@ def print_plans(
         whole: leave nothing out.
     """
 
-    def line(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
-
+    line = partial(say, console)
     for spec in specs:
         line(f"{spec.name}: {_amount(spec, planned[spec.name])}", "bold")
     trials = [plan for plans in planned.values() for plan in plans]
@@ -137,8 +136,8 @@ def _shared(a: TrialPlan, b: TrialPlan, states: int) -> str:
     if states == 1:
         return "the initial network, but no stage. What differs from there on:"
     stages = " → ".join(str(stage["name"]) for stage in a.stages[: states - 1])
-    epochs = _count(sum(a.stage_epochs[: states - 1]), "epoch")
-    return f"{_count(states - 1, 'stage')} of {epochs}: {stages}. What differs from there on:"
+    epochs = count(sum(a.stage_epochs[: states - 1]), "epoch")
+    return f"{count(states - 1, 'stage')} of {epochs}: {stages}. What differs from there on:"
 
 
 def _resources(resources: Mapping[str, Any]) -> str:
@@ -149,10 +148,6 @@ def _resources(resources: Mapping[str, Any]) -> str:
 
 def _amount(spec: ExperimentSpec, plans: Sequence[TrialPlan]) -> str:
     if spec.search.suggests:
-        trials = _count(spec.search.samples * len(spec.seeds), "trial")
+        trials = count(spec.search.samples * len(spec.seeds), "trial")
         return f"up to {trials}, of points that {spec.search.algorithm} suggests one by one"
-    return f"{_count(len(plans), 'trial')}, {_count(sum(plan.epochs for plan in plans), 'epoch')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return f"{count(len(plans), 'trial')}, {count(sum(plan.epochs for plan in plans), 'epoch')}"

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from framework.cli.view import make_console
+from framework.cli.console import make_console
 from framework.component import KINDS
 from framework.registry import installed
 from framework.spec import schema

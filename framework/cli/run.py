@@ -4,9 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.cli.console import make_console, say
 from framework.cli.load import load_specs
+from framework.cli.options import stages_in
 from framework.cli.plan import print_plans
-from framework.cli.view import make_console, make_view
+from framework.cli.view import make_view
 from framework.executors import session
 from framework.executors.bookkeeper import HOW, Work
 from framework.registry import installed
@@ -35,7 +37,7 @@ def run_specs(
     """
     specs = load_specs(files, sets, seeds)
     console = make_console()
-    stages = store or str(root.absolute() / "stages")
+    stages = stages_in(root, store)
     if dry_run:
         # Who forces trials has them begin at the start, whatever is stored.
         print_plans(specs, session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
@@ -47,14 +49,13 @@ def run_specs(
     console.print(summary_table(summarise(results)))
     for spec in specs:
         if line := best_line(spec, results):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            say(console, line)
     if work:
-        console.print(work_line(work.values()), highlight=False, markup=False, soft_wrap=True)
+        say(console, work_line(work.values()))
     failed = [result for result in results if result.error]
     for result in failed:
-        line = f"failed: {result.plan.experiment} {result.plan.name}: {result.error}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Compare the runs:  {ui}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"failed: {result.plan.experiment} {result.plan.name}: {result.error}")
+    say(console, f"Compare the runs:  {ui}")
     return 1 if failed else 0
 
 

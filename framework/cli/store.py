@@ -7,18 +7,13 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from framework.cli.view import make_console
+from framework.cli.console import count, make_console, say
+from framework.cli.options import UNITS
 from framework.store import Snapshot, Store, all_but_last, older_than, unreferenced
 from framework.tracking import default_uri
 from framework.tracking.references import referenced
 
-_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _RIGHT = ("epoch", "size", "age")
-
-
-def open_store(root: Path, uri: str | None) -> Store:
-    """The store of this URI; by default that beside the results."""
-    return Store(uri or root / "stages")
 
 
 def list_snapshots(store: Store) -> None:
@@ -27,21 +22,21 @@ def list_snapshots(store: Store) -> None:
     if snapshots:
         console.print(_table(snapshots))
     else:
-        _say(f"no snapshots in {store.uri}")
+        say(console, f"no snapshots in {store.uri}")
     damaged = sum(name.endswith(".json.damaged") for name in store.orphans())
     if damaged:
-        _say(f"{damaged} damaged and set aside; framework store gc removes them")
+        say(console, f"{damaged} damaged and set aside; framework store gc removes them")
 
 
 def show_size(store: Store) -> None:
     """Print how much is stored."""
-    snapshots, orphans = store.snapshots(), store.orphans()
+    snapshots, orphans, console = store.snapshots(), store.orphans(), make_console()
     for what, sizes in (
         ("whole", [snapshot.size for snapshot in snapshots if not snapshot.partial]),
         ("partial", [snapshot.size for snapshot in snapshots if snapshot.partial]),
         ("orphans", list(orphans.values())),
     ):
-        _say(f"{what + ':':9}{len(sizes):6}  {readable(sum(sizes))}")
+        say(console, f"{what + ':':9}{len(sizes):6}  {readable(sum(sizes))}")
 
 
 def collect(
@@ -69,14 +64,14 @@ def collect(
         chosen = _both(chosen, older_than(snapshots, older, time.time()))
     if only_unreferenced:
         chosen = _both(chosen, unreferenced(snapshots, referenced(tracking_uri or default_uri(root))))
-    orphans = store.orphans()
+    orphans, console = store.orphans(), make_console()
     if chosen:
-        make_console().print(_table(chosen))
+        console.print(_table(chosen))
     if not dry_run:
         _remove(store, chosen, orphans)
     freed = readable(sum(snapshot.size for snapshot in chosen) + sum(orphans.values()))
     verb = "would remove" if dry_run else "removed"
-    _say(f"{verb} {_count(len(chosen), 'snapshot')} and {_count(len(orphans), 'orphan')}: {freed}")
+    say(console, f"{verb} {count(len(chosen), 'snapshot')} and {count(len(orphans), 'orphan')}: {freed}")
 
 
 def readable(size: int) -> str:
@@ -111,7 +106,7 @@ def _table(snapshots: Iterable[Snapshot]) -> Table:
 
 
 def _age(passed: float) -> str:
-    for unit, length in _UNITS.items():
+    for unit, length in UNITS.items():
         if passed >= length:
             return f"{int(passed // length)}{unit}"
     return "0s"
@@ -127,11 +122,3 @@ def _remove(store: Store, snapshots: Iterable[Snapshot], orphans: Iterable[str])
         store.remove(snapshot)
     for name in orphans:
         store.remove_orphan(name)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _say(line: str) -> None:
-    make_console().print(line, highlight=False, markup=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from framework.plan import TrialPlan, short
+from framework.plan import TrialPlan, flat, short
 from framework.plan.tree import Node, StageTree
 
 _WIDE = 20  # most branches of a node
@@ -140,12 +140,12 @@ class _Drawing:
 def _apart(siblings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of each component, the parameters that tell it from others of its name; without such, the one that says most."""
     named: dict[str, list[dict[str, Any]]] = {}
-    flat = [dict(_flat("", sibling)) for sibling in siblings]
-    for one in flat:
+    parameters = [dict(flat(sibling)) for sibling in siblings]
+    for one in parameters:
         named.setdefault(one[""], []).append(one)
     keys = {name: _differing(ones) for name, ones in named.items()}
     told = []
-    for one in flat:
+    for one in parameters:
         if len(named[one[""]]) == 1:
             chosen = [k for k in _TELLING if one.get(k) is not None and (k, one[k]) != ("fraction", 1.0)][:1]
         else:
@@ -161,15 +161,6 @@ def _differing(ones: Sequence[Mapping[str, Any]]) -> list[str]:
     common = [key for key in differing if all(key in one for one in ones)]
     enough = len({tuple(repr(one[key]) for key in common) for one in ones}) == len(ones)
     return common if enough else differing
-
-
-def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A component's name stands at its own path, its parameters below it."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(path if key == "name" else f"{path}.{key}".lstrip("."), inner)
-    else:
-        yield path, value
 
 
 def _seeds(seeds: Sequence[int]) -> str:

@@ -1,7 +1,5 @@
 """What the user sees while trials run: a live table on a terminal, else a line now and then."""
 
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from framework.cli.console import count, say
 from framework.executors.bookkeeper import View
 from framework.executors.listener import Outcome
 from framework.plan import TrialPlan
@@ -19,12 +18,6 @@ from framework.trial import Record, StageEnd
 
 # Without a terminal, at most one line per trial in this time.
 _LINE_SECONDS = 10.0
-_ENDLESS = 10_000
-
-
-def make_console() -> Console:
-    """The terminal; lines that go to a file or a pipe are as long as they are."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS)
 
 
 @contextmanager
@@ -41,7 +34,6 @@ def make_view(console: Console) -> Iterator[View]:
 @dataclass
 class _Running:
     plan: TrialPlan
-    began: float = field(default_factory=time.monotonic)
     shown: float = field(default_factory=time.monotonic)
     record: Record | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -71,7 +63,7 @@ class PlainView:
         self.epochs_total = sum(plan.epochs for plan in plans)
         earlier = f", {done} finished earlier" if done else ""
         suggested = f", up to {coming} of them suggested on the way" if coming else ""
-        self.line(f"{self.total} {'trial' if self.total == 1 else 'trials'} to run{suggested}{earlier}")
+        self.line(f"{count(self.total, 'trial')} to run{suggested}{earlier}")
 
     def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
         self.coming -= len(plans) + spared
@@ -79,10 +71,10 @@ class PlainView:
         self.epochs_total += sum(plan.epochs for plan in plans)
 
     def started(self, plan: TrialPlan) -> None:
-        self.running[plan.experiment, plan.key] = _Running(plan)
+        self.running[plan.identity] = _Running(plan)
 
     def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
-        running = self.running[plan.experiment, plan.key]
+        running = self.running[plan.identity]
         before = running.record.epoch if running.record else 0
         for record in records:
             running.record = record
@@ -99,16 +91,16 @@ class PlainView:
             self.line(f"note: {text}")
 
     def staged(self, plan: TrialPlan, end: StageEnd) -> None:
-        self.running[plan.experiment, plan.key].next = min(end.stage + 1, len(plan.stages) - 1)
+        self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)
 
     def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
         self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {outcome.error}")
-        running = self.running[plan.experiment, plan.key]
+        running = self.running[plan.identity]
         self.epochs_done -= running.record.epoch if running.record else 0
-        self.running[plan.experiment, plan.key] = _Running(plan)
+        self.running[plan.identity] = _Running(plan)
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        running = self.running.pop((plan.experiment, plan.key))
+        running = self.running.pop(plan.identity)
         self.done += 1
         head = f"[{self.done}/{self.total}] {plan.experiment} {plan.name}"
         if outcome.error:
@@ -120,7 +112,7 @@ class PlainView:
             head = f"{head}: {outcome.stopped}"
         self.line(
             f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
-            f"{epochs} {'epoch' if epochs == 1 else 'epochs'}, {outcome.seconds:.1f} s"
+            f"{count(epochs, 'epoch')}, {outcome.seconds:.1f} s"
         )
 
     def progressed(self, running: _Running) -> None:
@@ -131,7 +123,7 @@ class PlainView:
             self.line(f"{running.plan.experiment} {running.plan.name}: {cells}{self.left()}")
 
     def line(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, text)
 
     def left(self) -> str:
         """The time that is left, judged by the epochs so far."""

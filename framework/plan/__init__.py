@@ -22,7 +22,7 @@ versions of Python and PyTorch, the device, and code that is changed without a n
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, TypeAlias
@@ -106,6 +106,15 @@ def short(value: Any) -> str:
         return "[" + ", ".join(map(short, value)) + "]"
     # Numbers that somebody wrote are short; those that were drawn need not be told to the last digit.
     return f"{value:.4g}" if isinstance(value, float) and len(repr(value)) > _LONGEST else str(value)
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """All values in a resolved part of a plan, by path; a component's name stands at its own, its parameters below."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from flat(inner, path if key == "name" else f"{path}.{key}".lstrip("."))
+    else:
+        yield path, value
 
 
 def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:

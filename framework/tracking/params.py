@@ -3,7 +3,7 @@
 import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _CUT = " … (cut; whole in spec.yaml)"
 
 def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
     """Everything that determines a trial, by its path in the spec; what is swept also by its short name; and notes."""
-    from framework.plan import short
+    from framework.plan import flat, short
 
     tree: dict[str, Any] = {"model": plan.model, "data": plan.data, "seed": plan.seed}
     for index, stage in enumerate(plan.stages):
@@ -23,8 +23,8 @@ def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
         tree[f"stages.{index}"] = {"name": stage["name"], stage["name"]: given}
     swept = {name: short(value) for name, value in plan.swept.items()}
     return {
-        valid_name(name): _cut(value)
-        for name, value in {**swept, **dict(_flatten("", tree)), **dict(_flatten("", notes))}.items()
+        valid_name(name): _cut(_text(value))
+        for name, value in {**swept, **dict(flat(tree)), **dict(flat(notes))}.items()
     }
 
 
@@ -33,13 +33,8 @@ def valid_name(name: str) -> str:
     return posixpath.normpath(re.sub(r"[^\w./ :-]", "_", name, flags=re.ASCII)).strip("./") or "_"
 
 
-def _flatten(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """A component's name stands at its own path, its parameters below it."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flatten(path if key == "name" else f"{path}.{key}".lstrip("."), inner)
-    else:
-        yield path, value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _cut(value: str) -> str:

@@ -1,0 +1,23 @@
+"""Lines on the terminal."""
+
+import os
+import sys
+
+from rich.console import Console
+
+_ENDLESS = 10_000
+
+
+def make_console() -> Console:
+    """The terminal; lines that go to a file or a pipe are as long as they are."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS)
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print a line as it is: its brackets are no markup, and it is broken nowhere."""
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def count(number: int, noun: str) -> str:
+    """``1 trial``, ``10,000 trials``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
