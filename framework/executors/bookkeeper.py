@@ -93,7 +93,7 @@ class Bookkeeper:
         self.arrays: dict[str, Arrays] = {}
         self.work: dict[str, Work] = {}
         self._executed: set[str] = set()
-        self._counted: set[tuple[str, str, int]] = set()
+        self._counted: set[tuple[Identity, int]] = set()
         # Of running trials, the epoch and the last value of each metric.
         self._reported: dict[Identity, tuple[int, dict[str, float]]] = {}
         # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
@@ -125,7 +125,7 @@ class Bookkeeper:
             if self.limiter:
                 self.limiter.grown(end.size, {plan.key, *+self._unlogged})
         # A trial that is tried again finds in the store what it has done itself.
-        counted = plan.experiment, plan.key, end.stage
+        counted = plan.identity, end.stage
         if counted not in self._counted:
             self._counted.add(counted)
             how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"

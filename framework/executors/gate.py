@@ -1,9 +1,9 @@
 """Which trial may start: never one that would compute what another is just computing."""
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from framework.plan import TrialPlan
+from framework.plan.tree import make_tree
 
 
 class Gate:
@@ -107,18 +107,7 @@ class Gate:
 
 def _work(plans: Sequence[TrialPlan]) -> dict[str, int]:
     """By stage key, the epochs of that stage and of all distinct ones that build on it, and one for each stage."""
-    own: dict[str, int] = {}
-    children: dict[str, set[str]] = defaultdict(set)
-    for plan in plans:
-        for parent, key, epochs in zip(plan.keys, plan.keys[1:], plan.stage_epochs, strict=False):
-            own[key] = epochs + 1
-            children[parent].add(key)
     work: dict[str, int] = {}
-    # A longer path comes first: what hangs below a stage is summed before the stage itself.
-    for key, _ in sorted(_depths(plans).items(), key=lambda item: -item[1]):
-        work[key] = own[key] + sum(work[child] for child in children[key])
+    for node in reversed(make_tree(plans).nodes.values()):  # what builds on it first
+        work[node.key] = node.epochs + 1 + sum(work[child] for child in node.children)
     return work
-
-
-def _depths(plans: Sequence[TrialPlan]) -> dict[str, int]:
-    return {key: depth for plan in plans for depth, key in enumerate(plan.keys[1:])}

@@ -1,15 +1,10 @@
 """Which stored stages runs refer to."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import partial
 
 from framework.errors import TrackingError
-from framework.tracking.runs import STAGES
-from framework.tracking.server import connect, is_new, plainly
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+from framework.tracking.runs import KEY, STAGES
+from framework.tracking.server import connect, is_new, pages, plainly
 
 
 def referenced(uri: str) -> set[str]:
@@ -22,23 +17,10 @@ def referenced(uri: str) -> set[str]:
         raise TrackingError(f"there is no tracking store {uri}, so nothing says which stages its runs refer to")
     with plainly(uri):
         client = connect(uri)
-        return {key for run in _runs(client) for key in run.data.tags.get(STAGES, "").split()}
-
-
-def _runs(client: "MlflowClient") -> "Iterator[Run]":
-    """All live runs of all live experiments."""
-    experiments, token = [], None
-    while True:
-        found = client.search_experiments(page_token=token)
-        experiments += [experiment.experiment_id for experiment in found]
-        token = found.token
-        if not token:
-            break
-    # One by one, as a server refuses a query on many.
-    for experiment in experiments:
-        while True:
-            page = client.search_runs([experiment], page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                break
+        found: set[str] = set()
+        for experiment in pages(client.search_experiments):
+            # One by one, as a server refuses a query on many.
+            for run in pages(partial(client.search_runs, [experiment.experiment_id])):
+                # The last key besides: the list of all may have been cut, and from a key one finds those before it.
+                found.update(run.data.tags.get(STAGES, "").split(), [run.data.tags.get(KEY, "")])
+        return found - {""}

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,7 @@ from framework.tracking.models import ModelWriter
 from framework.tracking.origin import PROCESS, is_dead, source
 from framework.tracking.params import parameters, valid_name
 from framework.tracking.run import Finished, OpenRun
-from framework.tracking.server import artifact_location
+from framework.tracking.server import artifact_location, pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -219,19 +220,15 @@ class Runs:
         return self._known[experiment].get(key, [])
 
     def _search(self, experiment_id: str) -> "Iterator[Run]":
-        token = None
-        while True:
-            page = self._client.search_runs(
+        return pages(
+            partial(
+                self._client.search_runs,
                 [experiment_id],
                 f"tags.`{PROCESS}` LIKE '%'",
                 max_results=1000,
                 order_by=["attributes.start_time DESC"],
-                page_token=token,
             )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        )
 
     def _bury(self, run: "Run") -> None:
         """End the run of a process that was killed before it could."""

@@ -7,10 +7,10 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from framework.errors import TrackingError
 
@@ -98,6 +98,17 @@ def _make_database(path: Path) -> None:
             pass  # another process was faster
         except OSError:  # no hard links here
             os.replace(new, path)
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """All that a search of MLflow's client finds, page by page."""
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def reach(uri: str) -> None:

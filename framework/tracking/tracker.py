@@ -104,18 +104,18 @@ class Tracker:
         now = time.time()
 
         def job(runs: Runs) -> None:
-            self._open[plan.experiment, plan.key] = runs.open(plan, spec, now, notes=notes or {}, force=force)
+            self._open[plan.identity] = runs.open(plan, spec, now, notes=notes or {}, force=force)
 
         self._put(job)
 
     def recorded(self, plan: "TrialPlan", records: "Iterable[Record]") -> None:
         """Log records of an open trial, in their order. Those that its run has already are passed over."""
         taken = tuple(records)
-        self._put(lambda runs: self._open[plan.experiment, plan.key].pending.extend(taken), lazy=True)
+        self._put(lambda runs: self._open[plan.identity].pending.extend(taken), lazy=True)
 
     def trial_restarted(self, plan: "TrialPlan") -> None:
         """An open trial is tried again, and will report from its start; what its run has already is passed over."""
-        self._put(lambda runs: self._open[plan.experiment, plan.key].rewind())
+        self._put(lambda runs: self._open[plan.identity].rewind())
 
     def summarised(self, experiment: str, metrics: Mapping[str, float]) -> None:
         """Log metrics on the invocation's parent run in an experiment."""
@@ -151,7 +151,7 @@ class Tracker:
         now = time.time()
 
         def job(runs: Runs) -> None:
-            run = self._open[plan.experiment, plan.key]
+            run = self._open[plan.identity]
             why = reason
             try:
                 network = model() if model else None
@@ -165,7 +165,7 @@ class Tracker:
                 runs.log_text(run, traceback, "traceback.txt")
             runs.end(run, "FINISHED" if why is None else "FAILED", why, now, stopped=stopped)
             logged()
-            del self._open[plan.experiment, plan.key]
+            del self._open[plan.identity]
 
         self._put(job)
 
