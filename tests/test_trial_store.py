@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_trial import BUILT_IN, CATALOG, STUDY, Reports, Toys, comparable
 
-from framework import hookimpl
+from framework import Stage, StageError, Trial, hookimpl
 from framework.plan import TrialPlan, as_it_stands, make_plans
 from framework.registry import Registry
 from framework.spec import load
@@ -291,3 +291,21 @@ def test_a_loss_with_a_state_keeps_it(plan: Make, tmp_path: Path) -> None:
             run_trial(mine, catalog, data, Store(tmp_path / "again"), Interrupted(count + 1), checkpoint_seconds=0)
     run_trial(mine, catalog, data, Store(tmp_path / "again"), again, checkpoint_seconds=0)
     assert comparable(again.records) == comparable(whole.records)
+
+
+def test_a_loss_that_could_not_be_made_again_is_an_error(plan: Make, tmp_path: Path) -> None:
+    class Own(Stage):
+        def run(self, trial: Trial) -> None:
+            trial.loss = torch.nn.NLLLoss()
+
+    class Plugin:
+        @hookimpl
+        def register_stages(self):
+            return {"own": Own}
+
+    catalog = Registry([*BUILT_IN, (Toys(), "test 1"), (Plugin(), "test 2")])
+    path = tmp_path / "own.yaml"
+    path.write_text("model: convnet\ndata: toy\nstages: [own]\n")
+    mine = make_plans(load(path, catalog), as_it_stands)[0]
+    with pytest.raises(StageError, match=r"trial\.loss to a NLLLoss: call trial\.use_loss instead"):
+        run_trial(mine, catalog, prepare(mine.data, catalog), Store(tmp_path), Reports())

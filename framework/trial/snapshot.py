@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from framework.component import Catalog, build
+from framework.errors import StageError
 from framework.stage import Trial
 from framework.store import pack, unpack
 
@@ -54,7 +55,13 @@ class History:
 
 
 def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The trial's state, on the CPU: tensors by name, and what is no tensor."""
+    """The trial's state, on the CPU: tensors by name, and what is no tensor.
+
+    Raises:
+        StageError: its loss could not be made again.
+    """
+    if trial.loss_recipe is None and type(trial.loss) is not nn.CrossEntropyLoss:
+        raise StageError(f"a stage has set trial.loss to a {type(trial.loss).__name__}: call trial.use_loss instead")
     parts = {"model": trial.model.state_dict(), **{name: getattr(trial, name) for name in _MASKS}}
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     tensors |= {f"loss.{name}": tensor for name, tensor in trial.loss.state_dict().items()}
