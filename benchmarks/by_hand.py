@@ -1,7 +1,7 @@
 """The study's trials as one would write them for Ray Tune: a function trainable that goes through a list of stages.
 
 Pruning is `torch.nn.utils.prune`, unpruning its `remove`, freezing `requires_grad=False` and BatchNorm in eval mode.
-The networks come from the framework's model functions and the batches from `framework.engine.Batches`, so that both
+The networks come from the framework's model functions and the batches from `framework.Batches`, so that both
 sides compute the same; the loop, the optimizer, the schedule, the measuring and the reporting are written here.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from framework.engine import Batches
+from framework import Batches
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BFLOAT16 = DEVICE.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -38,8 +38,8 @@ def run(folder: Path, trials: Sequence[Mapping[str, Any]], reuse_actors: bool = 
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    from framework.registry import installed
-    from framework.trial import prepare
+    from framework._registry import installed
+    from framework._trial import prepare
 
     stamps: dict[str, float] = {}
 

@@ -2,7 +2,7 @@
 
 The trials do nothing: one `tune.report`, no sleep, no data. Both sides with `reuse_actors=True` and one CPU each:
   grid        `param_space={"trial": tune.grid_search(...)}`
-  gate        the searcher and the callback of `framework.executors.ray_tune`, over trials of three stages of which ten
+  gate        the searcher and the callback of `framework._executors.ray_tune`, over trials of three stages of which ten
               each share the first and five each the second; the callback tells the gate that stages are stored
 Each side is a process of its own with a Ray of its own; the seconds count from the first trial's report to the last
 one's end, so without the start of Ray and of its workers.
@@ -30,12 +30,12 @@ from typing import Any
 
 from common import load, parser, print_table, ratios, show, table, take_turns
 
-from framework.executors.agenda import Agenda
-from framework.executors.gate import Gate
-from framework.executors.listener import Outcome
-from framework.plan import TrialPlan
-from framework.spec import SearchSpec
-from framework.trial import StageEnd
+from framework._executors.agenda import Agenda
+from framework._executors.gate import Gate
+from framework._executors.listener import Outcome
+from framework._plan import TrialPlan
+from framework._spec import SearchSpec
+from framework._trial import StageEnd
 
 ALONE = (100, 1_000, 10_000)
 PATIENCE = 10.0  # CPU seconds, for the gate alone
@@ -77,8 +77,8 @@ def grid(folder: Path, trials: int) -> float:
 def gated(folder: Path, trials: int) -> float:
     from ray import tune
 
-    from framework.executors.ray_tune.relay import Relay
-    from framework.executors.ray_tune.trials import _ENDLESS, _Turns
+    from framework._executors.ray_tune.relay import Relay
+    from framework._executors.ray_tune.trials import _ENDLESS, _Turns
 
     agenda = Agenda([SimpleNamespace(name="gate", search=SearchSpec())], [], {}, Gate(make_plans(trials), ()), Mute())
 

@@ -8,7 +8,7 @@ process in a new folder, its database included:
                            `tune.report` with a checkpoint, `MLflowLoggerCallback(save_artifact=True)` on SQLite;
                            Ray's defaults for all else
   plain Ray, reuse_actors  the same, but that trials take turns in a process, which is off by default
-  framework                a spec with a grid of as many learning rates, through `framework.executors.session`
+  framework                a spec with a grid of as many learning rates, through `framework._executors.session`
 
 The sides in turn; whole wall time from the start of the process to its end. "Per trial" is what is beyond Ray's start
 in the same round, by the number of trials. A second table says when the trials themselves ran.
@@ -140,11 +140,11 @@ def train_by_hand(config: dict[str, Any], data: Any) -> None:
 def framework(folder: Path, trials: int) -> dict[str, float]:
     from rich.console import Console
 
-    from framework.cli.load import load_specs
-    from framework.cli.view import PlainView
-    from framework.executors import session
-    from framework.registry import installed
-    from framework.tracking import Tracker, default_uri
+    from framework._cli.load import load_specs
+    from framework._cli.view import PlainView
+    from framework._executors import session
+    from framework._registry import installed
+    from framework._tracking import Tracker, default_uri
 
     stamps: dict[str, float] = {}
     in_trials: list[float] = []

@@ -3,7 +3,7 @@
 Four sides, each with its own copy of the network:
   plain loop            zero_grad, forward, backward, step
   plain loop + hooks    the same after `torch.nn.utils.prune.global_unstructured` (20 %, L1)
-  Trainer               `framework.engine.Trainer.step`
+  Trainer               `framework.Trainer.step`
   Trainer, masked       the same with exactly those masks
 
 Single steps in turn; the time is the median over the steps, the ratio (masked to dense, each in its own kind of loop)
@@ -21,7 +21,7 @@ from common import clock, load, measured_in, parser, print_table, ratios, show, 
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from framework.engine import Trainer
+from framework import Trainer
 from framework_plugins.models.resnet import resnet18
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

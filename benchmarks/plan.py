@@ -16,11 +16,11 @@ import yaml
 from common import clock, load, measured_in, parser, print_table, show, table, verdict
 from rich.console import Console
 
-from framework.cli.plan import print_plans
-from framework.executors.ray_tune.space import expand
-from framework.plan import make_plans
-from framework.registry import installed
-from framework.spec import load as load_spec
+from framework._cli.plan import print_plans
+from framework._executors.ray_tune.space import expand
+from framework._plan import make_plans
+from framework._registry import installed
+from framework._spec import load as load_spec
 
 STEPS = ("load", "expand (Ray)", "make plans", "merge, draw")
 TARGET = 5.0

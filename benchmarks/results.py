@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.store import Store
-from framework.tracking.models import load_model_state
-from framework.trial import model_state
+from framework._store import Store
+from framework._tracking.models import load_model_state
+from framework._trial import model_state
 
 # How fast it was and how long it took: no two runs agree on that.
 TIMED = ("images_per_second", "seconds")

@@ -29,13 +29,12 @@ import torch
 from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns
 from torch import Tensor
 
-from framework.component import build
-from framework.dataset import Dataset
-from framework.registry import installed
-from framework.stage import Trial
-from framework.store import Store
-from framework.trial.data import Arrays, place
-from framework.trial.snapshot import (
+from framework import Dataset, Trial
+from framework._component import build
+from framework._registry import installed
+from framework._store import Store
+from framework._trial.data import Arrays, place
+from framework._trial.snapshot import (
     History,
     Record,
     capture,

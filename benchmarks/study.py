@@ -4,7 +4,7 @@ The trials are those of experiments/ as the framework plans them: both sides run
 process in a new folder, its database included:
   plain Ray                a function trainable that goes through a trial's stages by hand, with `torch.nn.utils.prune`,
                            a report each epoch and `MLflowLoggerCallback` on SQLite; see by_hand.py. What is shared with
-                           the framework is the networks' code and `framework.engine.Batches`
+                           the framework is the networks' code and `framework.Batches`
   plain Ray, reuse_actors  the same, but that trials take turns in a process
   framework                `framework run`, as a user gives it
 
@@ -66,8 +66,8 @@ class Study:
 
 def make_study(options: Namespace, folder: Path) -> Study:
     """Write the specs, with their epochs scaled, and plan them."""
-    from framework.cli.load import load_specs
-    from framework.executors.session import plan_all
+    from framework._cli.load import load_specs
+    from framework._executors.session import plan_all
 
     def scaled(found: re.Match[str]) -> str:
         return f"epochs: {max(1, round(int(found[1]) * options.epochs))}"

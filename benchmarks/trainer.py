@@ -1,4 +1,4 @@
-"""`framework.engine.Trainer` with `Batches`, against a loop written by hand.
+"""`framework.Trainer` with `Batches`, against a loop written by hand.
 
 Same network, images, batch size, augmentation, optimizer and cosine schedule, and the same running loss and accuracy,
 kept on the device and read once per pass. The hand-written side is as fast as one would reasonably write it for one
@@ -32,7 +32,7 @@ import torch
 from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, verdict
 from torch import Tensor, nn
 
-from framework.engine import Batches, Trainer
+from framework import Batches, Trainer
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EPOCHS = 1000  # of the schedule; no run gets there

@@ -1,6 +1,7 @@
 """Experiments on how networks learn under freezing and pruning.
 
-What a plugin author imports is here; it is loaded on first use, so that ``framework --help`` does not wait for torch.
+All that is public is here and in `framework.testing`. It is loaded on first use, so that ``framework --help`` does not
+wait for torch.
 """
 
 from importlib import import_module
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from annotated_types import Interval
 
-    from framework.component import Criterion, Loss, Optimizer, Schedule
-    from framework.dataset import Dataset
-    from framework.errors import (
+    from framework._component import Criterion, Loss, Optimizer, Schedule
+    from framework._dataset import Dataset
+    from framework._engine import Batches, Precision, Tester, Trainer, evaluate, trainable
+    from framework._errors import (
         DataError,
         FrameworkError,
         PluginError,
@@ -19,16 +21,19 @@ if TYPE_CHECKING:
         StageError,
         StoreError,
         TrackingError,
+        nearest,
     )
-    from framework.hookspecs import hookimpl
-    from framework.masks import Masks
-    from framework.stage import Data, Split, Stage, Trial
+    from framework._hookspecs import hookimpl
+    from framework._masks import Masks, eval_mode, select
+    from framework._stage import Data, Split, Stage, Trial
+    from framework._tracking import load_model_state
 
 _HOMES = {
     "annotated_types": ["Interval"],
-    "framework.component": ["Criterion", "Loss", "Optimizer", "Schedule"],
-    "framework.dataset": ["Dataset"],
-    "framework.errors": [
+    "framework._component": ["Criterion", "Loss", "Optimizer", "Schedule"],
+    "framework._dataset": ["Dataset"],
+    "framework._engine": ["Batches", "Precision", "Tester", "Trainer", "evaluate", "trainable"],
+    "framework._errors": [
         "DataError",
         "FrameworkError",
         "PluginError",
@@ -36,14 +41,17 @@ _HOMES = {
         "StageError",
         "StoreError",
         "TrackingError",
+        "nearest",
     ],
-    "framework.hookspecs": ["hookimpl"],
-    "framework.masks": ["Masks"],
-    "framework.stage": ["Data", "Split", "Stage", "Trial"],
+    "framework._hookspecs": ["hookimpl"],
+    "framework._masks": ["Masks", "eval_mode", "select"],
+    "framework._stage": ["Data", "Split", "Stage", "Trial"],
+    "framework._tracking": ["load_model_state"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Batches",
     "Criterion",
     "Data",
     "DataError",
@@ -54,15 +62,24 @@ __all__ = [
     "Masks",
     "Optimizer",
     "PluginError",
+    "Precision",
     "Schedule",
     "SpecError",
     "Split",
     "Stage",
     "StageError",
     "StoreError",
+    "Tester",
     "TrackingError",
+    "Trainer",
     "Trial",
+    "eval_mode",
+    "evaluate",
     "hookimpl",
+    "load_model_state",
+    "nearest",
+    "select",
+    "trainable",
 ]
 
 

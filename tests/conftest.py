@@ -10,8 +10,8 @@ from running import cluster, gate, study  # noqa: F401 - fixtures
 from torch import nn
 
 from framework import Data, Split, Stage, Trial
-from framework.component import build
-from framework.registry import Registry, installed
+from framework._component import build
+from framework._registry import Registry, installed
 
 
 class Net(nn.Module):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from framework.cli import main
+from framework._cli import main
 
 SCRIPT = str(Path(sysconfig.get_path("scripts"), "framework"))
 

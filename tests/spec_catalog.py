@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from framework import Interval, Loss, Optimizer, Stage, Trial, hookimpl
-from framework.errors import SpecError
-from framework.registry import Registry
-from framework.spec import ExperimentSpec, load
+from framework._errors import SpecError
+from framework._registry import Registry
+from framework._spec import ExperimentSpec, load
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def imported(commands: list[list[str]], folder: Path) -> set[str]:
     """Which of the heavy packages a process has imported after these commands."""
     code = f"""
 import contextlib, io, sys
-from framework.cli import main
+from framework._cli import main
 for arguments in {commands!r}:
     sys.argv = ["framework", *arguments]
     try:

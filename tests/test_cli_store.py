@@ -8,10 +8,10 @@ from mlflow import MlflowClient
 from running import here
 from stored import STATE
 
-from framework.errors import TrackingError
-from framework.store import Store
-from framework.store.snapshot import dump
-from framework.tracking.references import referenced
+from framework._errors import TrackingError
+from framework._store import Store
+from framework._store.snapshot import dump
+from framework._tracking.references import referenced
 
 KEYS = [digit * 32 for digit in "abcde"]
 DAY = 86400.0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from framework import Interval, Loss, Optimizer, PluginError, Schedule, Stage, hookimpl
-from framework.component import KINDS, Entry, build, plain
-from framework.registry import Registry
+from framework._component import KINDS, Entry, build, plain
+from framework._registry import Registry
 
 
 @dataclass(frozen=True)
@@ -421,7 +421,7 @@ def test_an_annotation_that_cannot_be_resolved_is_the_plugins_error() -> None:
 
 
 def test_every_kind_has_a_hook() -> None:
-    from framework import hookspecs
+    from framework import _hookspecs as hookspecs
 
     assert {kind.hook for kind in KINDS.values()} == {n for n in vars(hookspecs) if n.startswith("register_")}
 

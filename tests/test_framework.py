@@ -4,7 +4,7 @@ import sys
 import pytest
 
 import framework
-from framework.errors import nearest
+from framework._errors import nearest
 
 
 def test_all_names_are_listed_sorted_and_can_be_had():
@@ -40,11 +40,11 @@ def test_the_nearest_name_or_the_valid_ones(name, valid, text):
 
 def test_a_spec_error_holds_its_problems_once_and_in_the_order_of_the_file():
     problems = [
-        framework.errors.Problem("b.yaml", 1, 1, "x", "wrong"),
-        framework.errors.Problem("a.yaml", 10, 3, "y.0", "wrong too"),
-        framework.errors.Problem("a.yaml", 9, 5, "", "bad"),
-        framework.errors.Problem("a.yaml", 9, 5, "", "bad"),
-        framework.errors.Problem("--set", 0, 0, "z", "unknown"),
+        framework._errors.Problem("b.yaml", 1, 1, "x", "wrong"),
+        framework._errors.Problem("a.yaml", 10, 3, "y.0", "wrong too"),
+        framework._errors.Problem("a.yaml", 9, 5, "", "bad"),
+        framework._errors.Problem("a.yaml", 9, 5, "", "bad"),
+        framework._errors.Problem("--set", 0, 0, "z", "unknown"),
     ]
     error = framework.SpecError(problems)
     assert str(error) == "--set z: unknown\na.yaml:9:5: bad\na.yaml:10:3 y.0: wrong too\nb.yaml:1:1 x: wrong"

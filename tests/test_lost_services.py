@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 from running import SCRIPT, environment, free_port, here, history, trials, wait_for, write
 
-from framework.store import Store
+from framework._store import Store
 
 SPEC = {
     "waiting.yaml": """

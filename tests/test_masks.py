@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from framework import StageError
-from framework.masks import (
+from framework._masks import (
     eval_mode,
     forward_order,
     held_fraction,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from framework.errors import SpecError
-from framework.executors.ray_tune import expand
-from framework.executors.session import plan_all
-from framework.plan import TrialPlan, make_plans, short, short_names
-from framework.registry import Registry
-from framework.spec import load
+from framework._errors import SpecError
+from framework._executors.ray_tune import expand
+from framework._executors.session import plan_all
+from framework._plan import TrialPlan, make_plans, short, short_names
+from framework._registry import Registry
+from framework._spec import load
 
 Plan = Callable[..., list[TrialPlan]]
 

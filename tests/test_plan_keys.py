@@ -11,10 +11,10 @@ import pytest
 from pydantic import DirectoryPath, FilePath
 
 from framework import DataError, Interval, Loss, Stage, Trial, hookimpl, plan
-from framework.component import build, content
-from framework.plan import as_it_stands, make_plans
-from framework.registry import Registry
-from framework.spec import load
+from framework._component import build, content
+from framework._plan import as_it_stands, make_plans
+from framework._registry import Registry
+from framework._spec import load
 
 Identity = Callable[..., dict[str, Any]]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.plan import TrialPlan
-from framework.plan.tree import make_tree
+from framework._plan import TrialPlan
+from framework._plan.tree import make_tree
 
 EPOCHS = {"a": 0, "b": 1, "c": 5}
 

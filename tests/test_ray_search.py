@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from running import SCRIPT, all_runs, environment, framework, here, history, parents, trials, wait_for, write
 
-from framework.store import Store
+from framework._store import Store
 
 TUNE = {
     "tune.yaml": """

@@ -11,10 +11,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from framework import Data, Split, Trial
-from framework.cli import app
-from framework.component import build
-from framework.registry import Registry, installed
-from framework.spec import load
+from framework._cli import app
+from framework._component import build
+from framework._registry import Registry, installed
+from framework._spec import load
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text()

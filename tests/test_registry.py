@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from framework import PluginError, Stage, hookimpl
-from framework.registry import Registry, installed
+from framework._registry import Registry, installed
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ def register_stages():
     return {"NAME": Nap}
 """
 SHOW = """
-from framework.errors import PluginError
-from framework.registry import installed
+from framework._errors import PluginError
+from framework._registry import installed
 try:
     print(installed().get("stage", "nap").source, installed().get("stage", "train").source.split()[0])
 except PluginError as error:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from framework.plan import TrialPlan
-from framework.report.figures import trial_figure
-from framework.report.table import Result, best, summarise, summary_table
-from framework.trial import Record
+from framework._plan import TrialPlan
+from framework._report.figures import trial_figure
+from framework._report.table import Result, best, summarise, summary_table
+from framework._trial import Record
 
 
 def make_plan(*stages: str, **fields: Any) -> TrialPlan:

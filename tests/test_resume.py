@@ -13,7 +13,7 @@ import pytest
 import torch
 from running import SCRIPT, all_runs, environment, framework, history, parents, trials, wait_for, write
 
-from framework.store import Store
+from framework._store import Store
 
 LONG = {
     "long.yaml": """

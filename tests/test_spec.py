@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from spec_catalog import DEFAULTS, GOOD, START, read, resolved
 
 from framework import hookimpl
-from framework.errors import PluginError
-from framework.registry import Registry
-from framework.spec import ExperimentSpec, SearchSpec, Space, load
-from framework.spec.document import parse
-from framework.spec.search import SchedulerSpec
-from framework.spec.space import fill, sweep
+from framework._errors import PluginError
+from framework._registry import Registry
+from framework._spec import ExperimentSpec, SearchSpec, Space, load
+from framework._spec.document import parse
+from framework._spec.search import SchedulerSpec
+from framework._spec.space import fill, sweep
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spec_catalog import CATALOG, GOOD, START, mistakes, stages
 
-from framework.errors import SpecError
-from framework.spec import load
+from framework._errors import SpecError
+from framework._spec import load
 
 
 @pytest.fixture(autouse=True)

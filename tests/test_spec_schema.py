@@ -7,8 +7,8 @@ import pytest
 import yaml
 from spec_catalog import CATALOG
 
-from framework.registry import installed
-from framework.spec import load, schema
+from framework._registry import installed
+from framework._spec import load, schema
 
 jsonschema = pytest.importorskip("jsonschema")
 

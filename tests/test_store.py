@@ -9,8 +9,8 @@ import pytest
 import torch
 from stored import KEY, OTHER, STATE, assert_same, names
 
-from framework.errors import DamagedError, StoreError
-from framework.store import Store
+from framework._errors import DamagedError, StoreError
+from framework._store import Store
 
 
 @pytest.fixture

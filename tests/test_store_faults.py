@@ -14,8 +14,8 @@ import pytest
 import torch
 from stored import KEY, OTHER, STATE, assert_same, names
 
-from framework.errors import DamagedError, StoreError
-from framework.store import Store
+from framework._errors import DamagedError, StoreError
+from framework._store import Store
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_file_that_cannot_grow_is_a_store_error(store, folder):
 KILLED = """
 import os, random, signal, sys, time
 import torch
-from framework.store import Store
+from framework._store import Store
 
 torch.set_num_threads(1)  # a fork of a process with threads would wait for them in vain
 store, keys = Store(sys.argv[1]), ["a" * 32, "b" * 32]
@@ -119,7 +119,7 @@ def test_whatever_a_killed_writer_leaves_every_snapshot_loads(store, folder):
 TOGETHER = """
 import os, sys
 import torch
-from framework.store import Store
+from framework._store import Store
 
 store, key = Store(sys.argv[1]), "a" * 32
 store.save(key, {"a": torch.zeros(20_000)}, {"i": 0})

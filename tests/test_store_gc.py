@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.store import Snapshot, all_but_last, older_than, over_limit, unreferenced
+from framework._store import Snapshot, all_but_last, older_than, over_limit, unreferenced
 
 
 def snapshot(key, parent=None, created=0.0, size=10, partial=False):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stored import KEY, bits
 from torch import nn, optim
 
-from framework.store import Store, pack, unpack
+from framework._store import Store, pack, unpack
 
 TENSORS = st.builds(
     lambda values, dtype: torch.tensor(values).to(dtype),

@@ -11,8 +11,8 @@ import torch
 from running import free_port
 from stored import KEY, OTHER, STATE, assert_same
 
-from framework.errors import DamagedError, StoreError
-from framework.store import Store
+from framework._errors import DamagedError, StoreError
+from framework._store import Store
 
 BUCKET = "my-bucket"
 
@@ -113,7 +113,7 @@ def test_orphans_are_told_by_their_age(remote, monkeypatch):
     lost = f"{OTHER}-0123456789ab-01234567.safetensors"
     remote._files.write(lost, b"four")
     assert remote.orphans() == {}
-    monkeypatch.setattr("framework.store.store._SETTLED", -1)
+    monkeypatch.setattr("framework._store.store._SETTLED", -1)
     assert remote.orphans() == {lost: 4}
     assert saved.file in names(remote)
 

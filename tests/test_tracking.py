@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from framework.errors import DataError, TrackingError
-from framework.masks import forward_order, prunable, sparsity
-from framework.plan import TrialPlan, as_it_stands, make_plans
-from framework.spec import load
-from framework.tracking import Tracker, default_uri, load_model_state, ui_command
-from framework.tracking.params import parameters, valid_name
-from framework.trial import Record
+from framework._errors import DataError, TrackingError
+from framework._masks import forward_order, prunable, sparsity
+from framework._plan import TrialPlan, as_it_stands, make_plans
+from framework._spec import load
+from framework._tracking import Tracker, default_uri, load_model_state, ui_command
+from framework._tracking.params import parameters, valid_name
+from framework._trial import Record
 
 SHAPE = (1, 8, 8)
 
@@ -654,7 +654,7 @@ def test_the_ui_serves_this_store_on_the_loopback_unless_the_runs_are_on_a_serve
 
 
 def test_importing_the_tracking_imports_neither_mlflow_nor_torch() -> None:
-    code = "import sys, framework.tracking; print({'mlflow', 'torch', 'matplotlib'} & set(sys.modules))"
+    code = "import sys, framework._tracking; print({'mlflow', 'torch', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
 

@@ -14,11 +14,11 @@ import framework_plugins.optimizers
 import framework_plugins.schedules
 import framework_plugins.stages
 from framework import DataError, Dataset, Split, Stage, StageError, hookimpl
-from framework.plan import as_it_stands, make_plans
-from framework.registry import Registry
-from framework.spec import load
-from framework.store import Store
-from framework.trial import build_model, prepare, run_trial, seed_of
+from framework._plan import as_it_stands, make_plans
+from framework._registry import Registry
+from framework._spec import load
+from framework._store import Store
+from framework._trial import build_model, prepare, run_trial, seed_of
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")

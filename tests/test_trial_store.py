@@ -8,11 +8,11 @@ import torch
 from test_trial import BUILT_IN, CATALOG, STUDY, Reports, Toys, comparable
 
 from framework import Stage, StageError, Trial, hookimpl
-from framework.plan import TrialPlan, as_it_stands, make_plans
-from framework.registry import Registry
-from framework.spec import load
-from framework.store import Store
-from framework.trial import prepare, run_trial
+from framework._plan import TrialPlan, as_it_stands, make_plans
+from framework._registry import Registry
+from framework._spec import load
+from framework._store import Store
+from framework._trial import prepare, run_trial
 from framework_plugins.stages import train
 
 SGD = "{name: sgd, lr: 0.1, momentum: 0.9}"
@@ -232,7 +232,7 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
     plan: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, saved = [0.0], []
-    monkeypatch.setattr("framework.trial.run.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: now[0])
     original = Store.save
 
     def slow(self, key, tensors, about, *, partial=False):

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import DirectoryPath
 
-from framework import DataError, Dataset, Interval
-from framework.errors import nearest
+from framework import DataError, Dataset, Interval, nearest
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 

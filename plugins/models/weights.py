@@ -12,8 +12,7 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor, nn
 
-from framework import DataError
-from framework.errors import nearest
+from framework import DataError, nearest
 from framework_plugins.download import FAILURES, one_at_a_time, reason
 
 _SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -77,7 +76,7 @@ def _compare(
 
 def _read(weights: str, architecture: str | None) -> Mapping[str, Tensor]:
     if weights.startswith("runs:/"):
-        from framework.tracking import load_model_state
+        from framework import load_model_state
 
         return load_model_state(weights)
     file = Path(weights)

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from framework import StageError
-from framework.errors import nearest
+from framework import StageError, nearest
 from framework_plugins.models.weights import Weights, load
 
 # Extra outputs in train mode, which no loss takes.

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from framework import Interval, Masks, Stage, StageError, Trial
-from framework.masks import select
+from framework import Interval, Masks, Stage, StageError, Trial, select
 
 
 @dataclass(frozen=True)

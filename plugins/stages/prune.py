@@ -6,9 +6,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from framework import Criterion, Interval, Loss, Stage, StageError, Trial
-from framework.engine import Batches
-from framework.masks import Masks, eval_mode, select
+from framework import Batches, Criterion, Interval, Loss, Masks, Stage, StageError, Trial, eval_mode, select
 
 
 @dataclass(frozen=True)

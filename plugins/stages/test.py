@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from framework import Stage, Trial
-from framework.engine import evaluate
+from framework import Stage, Trial, evaluate
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,20 @@ from typing import Annotated, Any
 
 import torch
 
-from framework import Interval, Loss, Optimizer, Schedule, Stage, StageError, Trial
-from framework.engine import Batches, Precision, Trainer, evaluate, trainable
+from framework import (
+    Batches,
+    Interval,
+    Loss,
+    Optimizer,
+    Precision,
+    Schedule,
+    Stage,
+    StageError,
+    Trainer,
+    Trial,
+    evaluate,
+    trainable,
+)
 
 
 @dataclass(frozen=True)

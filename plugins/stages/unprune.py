@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 
 import torch
 
-from framework import Interval, Stage, StageError, Trial
-from framework.masks import select
+from framework import Interval, Stage, StageError, Trial, select
 
 
 @dataclass(frozen=True)

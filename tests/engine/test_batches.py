@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.engine import Batches
+from framework._engine import Batches
 
 
 def numbered(count, shape=(1, 2, 2)):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from framework.engine import Batches, Tester, evaluate
+from framework._engine import Batches, Tester, evaluate
 
 
 class Fixed(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from framework import StageError
-from framework.engine import Batches, Trainer, trainable
-from framework.masks import prunable
+from framework._engine import Batches, Trainer, trainable
+from framework._masks import prunable
 from framework_plugins.muon import Muon
 
 OPTIMIZERS = {

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from framework.executors.agenda import Agenda
-from framework.executors.gate import Gate
-from framework.executors.listener import Outcome
-from framework.executors.search import Point, Search
-from framework.plan import TrialPlan, as_it_stands, make_plans
-from framework.registry import Registry
-from framework.report.table import Result
-from framework.spec import ExperimentSpec, load
-from framework.tracking import Finished
+from framework._executors.agenda import Agenda
+from framework._executors.gate import Gate
+from framework._executors.listener import Outcome
+from framework._executors.search import Point, Search
+from framework._plan import TrialPlan, as_it_stands, make_plans
+from framework._registry import Registry
+from framework._report.table import Result
+from framework._spec import ExperimentSpec, load
+from framework._tracking import Finished
 
 TEXT = """\
 name: tune

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.executors.gate import Gate
-from framework.plan import TrialPlan
+from framework._executors.gate import Gate
+from framework._plan import TrialPlan
 
 
 def plan_of(stages: str, epochs: int = 1) -> TrialPlan:

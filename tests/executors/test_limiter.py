@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from running import here, trials, write
 
-from framework.errors import StoreError
-from framework.store import Store
+from framework._errors import StoreError
+from framework._store import Store
 
 SPEC = {
     "small.yaml": """

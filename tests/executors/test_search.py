@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from framework.executors import ray_tune
-from framework.executors.search import Point, Search, study_of
-from framework.plan import TrialPlan
-from framework.registry import Registry
-from framework.report.table import Result
-from framework.spec import ExperimentSpec, load
+from framework._executors import ray_tune
+from framework._executors.search import Point, Search, study_of
+from framework._plan import TrialPlan
+from framework._registry import Registry
+from framework._report.table import Result
+from framework._spec import ExperimentSpec, load
 
 TEXT = """\
 name: tune

@@ -1,6 +1,6 @@
 import torch
 
-from framework.registry import installed
+from framework._registry import installed
 from framework_plugins.criteria import l1, random
 
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from framework import DataError
-from framework.registry import installed
+from framework._registry import installed
 from framework_plugins.datasets import digits, imagefolder, npz
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from framework import StageError
-from framework.masks import held_fraction
+from framework._masks import held_fraction
 
 TOTAL = 36 + 96 + 72  # conv1, conv2, fc in forward order
 OPTIMIZERS = {

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import log_softmax
 
-from framework.component import build
-from framework.registry import installed
+from framework._component import build
+from framework._registry import installed
 
 NAMES = ("bce", "cross_entropy", "focal", "multi_margin", "nll")
 

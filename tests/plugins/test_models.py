@@ -7,8 +7,8 @@ import torchvision
 from torch import nn
 
 from framework import StageError
-from framework.component import build
-from framework.registry import installed
+from framework._component import build
+from framework._registry import installed
 from framework_plugins.models import convnet, resnet18
 from framework_plugins.models import torchvision as zoo
 

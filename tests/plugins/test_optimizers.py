@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from framework.component import build
-from framework.registry import installed
+from framework._component import build
+from framework._registry import installed
 from framework_plugins.muon import Muon, orthogonalized
 
 TORCH = [

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from framework import StageError, hookimpl
-from framework.component import build
-from framework.registry import Registry, installed
+from framework._component import build
+from framework._registry import Registry, installed
 from framework_plugins.stages.prune import lowest
 
 TOTAL = 36 + 96 + 72

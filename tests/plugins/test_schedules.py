@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from framework.component import build
-from framework.registry import installed
+from framework._component import build
+from framework._registry import installed
 
 REQUIRED = {"step": {"every": 3}, "multistep": {"milestones": [2, 5]}}
 NAMES = ("constant", "cosine", "linear", "multistep", "onecycle", "step")

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from framework import StageError
-from framework.engine import evaluate
+from framework._engine import evaluate
 
 METRICS = {"train/loss", "train/accuracy", "lr", "images_per_second", "val/loss", "val/accuracy"}
 MEASURED = {"sparsity", "sparsity/conv1", "sparsity/conv2", "sparsity/fc", "frozen"}

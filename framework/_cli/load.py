@@ -1,0 +1,26 @@
+"""Specs from the command line's arguments."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from framework._errors import Problem, SpecError
+from framework._registry import installed
+from framework._spec import ExperimentSpec, load
+
+
+def load_specs(files: Sequence[Path], overrides: Sequence[str], seeds: Sequence[int] | None) -> list[ExperimentSpec]:
+    """Load all specs.
+
+    Raises:
+        SpecError: with the mistakes of all files.
+    """
+    specs: list[ExperimentSpec] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            specs.append(load(file, installed(), overrides, seeds))
+        except SpecError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise SpecError(problems)
+    return specs

@@ -1,0 +1,153 @@
+"""``framework plan`` and ``framework validate``."""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from framework._cli.console import count, make_console, say
+from framework._cli.load import load_specs
+from framework._cli.tree import draw
+from framework._errors import Problem, SpecError, nearest
+from framework._executors import session
+from framework._plan import TrialPlan
+from framework._plan.explain import explain, shared_states
+from framework._plan.tree import make_tree
+from framework._registry import installed
+from framework._spec import RESOURCES, ExperimentSpec
+from framework._store import Store
+
+Planned = Mapping[str, Sequence[TrialPlan]]
+
+
+def show_plan(
+    files: Sequence[Path],
+    sets: Sequence[str],
+    seeds: Sequence[int] | None,
+    *,
+    store: str,
+    whole: bool,
+    pair: tuple[str, str] | None,
+) -> None:
+    """Print the stage tree of the specs, or why two of their trials do not share more.
+
+    Args:
+        store: where stages may be stored already.
+        whole: leave nothing out.
+        pair: the names of the two trials.
+    """
+    specs = load_specs(files, sets, seeds)
+    if pair:
+        print_explanation(session.plan_all(specs), *pair)
+    else:
+        print_plans(specs, session.plan_all(specs), make_console(), Store(store).stored(), whole=whole)
+
+
+def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
+    """Print what each valid spec amounts to; mistakes are raised."""
+    specs = load_specs(files, sets, seeds)
+    planned = session.plan_all(specs)
+    for spec in specs:
+        print(f"{spec.file}: {spec.name} is valid: {_amount(spec, planned[spec.name])}")
+
+
+def print_plans(
+    specs: Sequence[ExperimentSpec],
+    planned: Planned,
+    console: Console,
+    stored: Collection[str],
+    *,
+    whole: bool = False,
+) -> None:
+    """Draw the stage tree of all specs, and sum up what it saves and what is still to run.
+
+    Args:
+        specs: the specs; of those whose trials are suggested on the way, it only says how many these may be.
+        planned: the trials of each spec, by its name.
+        console: where to.
+        stored: the keys of the states that are stored.
+        whole: leave nothing out.
+    """
+
+    line = partial(say, console)
+    for spec in specs:
+        line(f"{spec.name}: {_amount(spec, planned[spec.name])}", "bold")
+    trials = [plan for plans in planned.values() for plan in plans]
+    tree = make_tree(trials)
+    for drawing in draw(trials, tree, stored, whole=whole):
+        console.print(drawing)
+    stages, epochs = tree.remaining(stored)
+    shares = tree.naive_epochs > tree.shared_epochs
+    saving = f" ({tree.naive_epochs / tree.shared_epochs:.1f}× fewer epochs)" if shares else ""
+    suggested = sum(spec.search.samples * len(spec.seeds) for spec in specs if spec.search.suggests)
+    line(f"trials: {len(trials):,}" + (f", and up to {suggested:,} that will be suggested" if suggested else ""))
+    if not trials:
+        return
+    line(f"stages: {tree.naive_stages:,} naive → {tree.shared_stages:,} shared → {stages:,} still to run")
+    line(f"epochs: {tree.naive_epochs:,} naive → {tree.shared_epochs:,} shared{saving} → {epochs:,} still to run")
+    takes: dict[str, list[str]] = {}
+    for spec in specs:
+        takes.setdefault(_resources(spec.resources), []).append(spec.name)
+    for resources, names in takes.items():
+        line(f"resources per trial: {resources}" + (f" ({', '.join(names)})" if len(takes) > 1 else ""))
+
+
+def print_explanation(planned: Planned, one: str, other: str) -> None:
+    """Print up to where two trials share their stages, and what differs.
+
+    Raises:
+        SpecError: there is no such trial, or more than one.
+    """
+    named: dict[str, list[TrialPlan]] = {}
+    for plan in (plan for plans in planned.values() for plan in plans):
+        named.setdefault(plan.name, []).append(plan)
+        named.setdefault(_whole_name(plan), []).append(plan)
+    a, b = _find(named, one), _find(named, other)
+    states = shared_states(a, b)
+    print(f"A: {_whole_name(a)}\nB: {_whole_name(b)}")
+    print(f"They share {_shared(a, b, states)}")
+    if a.key != b.key:
+        for line in explain(a, b, installed()):
+            print(f"  {line}")
+
+
+def _find(named: Mapping[str, Sequence[TrialPlan]], name: str) -> TrialPlan:
+    found = named.get(name, ())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = f"several trials are called {name!r}: {', '.join(map(_whole_name, found))}"
+    else:
+        message = f"there is no trial {name!r} ({nearest(name, named)})"
+    raise SpecError([Problem("--explain", 0, 0, "", message)])
+
+
+def _whole_name(plan: TrialPlan) -> str:
+    return f"{plan.experiment}/{plan.name}"
+
+
+def _shared(a: TrialPlan, b: TrialPlan, states: int) -> str:
+    if a.key == b.key:
+        return "everything: they are one and the same, and it is run once."
+    if states == 0:
+        return "nothing, not even the initial network. What differs:"
+    if states == 1:
+        return "the initial network, but no stage. What differs from there on:"
+    stages = " → ".join(str(stage["name"]) for stage in a.stages[: states - 1])
+    epochs = count(sum(a.stage_epochs[: states - 1]), "epoch")
+    return f"{count(states - 1, 'stage')} of {epochs}: {stages}. What differs from there on:"
+
+
+def _resources(resources: Mapping[str, Any]) -> str:
+    """CPUs and GPUs, and what is not as it is by default."""
+    shown = {k: v for k, v in resources.items() if k in ("cpu", "gpu") or v != RESOURCES[k]}
+    return " ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def _amount(spec: ExperimentSpec, plans: Sequence[TrialPlan]) -> str:
+    if spec.search.suggests:
+        trials = count(spec.search.samples * len(spec.seeds), "trial")
+        return f"up to {trials}, of points that {spec.search.algorithm} suggests one by one"
+    return f"{count(len(plans), 'trial')}, {count(sum(plan.epochs for plan in plans), 'epoch')}"

@@ -1,0 +1,86 @@
+"""``framework run``."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from framework._cli.console import make_console, say
+from framework._cli.load import load_specs
+from framework._cli.options import stages_in
+from framework._cli.plan import print_plans
+from framework._cli.view import make_view
+from framework._executors import session
+from framework._executors.bookkeeper import HOW, Work
+from framework._registry import installed
+from framework._report.table import Result, best, summarise, summary_table
+from framework._spec import ExperimentSpec
+from framework._store import Store
+from framework._tracking import default_uri
+
+
+def run_specs(
+    files: Sequence[Path],
+    sets: Sequence[str],
+    seeds: Sequence[int] | None,
+    *,
+    dry_run: bool,
+    root: Path,
+    tracking_uri: str | None,
+    store: str | None,
+    ui: str,
+    **options: Any,
+) -> int:
+    """Run the specs and print what came out, and the command ``ui`` that shows more of it.
+
+    Returns:
+        0 if all trials finished, else 1.
+    """
+    specs = load_specs(files, sets, seeds)
+    console = make_console()
+    stages = stages_in(root, store)
+    if dry_run:
+        # Who forces trials has them begin at the start, whatever is stored.
+        print_plans(specs, session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
+        return 0
+    uri = tracking_uri or default_uri(root)
+    chosen = session.Options(root=root, tracking_uri=uri, store=stages, **options)
+    with make_view(console) as view:
+        results, work = session.run(specs, installed(), chosen, view)
+    console.print(summary_table(summarise(results)))
+    for spec in specs:
+        if line := best_line(spec, results):
+            say(console, line)
+    if work:
+        say(console, work_line(work.values()))
+    failed = [result for result in results if result.error]
+    for result in failed:
+        say(console, f"failed: {result.plan.experiment} {result.plan.name}: {result.error}")
+    say(console, f"Compare the runs:  {ui}")
+    return 1 if failed else 0
+
+
+def best_line(spec: ExperimentSpec, results: Iterable[Result]) -> str | None:
+    """Of a random search, or of one that stopped trials, the best variant: ``best of lr: lr=0.01: val/accuracy …``."""
+    search = spec.search
+    own = [result for result in results if result.plan.experiment == spec.name]
+    found = best(own, search.metric, search.mode) if search.samples > 1 or search.scheduler else None
+    if found is None:
+        return None
+    variant, mean, trials = found
+    over = f" (mean of {trials} trials)" if trials > 1 else ""
+    return f"best of {spec.name}: {variant}: {search.metric} {mean:.4f}{over}"
+
+
+def work_line(work: Iterable[Work]) -> str:
+    """What the stage tree has saved: ``stages: 4 executed, 6 shared, 0 restored; epochs: …``."""
+    total = Work()
+    for one in work:
+        total.stages.update(one.stages)
+        total.epochs.update(one.epochs)
+    parts = [
+        f"{what}: " + ", ".join(f"{count[how]} {how}" for how in HOW)
+        for what, count in (("stages", total.stages), ("epochs", total.epochs))
+    ]
+    executed = total.epochs["executed"]
+    saving = f" ({total.epochs.total() / executed:.1f}× fewer)" if 0 < executed < total.epochs.total() else ""
+    return "; ".join(parts) + saving

@@ -1,0 +1,124 @@
+"""``framework store``."""
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from framework._cli.console import count, make_console, say
+from framework._cli.options import UNITS
+from framework._store import Snapshot, Store, all_but_last, older_than, unreferenced
+from framework._tracking import default_uri
+from framework._tracking.references import referenced
+
+_RIGHT = ("epoch", "size", "age")
+
+
+def list_snapshots(store: Store) -> None:
+    """Print all snapshots, the newest last."""
+    snapshots, console = store.snapshots(), make_console()
+    if snapshots:
+        console.print(_table(snapshots))
+    else:
+        say(console, f"no snapshots in {store.uri}")
+    damaged = sum(name.endswith(".json.damaged") for name in store.orphans())
+    if damaged:
+        say(console, f"{damaged} damaged and set aside; framework store gc removes them")
+
+
+def show_size(store: Store) -> None:
+    """Print how much is stored."""
+    snapshots, orphans, console = store.snapshots(), store.orphans(), make_console()
+    for what, sizes in (
+        ("whole", [snapshot.size for snapshot in snapshots if not snapshot.partial]),
+        ("partial", [snapshot.size for snapshot in snapshots if snapshot.partial]),
+        ("orphans", list(orphans.values())),
+    ):
+        say(console, f"{what + ':':9}{len(sizes):6}  {readable(sum(sizes))}")
+
+
+def collect(
+    store: Store,
+    root: Path,
+    tracking_uri: str | None,
+    *,
+    keep_last: int | None,
+    older: float | None,
+    only_unreferenced: bool,
+    dry_run: bool,
+) -> None:
+    """Remove the snapshots that every given criterion chooses, and all orphans.
+
+    Args:
+        keep_last: choose all but so many.
+        older: choose those of more seconds.
+        only_unreferenced: choose those that no run refers to.
+        dry_run: only say what would be removed.
+    """
+    chosen = snapshots = store.snapshots()
+    if keep_last is not None:
+        chosen = _both(chosen, all_but_last(snapshots, keep_last))
+    if older is not None:
+        chosen = _both(chosen, older_than(snapshots, older, time.time()))
+    if only_unreferenced:
+        chosen = _both(chosen, unreferenced(snapshots, referenced(tracking_uri or default_uri(root))))
+    orphans, console = store.orphans(), make_console()
+    if chosen:
+        console.print(_table(chosen))
+    if not dry_run:
+        _remove(store, chosen, orphans)
+    freed = readable(sum(snapshot.size for snapshot in chosen) + sum(orphans.values()))
+    verb = "would remove" if dry_run else "removed"
+    say(console, f"{verb} {count(len(chosen), 'snapshot')} and {count(len(orphans), 'orphan')}: {freed}")
+
+
+def readable(size: int) -> str:
+    """Bytes for people."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
+
+
+def _table(snapshots: Iterable[Snapshot]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("key", "experiment", "stages", "epoch", "size", "age", ""):
+        table.add_column(column, no_wrap=column != "stages", justify="right" if column in _RIGHT else "left")
+    now = time.time()
+    for snapshot in snapshots:
+        about = snapshot.about
+        table.add_row(
+            snapshot.key[:12],
+            Text(str(about.get("experiment", ""))),
+            Text(" ".join(map(str, about.get("stages", ())))),
+            str(about.get("epoch", "")),
+            readable(snapshot.size),
+            _age(now - snapshot.created),
+            "partial" if snapshot.partial else "",
+        )
+    return table
+
+
+def _age(passed: float) -> str:
+    for unit, length in UNITS.items():
+        if passed >= length:
+            return f"{int(passed // length)}{unit}"
+    return "0s"
+
+
+def _both(one: Sequence[Snapshot], other: Iterable[Snapshot]) -> list[Snapshot]:
+    files = {snapshot.file for snapshot in other}
+    return [snapshot for snapshot in one if snapshot.file in files]
+
+
+def _remove(store: Store, snapshots: Iterable[Snapshot], orphans: Iterable[str]) -> None:
+    for snapshot in snapshots:
+        store.remove(snapshot)
+    for name in orphans:
+        store.remove_orphan(name)

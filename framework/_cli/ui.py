@@ -1,0 +1,34 @@
+"""``framework ui``."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from framework._errors import FrameworkError, TrackingError
+from framework._tracking import default_uri, ui_command
+
+_HOST = "127.0.0.1"
+
+
+def serve(root: Path, tracking_uri: str | None, port: int) -> NoReturn:
+    """Become the server of the MLflow UI, on the loopback interface.
+
+    Raises:
+        TrackingError: there are no results, or they are on a server that has its own UI.
+        FrameworkError: the port is taken.
+    """
+    uri = tracking_uri or default_uri(root)
+    command = ui_command(uri, root, _HOST, port)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not database.exists():
+        raise TrackingError(f"there are no results in {database.parent} yet: name their folder with --root")
+    try:
+        socket.create_server((_HOST, port)).close()
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise FrameworkError(f"port {port} cannot be used ({reason}): choose another with --port") from error
+    print(f"MLflow UI: http://{_HOST}:{port}   (Ctrl-C stops it)", flush=True)
+    # In our place, so that whatever ends us ends the server.
+    os.execv(sys.executable, command)

@@ -1,0 +1,175 @@
+"""What the user sees while trials run: a live table on a terminal, else a line now and then."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from framework._cli.console import count, say
+from framework._executors.bookkeeper import View
+from framework._executors.listener import Outcome
+from framework._plan import TrialPlan
+from framework._trial import Record, StageEnd
+
+# Without a terminal, at most one line per trial in this time.
+_LINE_SECONDS = 10.0
+
+
+@contextmanager
+def make_view(console: Console) -> Iterator[View]:
+    """A live view if the console is a terminal, else plain lines."""
+    if not console.is_terminal:
+        yield PlainView(console)
+        return
+    view = LiveView(console)
+    with Live(console=console, get_renderable=view.render, refresh_per_second=4, transient=True):
+        yield view
+
+
+@dataclass
+class _Running:
+    plan: TrialPlan
+    shown: float = field(default_factory=time.monotonic)
+    record: Record | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    next: int = 0
+
+    @property
+    def stage(self) -> str:
+        return str(self.plan.stages[self.next]["name"])
+
+    def value(self, *names: str) -> float | None:
+        """The first of these metrics that has been reported."""
+        return next((self.metrics[name] for name in names if name in self.metrics), None)
+
+
+class PlainView:
+    """Prints a line when a trial ends, and now and then while it runs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.running: dict[tuple[str, str], _Running] = {}
+        self.total = self.coming = self.done = self.epochs_total = self.epochs_done = 0
+        self.began = time.monotonic()
+        self.notes: set[str] = set()
+
+    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
+        self.total, self.coming, self.began = len(plans) + coming, coming, time.monotonic()
+        self.epochs_total = sum(plan.epochs for plan in plans)
+        earlier = f", {done} finished earlier" if done else ""
+        suggested = f", up to {coming} of them suggested on the way" if coming else ""
+        self.line(f"{count(self.total, 'trial')} to run{suggested}{earlier}")
+
+    def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
+        self.coming -= len(plans) + spared
+        self.total -= spared
+        self.epochs_total += sum(plan.epochs for plan in plans)
+
+    def started(self, plan: TrialPlan) -> None:
+        self.running[plan.identity] = _Running(plan)
+
+    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
+        running = self.running[plan.identity]
+        before = running.record.epoch if running.record else 0
+        for record in records:
+            running.record = record
+            running.metrics.update(record.metrics)
+        self.epochs_done += records[-1].epoch - before
+        self.progressed(running)
+
+    def noted(self, plan: TrialPlan, text: str) -> None:
+        self.remarked(text)
+
+    def remarked(self, text: str) -> None:
+        if text not in self.notes:  # all trials of a sweep say the same
+            self.notes.add(text)
+            self.line(f"note: {text}")
+
+    def staged(self, plan: TrialPlan, end: StageEnd) -> None:
+        self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)
+
+    def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
+        self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {outcome.error}")
+        running = self.running[plan.identity]
+        self.epochs_done -= running.record.epoch if running.record else 0
+        self.running[plan.identity] = _Running(plan)
+
+    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
+        running = self.running.pop(plan.identity)
+        self.done += 1
+        head = f"[{self.done}/{self.total}] {plan.experiment} {plan.name}"
+        if outcome.error:
+            self.line(f"{head}: FAILED: {outcome.error}")
+            return
+        accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
+        epochs = running.record.epoch if running.record else 0
+        if outcome.stopped:
+            head = f"{head}: {outcome.stopped}"
+        self.line(
+            f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
+            f"{count(epochs, 'epoch')}, {outcome.seconds:.1f} s"
+        )
+
+    def progressed(self, running: _Running) -> None:
+        now = time.monotonic()
+        if now - running.shown >= _LINE_SECONDS:
+            running.shown = now
+            cells = ", ".join(f"{name} {cell}" for name, cell in zip(_COLUMNS[1:], _cells(running)[1:], strict=True))
+            self.line(f"{running.plan.experiment} {running.plan.name}: {cells}{self.left()}")
+
+    def line(self, text: str) -> None:
+        say(self.console, text)
+
+    def left(self) -> str:
+        """The time that is left, judged by the epochs so far."""
+        known = self.total - self.coming
+        # What is still to be suggested is taken to be like what has been.
+        total = self.epochs_total * self.total / known if known else 0
+        if not self.epochs_done or total <= self.epochs_done:
+            return ""
+        seconds = (time.monotonic() - self.began) / self.epochs_done * (total - self.epochs_done)
+        return f", about {int(seconds // 60)}:{int(seconds % 60):02d} left"
+
+
+class LiveView(PlainView):
+    """Keeps a table of the running trials below the lines of those that have ended."""
+
+    def progressed(self, running: _Running) -> None:
+        """The table shows it."""
+
+    def render(self) -> Group:
+        """The table as of now."""
+        table = Table(box=None, pad_edge=False)
+        for column in _COLUMNS:
+            table.add_column(column, justify="left" if column in ("trial", "stage") else "right")
+        for running in list(self.running.values()):
+            table.add_row(*_cells(running))
+        progress = f"{self.done}/{self.total} trials"
+        if self.epochs_total:
+            progress += f", {self.epochs_done}/{self.epochs_total} epochs"
+        return Group(table, Text(progress + self.left(), style="bold"))
+
+
+_COLUMNS = ("trial", "stage", "epoch", "loss", "accuracy", "sparsity", "images/s")
+
+
+def _cells(running: _Running) -> list[str]:
+    epoch = running.record.epoch if running.record else 0
+    return [
+        f"{running.plan.experiment} {running.plan.name}",
+        running.stage,
+        f"{epoch}/{running.plan.epochs}" if running.plan.epochs else str(epoch),
+        _number(running.value("train/loss"), ".4f"),
+        _number(running.value("val/accuracy", "train/accuracy"), ".4f"),
+        _number(running.value("sparsity"), ".4f"),
+        _number(running.value("images_per_second"), ",.0f"),
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,221 @@
+"""From a callable's signature to validated parameters and JSON schema.
+
+A component is any callable with typed keyword parameters. Those that its kind supplies (`KINDS`) come from the
+framework, the rest are its parameters in YAML. A parameter whose type YAML cannot express keeps its default.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from framework._component.content import digest
+from framework._component.messages import mistakes
+from framework._component.parameters import (
+    Build,
+    Criterion,
+    Loss,
+    Optimizer,
+    Reference,
+    Schedule,
+    parameters_of,
+    validate,
+)
+from framework._errors import nearest
+
+__all__ = [
+    "KINDS",
+    "Catalog",
+    "Component",
+    "Criterion",
+    "Entry",
+    "Kind",
+    "Loss",
+    "Optimizer",
+    "Schedule",
+    "build",
+    "plain",
+]
+
+
+class Kind(NamedTuple):
+    """A kind of component: the hook that registers it, and what the framework calls it with."""
+
+    hook: str
+    inputs: tuple[str, ...] = ()
+
+
+KINDS = {
+    "stage": Kind("register_stages"),
+    "model": Kind("register_models", ("shape", "classes")),
+    "dataset": Kind("register_datasets"),
+    "loss": Kind("register_losses"),
+    "optimizer": Kind("register_optimizers", ("params",)),
+    "schedule": Kind("register_schedules", ("epoch", "epochs")),
+    "criterion": Kind("register_criteria", ("weight", "gradient", "generator")),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component.
+
+    Attributes:
+        kind: one of `KINDS`.
+        name: what specs call it.
+        factory: the callable.
+        source: the distribution that registered it, with its version.
+    """
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    source: str
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Those of the kind's inputs that this component asks for."""
+        asked = inspect.signature(self.factory).parameters
+        return tuple(name for name in KINDS[self.kind].inputs if name in asked)
+
+    @cached_property
+    def parameters(self) -> type[BaseModel]:
+        """A pydantic model of the YAML parameters.
+
+        Raises:
+            PluginError: a parameter without a default has a type that YAML cannot express.
+        """
+        return parameters_of(self.factory, KINDS[self.kind].inputs, f"{self.kind} {self.name!r} of {self.source}")
+
+    @property
+    def doc(self) -> str:
+        """The first paragraph of its docstring."""
+        return (inspect.getdoc(self.factory) or "").split("\n\n")[0].replace("\n", " ")
+
+
+class Catalog(Protocol):
+    """Where components are looked up; the registry is one."""
+
+    def entry(self, kind: str, name: str) -> Entry | None:
+        """The component of that kind and name, or None."""
+
+    def names(self, kind: str) -> Sequence[str]:
+        """All names of that kind."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component with its validated parameters, ready to be called.
+
+    Attributes:
+        entry: the registered component.
+        params: every parameter that YAML can set, defaults filled in.
+        given: the parameters that differ from their defaults.
+    """
+
+    entry: Entry
+    params: Mapping[str, Any]
+    given: Mapping[str, Any]
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Call it with its parameters and those inputs that it asks for."""
+        return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs}, **self.params)
+
+    @property
+    def name(self) -> str:
+        """What specs call it."""
+        return self.entry.name
+
+    def plain(self, *, identity: bool = False) -> dict[str, Any]:
+        """Itself as plain data that validates to itself again.
+
+        Args:
+            identity: give what its key is made of instead: where it comes from, and the parameters that differ from
+                their defaults, so that a new parameter with a default renames nothing. A path stands for what is
+                there, see `digest`; a component that is a default, for where it comes from, if that is elsewhere.
+
+        Raises:
+            DataError: identity is asked for, and what is at a path cannot be read.
+        """
+        if identity:
+            source = self.entry.source
+            used = {k: v.entry.source for k, v in self.params.items() if isinstance(v, Component)}
+            foreign = {k: theirs for k, theirs in used.items() if theirs != source}
+            given = {k: plain(v, identity=True) for k, v in self.given.items()}
+            return {"name": self.name, "source": source, **foreign, **given}
+        return {"name": self.name, **{k: plain(v) for k, v in self.params.items()}}
+
+
+def plain(value: Any, *, identity: bool = False) -> Any:
+    """A validated value as JSON-able data; see `Component.plain`."""
+    if isinstance(value, Component):
+        return value.plain(identity=identity)
+    if is_dataclass(value) and not isinstance(value, type):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {k: plain(v, identity=identity) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(v, identity=identity) for v in value]
+    if isinstance(value, Path):
+        return digest(value) if identity else str(value)
+    return value
+
+
+def build(catalog: Catalog, kind: str, value: Any) -> Component:
+    """Validate ``name`` or ``{name: ..., parameter: ...}`` to a component.
+
+    Raises:
+        ValidationError: every mistake, each with its location inside ``value`` and a readable message.
+    """
+    if isinstance(value, Component):
+        return value
+    name = value.get("name") if isinstance(value, Mapping) else value
+    if not isinstance(name, str):
+        message = f"must be the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind} or a mapping with its name"
+        raise mistakes([((), f"{message} ({nearest(name, catalog.names(kind))})", value)])
+    entry = catalog.entry(kind, name)
+    if entry is None:
+        at = ("name",) if isinstance(value, Mapping) else ()
+        raise mistakes([(at, f"unknown {kind} {name!r} ({nearest(name, catalog.names(kind))})", value)])
+    given = {k: v for k, v in value.items() if k != "name"} if isinstance(value, Mapping) else {}
+
+    def inner(kind: str, value: Any) -> Component:
+        return build(catalog, kind, value)
+
+    model = validate(entry.parameters, given, inner, f"{kind} {name!r}")
+    fields = entry.parameters.model_fields
+    params = {field: getattr(model, field) for field in fields}
+    told = {
+        field: params[field]
+        for field, info in fields.items()
+        if field in model.model_fields_set and (info.is_required() or params[field] != _default(info, inner))
+    }
+    component = Component(entry, params, told)
+    _probe(component)
+    return component
+
+
+def _default(info: FieldInfo, build: Build) -> Any:
+    reference = next((m for m in info.metadata if isinstance(m, Reference)), None)
+    return info.default if reference is None else build(reference.kind, info.default)
+
+
+def _probe(component: Component) -> None:
+    """Let the component check its own parameters, where it does so when it is made and that is cheap."""
+    kind = component.entry.kind
+    if kind not in ("stage", "optimizer", "loss"):
+        return
+    import torch
+
+    try:
+        component(params=[torch.zeros(2, 2, requires_grad=True)])
+    except (ValueError, TypeError) as error:
+        raise mistakes([((), f"{kind} {component.name!r}: {error}", dict(component.params))]) from None
+    except RuntimeError:
+        # What only holds on another device (fused=True) shows when the trial runs.
+        return

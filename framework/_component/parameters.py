@@ -1,0 +1,164 @@
+"""From a signature to a pydantic model of the parameters that YAML can set."""
+
+import inspect
+import types
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic.types import PathType
+from pydantic_core import core_schema
+
+from framework._component.content import Folder
+from framework._component.messages import message, mistakes
+from framework._errors import PluginError
+
+# Validates a value to a component of a kind; travels as pydantic's validation context.
+Build: TypeAlias = Callable[[str, Any], Any]
+
+
+class Reference:
+    """Marks a parameter as a component of another kind; validates to a `Component`."""
+
+    def __init__(self, kind: str, default: str | None = None) -> None:
+        self.kind = kind
+        self.default = default
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def check(value: Any, info: core_schema.ValidationInfo) -> Any:
+            if self.default and isinstance(value, Mapping) and "name" not in value:
+                value = {"name": self.default, **value}
+            return info.context(self.kind, value)  # type: ignore[misc]
+
+        return core_schema.with_info_plain_validator_function(check)
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        return {"x-component": self.kind}  # the schema of specs puts a reference here
+
+
+class _Nested:
+    """Validates a mapping to a dataclass, by the same rules as a component's parameters."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        self.model = parameters_of(cls, (), cls.__name__)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def check(value: Any, info: core_schema.ValidationInfo) -> Any:
+            if isinstance(value, self.cls):
+                return value
+            if not isinstance(value, Mapping):
+                raise mistakes(
+                    [((), f"must be a mapping of {', '.join(self.model.model_fields)}, not {value!r}", value)]
+                )
+            model = validate(self.model, value, info.context, "this mapping")  # type: ignore[arg-type]
+            return self.cls(**{field: getattr(model, field) for field in self.model.model_fields})
+
+        return core_schema.with_info_plain_validator_function(check)
+
+    def __get_pydantic_json_schema__(self, _schema: Any, _handler: Any) -> dict[str, Any]:
+        return self.model.model_json_schema()
+
+
+# What a stage's field is annotated with to take another component; called with the inputs of its kind.
+Loss = Annotated[Any, Reference("loss")]
+Optimizer = Annotated[Any, Reference("optimizer")]
+Schedule = Annotated[Any, Reference("schedule")]
+Criterion = Annotated[Any, Reference("criterion")]
+
+_FOLDER = AfterValidator(lambda path: Folder(path))
+_CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
+
+
+def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str) -> type[BaseModel]:
+    """A pydantic model with a field for each parameter that YAML can set.
+
+    Args:
+        factory: the callable.
+        inputs: the parameters to leave out.
+        owner: whose they are, for messages.
+
+    Raises:
+        PluginError: a parameter without a default has a type that YAML cannot express.
+    """
+    try:
+        hinted = factory.__init__ if inspect.isclass(factory) and not is_dataclass(factory) else factory
+        hints = get_type_hints(hinted, include_extras=True)
+        signature = inspect.signature(factory)
+    except (NameError, TypeError, ValueError) as error:
+        raise PluginError(f"{owner}: its signature cannot be read: {error}") from error
+    fields: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        if name in inputs or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        expressible = _expressible(hints[name]) if name in hints else None
+        required = parameter.default is parameter.empty
+        if expressible is None and required:
+            raise PluginError(
+                f"{owner}: parameter {name!r} has no default and is annotated {hints.get(name, 'with nothing')}, "
+                "which YAML cannot express: annotate it with str, int, float, bool, Path, Literal, "
+                "list, tuple, dict or a dataclass of these"
+            )
+        reference = _reference(hints.get(name))
+        if reference and isinstance(parameter.default, str):
+            # {lr: 0.1} alone is then the default optimizer with that lr.
+            expressible = Annotated[Any, Reference(reference.kind, parameter.default)]
+        if expressible is not None:
+            fields[name] = (expressible, ... if required else parameter.default)
+    with warnings.catch_warnings():
+        # A parameter may well be called like something that pydantic's models have, such as copy.
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+        return create_model(getattr(factory, "__name__", owner), __config__=_CONFIG, **fields)
+
+
+def _reference(hint: Any) -> Reference | None:
+    return next((m for m in get_args(hint)[1:] if isinstance(m, Reference)), None)
+
+
+def _expressible(hint: Any) -> Any:
+    """The part of a type that YAML can express, as pydantic should validate it; None if there is none."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        if _reference(hint):
+            return hint
+        inner = _expressible(args[0])
+        folder = [_FOLDER] if PathType("dir") in args[1:] else []
+        return None if inner is None else Annotated[(inner, *args[1:], *folder)]
+    if origin in (Union, types.UnionType):
+        kept = [inner for inner in map(_expressible, args) if inner is not None]
+        if not any(inner is not type(None) for inner in kept):
+            return None
+        return Union[tuple(kept)]  # noqa: UP007 - made at run time
+    if origin is Literal or hint in (str, int, float, bool, type(None)):
+        return hint
+    if hint is Path:
+        return Annotated[Path, Field(strict=False)]
+    if origin in (list, tuple, dict, Sequence, Mapping):
+        inners = [inner if inner is ... else _expressible(inner) for inner in args]
+        if any(inner is None for inner in inners):
+            return None
+        concrete = {Sequence: tuple, Mapping: dict}.get(origin, origin)
+        if origin is Sequence:
+            inners.append(...)
+        # YAML knows lists only; strictness would refuse them as tuples.
+        return Annotated[concrete[tuple(inners)], Field(strict=False)]
+    if inspect.isclass(hint) and is_dataclass(hint):
+        return Annotated[Any, _Nested(hint)]
+    return None
+
+
+def validate(model: type[BaseModel], value: Mapping[str, Any], build: Build, owner: str) -> BaseModel:
+    """Validate a mapping.
+
+    Raises:
+        ValidationError: every mistake, in readable words.
+    """
+    try:
+        return model.model_validate(dict(value), context=build)
+    except ValidationError as error:
+        raise mistakes(
+            [(e["loc"], message(e, model.model_fields, owner), e["input"]) for e in error.errors()]
+        ) from None

@@ -1,0 +1,70 @@
+"""Evaluation."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from framework._engine.batches import Batches
+from framework._engine.precision import Precision, autocast
+from framework._masks import eval_mode
+from framework._stage import Trial
+
+
+class Tester:
+    """Measures loss and accuracy of a network, in eval mode and without gradients.
+
+    Args:
+        model: the network; the mode of each of its modules is restored afterwards.
+        loss: maps outputs (batch, classes) and labels int64 (batch,) to a scalar that is a mean over the batch.
+        precision: see `framework._engine.precision.autocast`.
+    """
+
+    __test__ = False  # pytest takes every class called Test… for tests
+
+    def __init__(
+        self, model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], *, precision: Precision = "auto"
+    ) -> None:
+        self.model, self.loss = model, loss
+        self._device = next(model.parameters()).device
+        self._autocast = autocast(precision, self._device)
+
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """Make one pass over the batches.
+
+        Returns:
+            ``loss``, and ``accuracy`` as a fraction, over all images.
+        """
+        loss = torch.zeros((), device=self._device)
+        correct = torch.zeros((), device=self._device, dtype=torch.int64)
+        seen = 0
+        with eval_mode(self.model), torch.inference_mode(), self._autocast:
+            for images, labels in batches:
+                outputs = self.model(images)
+                loss += self.loss(outputs, labels) * len(labels)
+                correct += (outputs.argmax(1) == labels).sum()
+                seen += len(labels)
+        return {"loss": loss.item() / seen, "accuracy": correct.item() / seen}
+
+
+def evaluate(
+    trial: Trial,
+    split: Literal["validation", "test"],
+    *,
+    batch_size: int = 256,
+    precision: Precision = "float32",
+) -> dict[str, float]:
+    """Measure a trial's network on its validation or its test set.
+
+    Returns:
+        ``val/loss`` and ``val/accuracy``, or ``test/loss`` and ``test/accuracy``; nothing without a validation set.
+    """
+    data = trial.data
+    images_labels = data.validation if split == "validation" else data.test
+    if images_labels is None:
+        return {}
+    batches = Batches(*images_labels, data.mean, data.std, batch_size=batch_size)
+    measured = Tester(trial.model, trial.loss, precision=precision).evaluate(batches)
+    prefix = "val" if split == "validation" else "test"
+    return {f"{prefix}/{name}": value for name, value in measured.items()}

@@ -1,0 +1,197 @@
+"""Keeps account of what trials do, for the tracking, the view and the results."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+import yaml
+from torch import nn
+
+from framework._component import Catalog
+from framework._executors.limiter import Limiter
+from framework._executors.listener import Listener, Outcome
+from framework._plan import TrialPlan
+from framework._report.table import Result
+from framework._store import Store
+from framework._tracking import Finished, Tracker
+from framework._trial import Arrays, Record, StageEnd, build_model, model_state
+
+HOW = ("executed", "shared", "restored")
+# A trial's experiment and key.
+Identity: TypeAlias = tuple[str, str]
+
+
+class View(Listener, Protocol):
+    """Shows the user what happens."""
+
+    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
+        """These trials are to be run; so many more are finished already, and up to so many are still suggested."""
+
+    def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
+        """These trials are to be run too, of those to be suggested; so many of these need not be run."""
+
+    def remarked(self, text: str) -> None:
+        """Something to know that is no single trial's."""
+
+
+@dataclass
+class Work:
+    """How the stages of trials came to be done.
+
+    ``executed`` by the trial itself; ``shared``: by another trial of the invocation; ``restored``: by an earlier
+    invocation, or by another one beside.
+
+    Attributes:
+        stages: how many, by these words.
+        epochs: how many epochs they trained.
+    """
+
+    stages: Counter[str] = field(default_factory=Counter)
+    epochs: Counter[str] = field(default_factory=Counter)
+
+    def metrics(self) -> dict[str, float]:
+        """As metrics: ``stages/executed``, …, ``epochs/restored``."""
+        counts = {"stages": self.stages, "epochs": self.epochs}
+        return {f"{what}/{how}": float(counts[what][how]) for what in counts for how in HOW}
+
+
+class Bookkeeper:
+    """Hands on what executors tell to the tracking and to the view, and keeps the results.
+
+    Args:
+        catalog: where components are looked up.
+        tracker: takes the runs.
+        view: shows them.
+        store: has the trials' final states.
+        limiter: keeps the store small; None lets it grow.
+        results: takes the results.
+        force: replace runs that are not finished.
+        wait: wait for the tracking after every trial.
+
+    Attributes:
+        arrays: the data of each trial that has any, by trial key; others fill it.
+        results: of the trials that have ended.
+        work: how stages came to be done, by experiment.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        tracker: Tracker,
+        view: View,
+        store: Store,
+        limiter: Limiter | None,
+        results: dict[Identity, Result],
+        *,
+        force: bool,
+        wait: bool,
+    ) -> None:
+        self.catalog, self.tracker, self.view, self.store = catalog, tracker, view, store
+        self.limiter, self.results, self.force, self.wait = limiter, results, force, wait
+        self.arrays: dict[str, Arrays] = {}
+        self.work: dict[str, Work] = {}
+        self._executed: set[str] = set()
+        self._counted: set[tuple[Identity, int]] = set()
+        # Of running trials, the epoch and the last value of each metric.
+        self._reported: dict[Identity, tuple[int, dict[str, float]]] = {}
+        # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
+        self._unlogged: Counter[str] = Counter()
+
+    def started(self, plan: TrialPlan) -> None:
+        self._reported[plan.identity] = 0, {}
+        self._unlogged[plan.key] += 1
+        arrays = self.arrays.get(plan.key)
+        # The logged model takes normalised images: whoever loads it has to know by what.
+        notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
+        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
+        self.view.started(plan)
+
+    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
+        _, metrics = self._reported[plan.identity]
+        for record in records:
+            metrics.update(record.metrics)
+        self._reported[plan.identity] = records[-1].epoch, metrics
+        self.tracker.recorded(plan, records)
+        self.view.recorded(plan, records)
+
+    def noted(self, plan: TrialPlan, text: str) -> None:
+        self.view.noted(plan, text)
+
+    def staged(self, plan: TrialPlan, end: StageEnd) -> None:
+        if end.executed:
+            self._executed.add(end.key)
+            if self.limiter:
+                self.limiter.grown(end.size, {plan.key, *+self._unlogged})
+        # A trial that is tried again finds in the store what it has done itself.
+        counted = plan.identity, end.stage
+        if counted not in self._counted:
+            self._counted.add(counted)
+            how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
+            work = self.work.setdefault(plan.experiment, Work())
+            work.stages[how] += 1
+            work.epochs[how] += end.epochs
+        self.view.staged(plan, end)
+
+    def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
+        self._reported[plan.identity] = 0, {}
+        self.tracker.trial_restarted(plan)
+        self.view.retried(plan, outcome)
+
+    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
+        epochs, metrics = self._reported.pop(plan.identity)
+        stopped = outcome.stopped is not None
+        self.results[plan.identity] = Result(plan, metrics, epochs, outcome.seconds, outcome.error, stopped)
+        complete = not stopped and outcome.error is None
+
+        def model() -> nn.Module:
+            network = build_model(plan, self.catalog, self.arrays[plan.key])
+            network.load_state_dict(model_state(self.store.load(plan.key)[0]))
+            return network
+
+        def logged() -> None:
+            self._unlogged[plan.key] -= 1
+
+        self.tracker.trial_ended(
+            plan,
+            outcome.error,
+            figures=outcome.figures,
+            model=model if complete else None,
+            shape=self.arrays[plan.key].splits["train"][0].shape[1:] if complete else (),
+            traceback=outcome.traceback,
+            stopped=outcome.stopped,
+            logged=logged,
+        )
+        if self.wait:
+            self.tracker.wait()
+        self.view.ended(plan, outcome)
+
+
+def recall(
+    plans: Iterable[TrialPlan], earlier: Mapping[Identity, Finished], results: dict[Identity, Result]
+) -> list[TrialPlan]:
+    """Add the results of those trials that earlier invocations finished, and return the others."""
+    pending = []
+    for plan in plans:
+        run = earlier.get(plan.identity)
+        if run:
+            results[plan.identity] = Result(plan, run.metrics, run.epochs, run.seconds, None, run.stopped)
+        else:
+            pending.append(plan)
+    return pending
+
+
+def _as_spec(plan: TrialPlan) -> str:
+    """The trial alone, as a spec that runs it."""
+    data = {**plan.data["dataset"], **{k: v for k, v in plan.data.items() if k != "dataset"}}
+    stages = [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages]
+    spec = {
+        "name": plan.experiment,
+        "model": plan.model,
+        "data": data,
+        "seeds": [plan.seed],
+        "stages": stages,
+        "resources": plan.resources,
+    }
+    return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False)

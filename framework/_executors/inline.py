@@ -1,0 +1,106 @@
+"""Runs trials one after another in this process: for debuggers, notebooks and single trials."""
+
+import time
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from framework._component import Catalog
+from framework._executors.agenda import Agenda
+from framework._executors.listener import Listener, Outcome, Stopped, failure
+from framework._plan import TrialPlan
+from framework._report.figures import as_png, trial_figure
+from framework._store import Store
+from framework._trial import Arrays, Record, Reporter, StageEnd, run_trial
+
+
+def run(agenda: Agenda, catalog: Catalog, store: Store, listener: Listener, *, checkpoint_seconds: float) -> None:
+    """Run the trials; one that fails does not stop the others.
+
+    Args:
+        agenda: says which trial comes next, and has its data.
+        catalog: where components are looked up.
+        store: has the results of stages, and takes them.
+        listener: is told what happens.
+        checkpoint_seconds: the longest time between two checkpoints within a stage.
+    """
+    threads = torch.get_num_threads()
+    try:
+        while (index := agenda.next()) is not None:
+            plan = agenda.plan(index)
+            listener.started(plan)
+            reporter = _Reporter(plan, listener, agenda)
+            for left in range(plan.resources["retries"], -1, -1):
+                outcome = attempt(plan, catalog, agenda.arrays(index), store, reporter, checkpoint_seconds)
+                if outcome.error is None or not left:
+                    break
+                listener.retried(plan, outcome)
+            listener.ended(plan, outcome)
+            agenda.ended(index)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass
+class _Reporter:
+    plan: TrialPlan
+    listener: Listener
+    agenda: Agenda
+
+    def recorded(self, record: Record) -> None:
+        self.listener.recorded(self.plan, [record])
+
+    def noted(self, text: str) -> None:
+        self.listener.noted(self.plan, text)
+
+    def staged(self, *ends: StageEnd) -> None:
+        for end in ends:
+            self.agenda.stored(end.key)
+            self.listener.staged(self.plan, end)
+
+
+def attempt(
+    plan: TrialPlan,
+    catalog: Catalog,
+    arrays: Arrays,
+    store: Store,
+    reporter: Reporter,
+    checkpoint_seconds: float,
+) -> Outcome:
+    """Run one trial, and draw it; whatever it raises becomes its outcome."""
+    began = time.monotonic()
+    keeper = _Keeper(reporter)
+    try:
+        run_trial(plan, catalog, arrays, store, keeper, checkpoint_seconds=checkpoint_seconds)
+        outcome = Outcome(time.monotonic() - began)
+    except Stopped as stop:
+        outcome = Outcome(time.monotonic() - began, stopped=str(stop))
+    except Exception as error:  # one trial's failure, whatever it is, must not end the others
+        outcome = failure(error, time.monotonic() - began)
+    try:
+        # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
+        return replace(outcome, figures=keeper.figures(plan))
+    except Exception as error:
+        reporter.noted(f"{plan.experiment} {plan.name}: no figure could be drawn: {type(error).__name__}: {error}")
+        return outcome
+
+
+@dataclass
+class _Keeper:
+    """Hands on what a trial reports, and keeps what its figures show."""
+
+    reporter: Reporter
+    records: list[Record] = field(default_factory=list)
+
+    def recorded(self, record: Record) -> None:
+        self.records.append(record)
+        self.reporter.recorded(record)
+
+    def noted(self, text: str) -> None:
+        self.reporter.noted(text)
+
+    def staged(self, *ends: StageEnd) -> None:
+        self.reporter.staged(*ends)
+
+    def figures(self, plan: TrialPlan) -> dict[str, bytes]:
+        return {"curves": as_png(trial_figure(plan, self.records))} if self.records else {}

@@ -1,0 +1,77 @@
+"""Ray itself: started here, or joined."""
+
+import logging
+import signal
+import socket
+import threading
+import warnings
+from collections.abc import Mapping
+
+import ray
+
+from framework._errors import FrameworkError
+from framework._spec import ExperimentSpec
+
+_REACH_SECONDS = 5.0
+_ROUNDING = 1e-6
+
+
+def connect(address: str | None, verbose: bool) -> None:
+    """Start Ray, or join a cluster, unless this process has done so; Ray goes when the process ends.
+
+    Raises:
+        FrameworkError: the cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        _reach(address)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default" if verbose else "ignore")
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+            )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address is None:
+            raise FrameworkError(f"Ray does not start on this machine: {error}") from error
+        raise FrameworkError(
+            f"no Ray cluster answers at --address {address}: start one with `ray start --head`, "
+            f"or leave the option out to run on this machine ({error})"
+        ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word to us
+    if not verbose:
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def _reach(address: str | None) -> None:
+    """Knock at a cluster's door: Ray itself asks for minutes, loudly."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
+
+
+def resources(spec: ExperimentSpec, there: Mapping[str, float]) -> dict[str, float]:
+    """What each trial of a spec takes of what there is.
+
+    Raises:
+        FrameworkError: it asks for more.
+    """
+    gpu = spec.resources["gpu"]
+    asked = {"cpu": spec.resources["cpu"], "gpu": min(1, there.get("GPU", 0)) if gpu == "auto" else gpu}
+    for name, amount in asked.items():
+        if amount > there.get(name.upper(), 0):
+            raise FrameworkError(
+                f"{spec.name}: resources.{name} asks for {amount:g}, but there are only "
+                f"{there.get(name.upper(), 0):g} here: lower it with --set resources.{name}=…"
+            )
+    return asked
+
+
+def slots(asked: Mapping[str, float], there: Mapping[str, float]) -> int:
+    """How many trials that take so much fit at once."""
+    return int(min(there[name.upper()] / amount + _ROUNDING for name, amount in asked.items() if amount))

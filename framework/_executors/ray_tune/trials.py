@@ -1,0 +1,192 @@
+"""Trials as Ray Tune's trials."""
+
+import faulthandler
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from framework._executors.agenda import Agenda
+from framework._executors.inline import attempt
+from framework._executors.listener import Listener, Outcome, Stopped, failure
+from framework._executors.ray_tune.cluster import connect, resources, slots
+from framework._executors.ray_tune.halving import Halving, shall_stop
+from framework._executors.ray_tune.relay import Relay
+from framework._plan import TrialPlan
+from framework._registry import installed
+from framework._store import Store
+from framework._trial import Record, StageEnd
+
+# A report makes the trial wait for the driver, some milliseconds: rarely enough, that is nothing.
+_REPORT_SECONDS = 0.5
+_ENDLESS = -1
+_MANY = 10**6
+_STDERR = 2
+
+
+def run(
+    agenda: Agenda,
+    store: Store,
+    listener: Listener,
+    *,
+    checkpoint_seconds: float,
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    verbose: bool = False,
+) -> None:
+    """Run the trials; one that fails does not stop the others.
+
+    Args:
+        agenda: says which trial may start, and has its data; equal objects are sent to each machine once.
+        store: has the results of stages, and takes them; on a cluster, a place that all machines reach.
+        listener: is told what happens.
+        checkpoint_seconds: the longest time between two checkpoints within a stage.
+        address: of a running Ray cluster (``auto`` finds it); None starts Ray on this machine.
+        max_concurrent: how many trials run at once; None: as many as fit.
+        verbose: show what Ray and the workers log.
+
+    Raises:
+        FrameworkError: the cluster cannot be reached, or a trial asks for more than any machine has.
+    """
+    connect(address, verbose)
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    asked = {name: resources(spec, there) for name, spec in agenda.specs.items()}
+    agenda.allow({name: min(slots(amounts, there), max_concurrent or _MANY) for name, amounts in asked.items()})
+    here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
+    trainable = tune.with_parameters(_train, store=store, here=here, checkpoint_seconds=checkpoint_seconds)
+    # When interrupted, Ray may still be writing there.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, lambda config: config["task"].resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_Turns(agenda, asked, max_concurrent),
+                scheduler=Halving(agenda.specs.values()),
+                num_samples=_ENDLESS,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch, name="trials", verbose=0, callbacks=[Relay(agenda, listener)]
+            ),
+        ).fit()
+
+
+@dataclass(frozen=True, repr=False)
+class _Task:
+    """What a Tune trial is about: one attempt at a trial.
+
+    Attributes:
+        index: of the trial.
+        plan: the trial.
+        resources: what it takes of the machine.
+        arrays: refers to its data.
+        report_seconds: how long reports may be gathered.
+    """
+
+    index: int
+    plan: TrialPlan
+    resources: Mapping[str, float]
+    arrays: Any
+    report_seconds: float
+
+    def __deepcopy__(self, memo: Any) -> "_Task":
+        return self  # Tune copies what is suggested
+
+
+class _Turns(Searcher):
+    """Lets Tune start the trials that the agenda lets through, one Tune trial for each attempt."""
+
+    def __init__(
+        self, agenda: Agenda, asked: Mapping[str, Mapping[str, float]], max_concurrent: int | None = None
+    ) -> None:
+        super().__init__()
+        self.agenda, self.asked, self.max_concurrent = agenda, asked, max_concurrent
+        self.placed: dict[int, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles itself so as to be restored; we never restore it
+
+    def suggest(self, trial_id: str) -> Any:
+        if self.agenda.done:
+            return Searcher.FINISHED
+        if self.max_concurrent is not None and self.agenda.running >= self.max_concurrent:
+            return None
+        index = self.agenda.next()
+        return None if index is None else {"task": self._task(index)}
+
+    def _task(self, index: int) -> _Task:
+        plan, arrays = self.agenda.plan(index), self.agenda.arrays(index)
+        if id(arrays) not in self.placed:  # the agenda keeps them alive
+            self.placed[id(arrays)] = ray.put(arrays)
+        # A scheduler is to see every epoch before the next one begins.
+        report_seconds = 0.0 if self.agenda.specs[plan.experiment].search.scheduler else _REPORT_SECONDS
+        return _Task(index, plan, self.asked[plan.experiment], self.placed[id(arrays)], report_seconds)
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """The relay has told the agenda."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class _Reporter:
+    """Sends the driver what a trial reports, gathered: every report costs some milliseconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._records: list[Record] = []
+        self._notes: list[str] = []
+        self._ends: list[StageEnd] = []
+        self._sent = time.monotonic()
+
+    def recorded(self, record: Record) -> None:
+        self._records.append(record)
+        if time.monotonic() - self._sent >= self._seconds:
+            self.send()
+
+    def noted(self, text: str) -> None:
+        self._notes.append(text)
+        self.send()
+
+    def staged(self, *ends: StageEnd) -> None:
+        self._ends += ends
+        self.send()  # others wait for them
+
+    def send(self, outcome: Outcome | None = None) -> None:
+        tune.report({"records": self._records, "notes": self._notes, "ends": self._ends, "outcome": outcome})
+        self._records, self._notes, self._ends = [], [], []
+        self._sent = time.monotonic()
+        if outcome is None and (why := shall_stop()):
+            raise Stopped(why)
+
+
+def _train(config: Mapping[str, Any], store: Store, here: Mapping[str, str], checkpoint_seconds: float) -> None:
+    """One Tune trial, in a worker process."""
+    task: _Task = config["task"]
+    plan = replace(task.plan, resources={**task.plan.resources, **task.resources})
+    reporter = _Reporter(task.report_seconds)
+    began = time.monotonic()
+    # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
+    if os.path.isdir(here["folder"]):
+        os.chdir(here["folder"])
+    os.environ["MLFLOW_TRACKING_URI"] = here["tracking_uri"]
+    if plan.resources["timeout"] is not None:
+        # A thread of its own ends the process, whatever the trial hangs in.
+        faulthandler.dump_traceback_later(plan.resources["timeout"], exit=True, file=_STDERR)
+    # Reported, not raised: the worker lives on and takes the next trial.
+    try:
+        arrays = ray.get(task.arrays)
+        outcome = attempt(plan, installed(), arrays, store, reporter, checkpoint_seconds)
+    except Exception as error:  # plugins or data that this machine cannot load
+        outcome = failure(error, time.monotonic() - began)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    reporter.send(outcome)

@@ -1,0 +1,193 @@
+"""One invocation: from specs to finished, tracked trials."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from framework._errors import Problem, SpecError
+from framework._executors import inline
+from framework._executors.agenda import Agenda
+from framework._executors.bookkeeper import Bookkeeper, Identity, View, Work, recall
+from framework._executors.gate import Gate
+from framework._executors.limiter import Limiter
+from framework._executors.search import Point, Sampler, Search, study_of
+from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
+from framework._registry import Registry
+from framework._report.table import Result
+from framework._spec import ExperimentSpec
+from framework._store import Store
+from framework._tracking import Finished, Tracker
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run.
+
+    Attributes:
+        root: where results lie.
+        tracking_uri: the MLflow store.
+        store: where the results of stages are kept.
+        executor: ``ray``, or ``inline`` in this process.
+        address: of a running Ray cluster.
+        max_concurrent: how many trials run at once; None: as many as fit.
+        store_limit: how many bytes of them; None: as many as there are.
+        checkpoint_minutes: the longest time between two checkpoints within a stage.
+        force: run finished trials again, from the start.
+        verbose: show what libraries log.
+        command: what the user typed, for the record.
+    """
+
+    root: Path
+    tracking_uri: str
+    store: str
+    executor: Literal["ray", "inline"] = "ray"
+    address: str | None = None
+    max_concurrent: int | None = None
+    store_limit: int | None = None
+    checkpoint_minutes: float = 5.0
+    force: bool = False
+    verbose: bool = False
+    command: str = ""
+
+
+def expander(specs: Sequence[ExperimentSpec]) -> Expand:
+    """What expands these specs: Ray Tune, which takes seconds to import, only if there is a search space."""
+    if not any(spec.spaces and not spec.search.suggests for spec in specs):
+        return as_it_stands
+    from framework._executors import ray_tune
+
+    return ray_tune.expand
+
+
+def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
+    """The trials of each spec, by its name; none of a spec whose points are suggested one after another.
+
+    Raises:
+        SpecError: values that are valid each are not so together, or two specs have one name.
+    """
+    files: dict[str, Path] = {}
+    for spec in specs:
+        if spec.name in files:
+            message = f"{spec.name!r} is the name of {files[spec.name]} too: their runs would mix in MLflow"
+            raise SpecError([Problem(str(spec.file), 0, 0, "name", message)])
+        files[spec.name] = spec.file
+    expand = expander(specs)
+    return {spec.name: [] if spec.search.suggests else make_plans(spec, expand) for spec in specs}
+
+
+def run(
+    specs: Sequence[ExperimentSpec], registry: Registry, options: Options, view: View
+) -> tuple[list[Result], dict[str, Work]]:
+    """Run all trials of the specs that are not finished yet.
+
+    Returns:
+        A result per trial, those of earlier invocations included, in the order of the plans; and by experiment, how
+        the stages of those that were not finished came to be done.
+
+    Raises:
+        FrameworkError: nothing could be run, or results could not be tracked.
+    """
+    if options.address is None:
+        # A Ray of our own keeps to the loopback interface. Read when ray is imported, which planning may do.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    planned = plan_all(specs)
+    if options.executor == "inline":
+        _refuse_schedulers(specs)
+    store = Store(options.store)
+    stored = store.stored()  # before anything is started: a store that cannot be reached shows here
+    # For what plugins load from earlier runs.
+    os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
+    if options.verbose:
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
+    with Tracker(options.tracking_uri, options.root) as tracker:
+        if options.executor == "ray" and tracker.is_new:
+            # Starting Ray takes seconds, as making the database does; nothing can be finished in a new one.
+            from framework._executors import ray_tune
+
+            ray_tune.connect(options.address, options.verbose)
+        earlier = {} if options.force else _earlier(specs, tracker)
+        results: dict[Identity, Result] = {}
+        searches = {
+            spec.name: Search(spec, tracker.points(spec.name, study_of(spec)), results, _sampler, view.remarked)
+            for spec in specs
+            if spec.search.suggests
+        }
+        planned |= {name: search.plans for name, search in searches.items()}
+        coming = {name: search.coming * len(search.spec.seeds) for name, search in searches.items()}
+        pending = recall([plan for plans in planned.values() for plan in plans], earlier, results)
+        view.planned(pending, len(results), sum(coming.values()))
+        busy = [spec for spec in specs if coming.get(spec.name) or any(p.experiment == spec.name for p in pending)]
+        for spec in busy:
+            trials = len(planned[spec.name]) + coming.get(spec.name, 0)
+            tracker.start(spec.name, spec.description, trials, options.command)
+        gate = Gate((), stored)
+        books = _open_books(registry, options, tracker, view, results, store, gate)
+        suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
+        _execute(Agenda(busy, suggesting, earlier, gate, books), pending, books, options)
+    planned |= {name: search.plans for name, search in searches.items()}
+    return [results[plan.identity] for plans in planned.values() for plan in plans], books.work
+
+
+def _open_books(
+    registry: Registry,
+    options: Options,
+    tracker: Tracker,
+    view: View,
+    results: dict[Identity, Result],
+    store: Store,
+    gate: Gate,
+) -> Bookkeeper:
+    limiter = None if options.store_limit is None else Limiter(store, gate, options.store_limit)
+    # Exporting the model changes how torch's optimizers run, in every thread of the process.
+    wait = options.executor == "inline"
+    return Bookkeeper(registry, tracker, view, store, limiter, results, force=options.force, wait=wait)
+
+
+def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:
+    message = "trials are compared with others that run at the same time: take --executor ray, or set this to null"
+    wrong = [spec for spec in specs if spec.search.scheduler]
+    if wrong:
+        raise SpecError([Problem(str(spec.file), 0, 0, "search.scheduler", message) for spec in wrong])
+
+
+def _earlier(specs: Sequence[ExperimentSpec], tracker: Tracker) -> dict[Identity, Finished]:
+    """The trials that need not be run again; one that was stopped need not as long as its spec has a scheduler."""
+    return {
+        (spec.name, key): run
+        for spec in specs
+        for key, run in tracker.finished(spec.name).items()
+        if spec.search.scheduler or not run.stopped
+    }
+
+
+def _sampler(spec: ExperimentSpec, known: Mapping[int, Point]) -> Sampler:
+    from framework._executors import ray_tune
+
+    return ray_tune.Optuna(spec, known)
+
+
+def _execute(agenda: Agenda, pending: Sequence[TrialPlan], books: Bookkeeper, options: Options) -> None:
+    checkpoint_seconds = 60 * options.checkpoint_minutes
+    try:
+        agenda.add(pending)
+        if agenda.done:
+            return
+        if options.executor == "inline":
+            inline.run(agenda, books.catalog, books.store, books, checkpoint_seconds=checkpoint_seconds)
+            return
+        from framework._executors import ray_tune
+
+        ray_tune.run(
+            agenda,
+            books.store,
+            books,
+            checkpoint_seconds=checkpoint_seconds,
+            address=options.address,
+            max_concurrent=options.max_concurrent,
+            verbose=options.verbose,
+        )
+    finally:
+        for experiment, work in books.work.items():
+            books.tracker.summarised(experiment, work.metrics())

@@ -1,0 +1,224 @@
+"""The JSON schema of specs, for editors."""
+
+from collections.abc import Callable
+from typing import Any
+
+from framework._component import KINDS, Catalog, Entry
+from framework._spec.experiment import RESOURCES
+from framework._spec.node import SPACES
+from framework._spec.resolve import AUGMENTATIONS
+from framework._spec.search import ALGORITHMS, MODES, SCHEDULERS, SchedulerSpec, SearchSpec
+
+JSON = dict[str, Any]
+
+_SPACE = {"$ref": "#/$defs/space"}
+_STAGES = {"$ref": "#/$defs/stages"}
+_LISTED: JSON = {"type": "array", "minItems": 1}
+_NAME = r"^[^/\\\n]*[^/\\\s][^/\\\n]*$"
+_RANGE: JSON = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_INTEGERS: JSON = {**_RANGE, "items": {"type": "integer"}}
+
+
+def schema(catalog: Catalog) -> JSON:
+    """Describe the specs that can be written with these components.
+
+    Editors complete and check with it. It lets pass what only the whole spec can tell: a missing parameter may come
+    from ``defaults``, a missing name from a base.
+
+    Args:
+        catalog: the components, such as the registry.
+
+    Returns:
+        A JSON schema, draft 2020-12.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Experiment",
+        **_object(_top()),
+        "anyOf": [{"required": ["model", "data", "stages"]}, {"required": ["extends"]}],
+        "$defs": {
+            **{kind: _kind(catalog, kind) for kind in KINDS if kind not in ("stage", "dataset")},
+            "data": _kind(catalog, "dataset", _data_options()),
+            "space": _space(),
+            "stages": _or_space({**_LISTED, "items": _stage_item(catalog)}),
+            "defaults": _object({e.name: _nullable(_component(e)) for e in _entries(catalog, "stage")}),
+        },
+    }
+
+
+def _top() -> JSON:
+    return {
+        "extends": _text("Path of the spec that this one changes, relative to this file."),
+        "name": {
+            **_text("The experiment's name; the file's unless given."),
+            "pattern": _NAME,
+        },
+        "description": _text("What the experiment is for."),
+        "model": {"$ref": "#/$defs/model"},
+        "data": {"$ref": "#/$defs/data"},
+        "seeds": {
+            "description": "One replicate of every variant for each.",
+            **_LISTED,
+            "items": {"type": "integer", "minimum": 0},
+            "uniqueItems": True,
+        },
+        "defaults": _or_space({"$ref": "#/$defs/defaults"}),
+        "stages": _STAGES,
+        "search": _search(),
+        "resources": _object(
+            {
+                "cpu": {"description": "CPUs of one trial.", "type": "number", "exclusiveMinimum": 0},
+                "gpu": {
+                    "description": "GPUs of one trial; a fraction shares one.",
+                    "anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}],
+                },
+                "timeout": {
+                    "description": "Seconds after which a trial is ended.",
+                    "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}],
+                },
+                "retries": {
+                    "description": "How often a failed trial is tried again, from its last checkpoint.",
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": RESOURCES["retries"],
+                },
+            }
+        ),
+    }
+
+
+def _search() -> JSON:
+    scheduler = {
+        "name": {"enum": list(SCHEDULERS)},
+        "grace_period": {
+            "description": "Epochs after which trials are compared for the first time.",
+            **_counted(1),
+            "default": SchedulerSpec.grace_period,
+        },
+        "reduction_factor": {
+            "description": "One of so many goes on, and is compared again after so many times the epochs.",
+            "type": "number",
+            "exclusiveMinimum": 1,
+            "default": SchedulerSpec.reduction_factor,
+        },
+    }
+    return _object(
+        {
+            "samples": {"description": "How many points to try of the random search spaces.", **_counted(1)},
+            "seed": {"description": "What they are drawn or suggested with.", **_counted(0)},
+            "algorithm": {
+                "description": "random draws all points beforehand; optuna suggests each by the results of others.",
+                "enum": list(ALGORITHMS),
+                "default": SearchSpec.algorithm,
+            },
+            "metric": {**_text("What tells good trials from bad ones."), "default": SearchSpec.metric},
+            "mode": {
+                "description": "Whether the metric should be high or low; low by itself if it ends in loss.",
+                "enum": list(MODES),
+            },
+            "scheduler": {
+                "description": "Stops those trials early that do worse than others of their seed.",
+                "anyOf": [
+                    {"enum": list(SCHEDULERS)},
+                    {**_object(scheduler), "required": ["name"]},
+                    {"type": "null"},
+                ],
+            },
+        }
+    )
+
+
+def _data_options() -> JSON:
+    augment = {"type": "array", "items": {"enum": list(AUGMENTATIONS)}, "uniqueItems": True}
+    fraction = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
+    return {
+        "validation": {"description": "Fraction of the training set to hold out.", **_or_space(fraction)},
+        "augment": {"description": "What to do to training batches.", **_or_space(augment)},
+    }
+
+
+def _entries(catalog: Catalog, kind: str) -> list[Entry]:
+    return [entry for name in catalog.names(kind) if (entry := catalog.entry(kind, name))]
+
+
+def _kind(catalog: Catalog, kind: str, options: JSON | None = None) -> JSON:
+    """A component by its bare name, as a mapping with its name, or as one whose name is inherited."""
+    entries = _entries(catalog, kind)
+    nameless = {"type": "object", "not": {"anyOf": [{"required": [key]} for key in ("name", *SPACES)]}}
+    named = [_component(entry, {"name": {"const": entry.name}, **(options or {})}) for entry in entries]
+    return _or_space({"enum": [entry.name for entry in entries]}, *named, nameless)
+
+
+def _component(entry: Entry, more: JSON | None = None) -> JSON:
+    generated = entry.parameters.model_json_schema()
+    parameters = {name: _parameter(value) for name, value in generated.get("properties", {}).items()}
+    described = _object({**(more or {}), **parameters}, entry.doc)
+    return {**described, "required": ["name"]} if more else described
+
+
+def _parameter(value: JSON) -> JSON:
+    """A parameter's schema, in which a search space may stand for it and for every value inside."""
+    kept: JSON = {key: value[key] for key in ("description", "default") if key in value}
+    inner = {key: v for key, v in value.items() if key not in ("description", "default", "title")}
+    return {**kept, **_or_space(_inside(inner))}
+
+
+def _inside(value: JSON) -> JSON:
+    if "x-component" in value:
+        return {"$ref": f"#/$defs/{value['x-component']}"}
+    return {key: _CHILDREN[key](child) if key in _CHILDREN else child for key, child in value.items()}
+
+
+def _each(children: list[JSON]) -> list[JSON]:
+    return [_parameter(child) for child in children]
+
+
+_CHILDREN: dict[str, Callable[[Any], Any]] = {
+    "properties": lambda children: {name: _parameter(child) for name, child in children.items()},
+    "additionalProperties": lambda child: _parameter(child) if isinstance(child, dict) else child,
+    "items": lambda child: _parameter(child) if isinstance(child, dict) else child,
+    "prefixItems": _each,
+    "anyOf": lambda children: [_inside(child) for child in children],
+}
+
+
+def _stage_item(catalog: Catalog) -> JSON:
+    entries = _entries(catalog, "stage")
+    repeat = {
+        **_object({"times": _or_space({"type": "integer", "minimum": 1}), "stages": _STAGES}),
+        "description": "Do these stages several times over.",
+        "required": ["times", "stages"],
+    }
+    named = {entry.name: {"description": entry.doc, **_nullable(_component(entry))} for entry in entries}
+    item = {**_object({**named, "repeat": repeat}), "minProperties": 1, "maxProperties": 1}
+    return _or_space({"enum": [entry.name for entry in entries]}, item)
+
+
+def _space() -> JSON:
+    shapes = {"grid_search": _LISTED, "choice": _LISTED, "randint": _INTEGERS}
+    return {
+        **_object({kind: shapes.get(kind, _RANGE) for kind in SPACES}, "A search space."),
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+
+
+def _object(properties: JSON, description: str = "") -> JSON:
+    described = {"description": description} if description else {}
+    return {**described, "type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _nullable(value: JSON) -> JSON:
+    return {"anyOf": [value, {"type": "null"}, _SPACE]}
+
+
+def _or_space(*alternatives: JSON) -> JSON:
+    return {"anyOf": [*alternatives, _SPACE]}
+
+
+def _counted(least: int) -> JSON:
+    return {"type": "integer", "minimum": least}
+
+
+def _text(description: str) -> JSON:
+    return {"description": description, "type": "string"}

@@ -1,0 +1,176 @@
+"""What a stage plugin is, and what it works on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from framework import _masks as masks
+from framework._masks import Masks
+
+
+class Split(NamedTuple):
+    """Images and labels of one split, on the trial's device.
+
+    Attributes:
+        images: uint8, (N, channels, height, width).
+        labels: int64, (N,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Data:
+    """A trial's data, on its device.
+
+    Attributes:
+        train: what the model is trained on.
+        validation: held out of the training set with a fixed seed; None where a spec asks for none.
+        test: read once per trial, at its end.
+        classes: names of the classes.
+        mean: float32, (channels,), of the training images scaled to [0, 1].
+        std: as ``mean``.
+        augment: what is done to training batches: any of ``crop``, ``flip``, ``cutout``.
+    """
+
+    train: Split
+    validation: Split | None
+    test: Split
+    classes: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    augment: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+class Recipe(Protocol):
+    """A component with its parameters, such as a stage's parameter of type `framework.Loss`."""
+
+    def __call__(self) -> nn.Module:
+        """Make what it describes."""
+
+    def plain(self) -> Mapping[str, Any]:
+        """Itself as plain data."""
+
+
+@dataclass
+class Trial:
+    """One trial while it runs: the state that its stages change, and what they need to do so.
+
+    A stage's result is the network, masks, frozen elements, values before pruning, loss and epoch: these are kept, so
+    that other trials go on from there. Whatever else a stage leaves on the trial is not.
+
+    Attributes:
+        model: the network, on ``device``.
+        data: images and labels, on ``device``.
+        device: where the trial runs.
+        masks: pruning, by parameter name; True = the weight may be non-zero.
+        frozen: freezing, by name of a parameter or a buffer; True = the element is held.
+        before_pruning: by parameter name, the values that pruned weights had.
+        epoch: position on the continuous epoch axis; a stage that trains advances it.
+        loss: what evaluation reports as loss; set with `use_loss`.
+        loss_recipe: what made the loss, as plain data; None for cross entropy.
+        seed: of the current stage; torch's global generators are already seeded with it.
+        initial_state: rebuilds the state dict that the trial began with, on the CPU.
+        emit: takes the reported metrics on to the tracking.
+        keep: takes a checkpoint on to the store.
+        recall: gives the progress of an interrupted stage.
+    """
+
+    model: nn.Module
+    data: Data
+    device: torch.device
+    masks: Masks = field(default_factory=dict)
+    frozen: Masks = field(default_factory=dict)
+    before_pruning: dict[str, Tensor] = field(default_factory=dict)
+    epoch: int = 0
+    loss: nn.Module = field(default_factory=nn.CrossEntropyLoss)
+    loss_recipe: Mapping[str, Any] | None = None
+    seed: int = 0
+    initial_state: Callable[[], Mapping[str, Tensor]] = dict
+    emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
+    keep: Callable[[Callable[[], Any]], None] = lambda progress: None
+    recall: Callable[[], Any] = lambda: None
+
+    @cached_property
+    def module_order(self) -> list[str]:
+        """Names of all modules in forward order."""
+        return masks.forward_order(self.model, self.data.shape)
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The prunable weights by parameter name, in forward order."""
+        return masks.prunable(self.model, self.module_order)
+
+    def generator(self) -> torch.Generator:
+        """A fresh CPU generator with the stage's seed: two of them draw the same numbers."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def use_loss(self, loss: Recipe) -> nn.Module:
+        """Make the loss that evaluation reports from now on, on the trial's device."""
+        self.loss, self.loss_recipe = loss().to(self.device), loss.plain()
+        return self.loss
+
+    def checkpoint(self, progress: Callable[[], Any]) -> None:
+        """Say that the stage could go on from here if it were interrupted now; best at the end of an epoch.
+
+        The trial's state and torch's generators are kept besides, and not at every call: a checkpoint may take no more
+        than a twentieth of the time.
+
+        Args:
+            progress: gives what the stage has to know to go on: mappings, lists, numbers, strings and tensors.
+        """
+        self.keep(progress)
+
+    def resume(self) -> Any:
+        """What the stage gave to `checkpoint` before it was interrupted; None if it begins.
+
+        The trial's state is as it was at that moment; torch's generators are so after this call.
+        """
+        return self.recall()
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Report metrics at the current epoch.
+
+        Sparsity and the frozen fraction are added, measured on the model.
+        """
+        weights = self.weights()
+        measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)}
+        self.emit(self.epoch, {**metrics, **measured})
+
+
+class Stage(ABC):
+    """One step of an experiment. Derive a frozen dataclass; its fields are the parameters in YAML.
+
+    >>> @dataclass(frozen=True)
+    ... class Shrink(Stage):
+    ...     \"\"\"Multiply all weights by a factor.\"\"\"
+    ...     factor: float = 0.5
+    ...
+    ...     def run(self, trial: Trial) -> None:
+    ...         for weight in trial.weights().values():
+    ...             weight.data.mul_(self.factor)
+    """
+
+    @abstractmethod
+    def run(self, trial: Trial) -> None:
+        """Change the trial's state.
+
+        Raises:
+            StageError: the stage cannot do what was asked of it on this model or data.
+        """
+
+    @property
+    def planned_epochs(self) -> int:
+        """By how many epochs the stage advances the epoch axis, as far as known before it runs."""
+        return 0

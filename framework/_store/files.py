@@ -1,0 +1,163 @@
+"""A folder of files, with the few operations that the store needs, here on this machine."""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from filelock import FileLock, Timeout
+
+from framework._errors import StoreError
+
+PART = ".part"
+LOCKS = "locks"
+
+
+class Files(Protocol):
+    """A folder. A file appears in it whole or not at all; what is missing is no error to read, move or remove.
+
+    Every method raises StoreError where the folder refuses or cannot be reached.
+    """
+
+    def sizes(self) -> dict[str, int]:
+        """Every file's bytes by name, from one listing; empty if there is no folder yet."""
+
+    def age(self, name: str) -> float:
+        """Seconds since the file was written; 0 if it is missing."""
+
+    def read(self, name: str) -> bytes | None:
+        """The file's content; None if it is missing."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, or replace it."""
+
+    def move(self, name: str, new: str) -> None:
+        """Give a file another name, that of a file that is there or not."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+    def alone(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Keep other processes out of the context of this name, if that is possible here; else they come in.
+
+        Args:
+            name: of what nobody else shall do meanwhile; a process that dies leaves the context.
+            waiting: is called if another one is in it.
+        """
+
+    def where(self, name: str) -> str:
+        """The file's path, for messages."""
+
+
+def open_files(uri: str) -> Files:
+    """The files of a local folder, or of any fsspec URI.
+
+    Raises:
+        StoreError: nothing here can open such a URI.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme in ("file", "local"):
+        return LocalFiles(Path(url2pathname(parts.path)))
+    if "://" not in uri:
+        return LocalFiles(Path(uri))
+    from framework._store.remote import RemoteFiles
+
+    return RemoteFiles(uri)
+
+
+def public(uri: str) -> str:
+    """Without user and password."""
+    return re.sub(r"//[^/@]*@", "//", uri)
+
+
+class LocalFiles:
+    """A folder on this machine, which is made when something is written. What is written survives a power cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def sizes(self) -> dict[str, int]:
+        found = {}
+        with self._plainly("list", ""), suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # it has gone since
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+        return found
+
+    def age(self, name: str) -> float:
+        with self._plainly("read", name), suppress(FileNotFoundError):
+            return time.time() - (self.folder / name).stat().st_mtime
+        return 0.0
+
+    def read(self, name: str) -> bytes | None:
+        with self._plainly("read", name), suppress(FileNotFoundError):
+            return (self.folder / name).read_bytes()
+        return None
+
+    def write(self, name: str, content: bytes) -> None:
+        part = self.folder / f"{name}.{secrets.token_hex(4)}{PART}"
+        with self._plainly("write", name):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with part.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, self.folder / name)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+            self._sync()
+
+    def move(self, name: str, new: str) -> None:
+        with self._plainly("rename", name), suppress(FileNotFoundError):
+            os.replace(self.folder / name, self.folder / new)
+
+    def remove(self, name: str) -> None:
+        with self._plainly("remove", name):
+            (self.folder / name).unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        with self._plainly("lock", name):
+            (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / LOCKS / name)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                waiting()
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def where(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def _sync(self) -> None:
+        """Make the new names in the folder durable."""
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _plainly(self, what: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason += f" ({shutil.disk_usage(self.folder).free / 2**20:.0f} MiB are free there)"
+            raise StoreError(f"cannot {what} {self.where(name)}: {reason}") from error

@@ -1,0 +1,87 @@
+"""Files in an object store, or wherever else fsspec reaches. A put is atomic there."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+
+import fsspec
+
+from framework._errors import StoreError
+from framework._store.files import public
+
+
+class RemoteFiles:
+    """A folder (a bucket and prefix, say) that fsspec reaches; credentials come from the environment.
+
+    Raises:
+        StoreError: the protocol is not known, or its package is not installed.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        with self._plainly("open", ""):
+            self.fs, self.folder = fsspec.url_to_fs(self.uri)
+
+    def sizes(self) -> dict[str, int]:
+        found = {}
+        with self._plainly("list", ""), _missing_is_fine():
+            self.fs.invalidate_cache()  # others write there too
+            for entry in self.fs.ls(self.folder, detail=True):
+                if entry["type"] == "file":
+                    found[entry["name"].rpartition("/")[2]] = int(entry["size"])
+        return found
+
+    def age(self, name: str) -> float:
+        with self._plainly("read", name), _missing_is_fine():
+            self.fs.invalidate_cache()
+            return time.time() - float(self.fs.modified(self._path(name)).timestamp())
+        return 0.0
+
+    def read(self, name: str) -> bytes | None:
+        with self._plainly("read", name), _missing_is_fine():
+            content: bytes = self.fs.cat_file(self._path(name))
+            return content
+        return None
+
+    def write(self, name: str, content: bytes) -> None:
+        with self._plainly("write", name):
+            self.fs.pipe_file(self._path(name), content)
+
+    def move(self, name: str, new: str) -> None:
+        content = self.read(name)
+        if content is not None:
+            self.write(new, content)
+            self.remove(name)
+
+    def remove(self, name: str) -> None:
+        with self._plainly("remove", name), _missing_is_fine():
+            self.fs.rm_file(self._path(name))
+
+    def alone(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        return nullcontext()  # object stores know no locks
+
+    def where(self, name: str) -> str:
+        return f"{public(self.uri)}/{name}".rstrip("/")
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+    @contextmanager
+    def _plainly(self, what: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # every kind of store raises errors of its own
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise StoreError(f"cannot {what} {self.where(name)}: {reason[0]}") from error
+
+
+@contextmanager
+def _missing_is_fine() -> Iterator[None]:
+    """Of a file; a missing bucket is a mistake."""
+    with suppress(FileNotFoundError):
+        try:
+            yield
+        except FileNotFoundError as error:
+            if "bucket does not exist" in str(error):
+                raise OSError(str(error)) from error
+            raise

@@ -1,0 +1,41 @@
+"""A trial's plan as MLflow shows it: flat names, short strings."""
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from framework._plan import TrialPlan
+
+_LONGEST = 6000
+_CUT = " … (cut; whole in spec.yaml)"
+
+
+def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
+    """Everything that determines a trial, by its path in the spec; what is swept also by its short name; and notes."""
+    from framework._plan import flat, short
+
+    tree: dict[str, Any] = {"model": plan.model, "data": plan.data, "seed": plan.seed}
+    for index, stage in enumerate(plan.stages):
+        given = {key: value for key, value in stage.items() if key != "name"}
+        tree[f"stages.{index}"] = {"name": stage["name"], stage["name"]: given}
+    swept = {name: short(value) for name, value in plan.swept.items()}
+    return {
+        valid_name(name): _cut(_text(value))
+        for name, value in {**swept, **dict(flat(tree)), **dict(flat(notes))}.items()
+    }
+
+
+def valid_name(name: str) -> str:
+    """The name as MLflow takes it: other characters become underscores, and it is a path in its shortest form."""
+    return posixpath.normpath(re.sub(r"[^\w./ :-]", "_", name, flags=re.ASCII)).strip("./") or "_"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST else value[: _LONGEST - len(_CUT)] + _CUT

@@ -1,0 +1,26 @@
+"""Which stored stages runs refer to."""
+
+from functools import partial
+
+from framework._errors import TrackingError
+from framework._tracking.runs import KEY, STAGES
+from framework._tracking.server import connect, is_new, pages, plainly
+
+
+def referenced(uri: str) -> set[str]:
+    """The stage keys of all trials that have a run, in any experiment; deleted runs and experiments do not count.
+
+    Raises:
+        TrackingError: the tracking store cannot be reached, or is not there, so that it says nothing.
+    """
+    if is_new(uri):
+        raise TrackingError(f"there is no tracking store {uri}, so nothing says which stages its runs refer to")
+    with plainly(uri):
+        client = connect(uri)
+        found: set[str] = set()
+        for experiment in pages(client.search_experiments):
+            # One by one, as a server refuses a query on many.
+            for run in pages(partial(client.search_runs, [experiment.experiment_id])):
+                # The last key besides: the list of all may have been cut, and from a key one finds those before it.
+                found.update(run.data.tags.get(STAGES, "").split(), [run.data.tags.get(KEY, "")])
+        return found - {""}

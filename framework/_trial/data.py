@@ -1,0 +1,104 @@
+"""From a dataset plugin's arrays to tensors on a trial's device."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from framework._component import Catalog, build
+from framework._dataset import Dataset
+from framework._errors import DataError
+from framework._stage import Data, Split
+
+# The same images are held out in every trial, whatever its seed: replicates are compared on the same ones.
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A dataset with its validation images held out, once for all trials of a machine.
+
+    Attributes:
+        splits: images and labels of ``train``, ``validation`` (may be missing) and ``test``, as in `Dataset`.
+        classes: names of the classes.
+        mean: (channels,), of the training images scaled to [0, 1].
+        std: as ``mean``.
+    """
+
+    splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Arrays:
+    """Load a planned dataset and hold its validation images out.
+
+    Args:
+        plan: the ``data`` of a `TrialPlan`.
+        catalog: where the dataset is looked up.
+
+    Raises:
+        DataError: it cannot be read or downloaded, or too few images are left to train on.
+    """
+    dataset: Dataset = build(catalog, "dataset", plan["dataset"])()
+    count = len(dataset.train_images)
+    held_out = round(plan["validation"] * count)
+    if held_out >= count or (plan["validation"] and not held_out):
+        raise DataError(
+            f"validation: {plan['validation']:g} of {count} training images leaves {count - held_out} to train on "
+            f"and {held_out} to validate on"
+        )
+    splits = {"test": (dataset.test_images, dataset.test_labels)}
+    if held_out:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(_SPLIT_SEED)).numpy()
+        for name, chosen in (("validation", order[:held_out]), ("train", order[held_out:])):
+            splits[name] = (dataset.train_images[chosen], dataset.train_labels[chosen])
+    else:
+        splits["train"] = (dataset.train_images, dataset.train_labels)
+    mean, std = _statistics(splits["train"][0])
+    return Arrays(splits, dataset.classes, mean, std)
+
+
+def place(arrays: Arrays, augment: tuple[str, ...], device: torch.device) -> Data:
+    """Put the arrays on a device; on the CPU they are used where they lie."""
+    splits = {
+        name: Split(_tensor(images).to(device), _tensor(labels).to(device))
+        for name, (images, labels) in arrays.splits.items()
+    }
+    return Data(
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits["test"],
+        classes=arrays.classes,
+        mean=torch.tensor(arrays.mean),
+        std=torch.tensor(arrays.std),
+        augment=augment,
+    )
+
+
+def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, exactly, by counting the 256 values."""
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        # In parts: counting needs eight bytes for each pixel.
+        parts = np.array_split(images[:, channel], len(images) // 4096 + 1)
+        counts = sum(np.bincount(part.ravel(), minlength=256) for part in parts)
+        share = counts / images[:, channel].size
+        mean = float(share @ values)
+        means.append(mean)
+        # An empty channel must not be divided by zero.
+        stds.append(max(float(share @ (values - mean) ** 2) ** 0.5, 1 / 255))
+    return tuple(means), tuple(stds)
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    with warnings.catch_warnings():
+        # Ray's object store gives read-only arrays; nothing here writes to images or labels.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)

@@ -1,0 +1,254 @@
+"""Run one trial: from its longest stored prefix on, stage after stage."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from framework._component import Catalog, build
+from framework._engine import evaluate
+from framework._errors import DamagedError
+from framework._plan import TrialPlan
+from framework._stage import Stage, Trial
+from framework._store import Snapshot, Store
+from framework._trial.data import Arrays, place
+from framework._trial.model import build_model, seed_of
+from framework._trial.snapshot import (
+    History,
+    Record,
+    capture,
+    capture_progress,
+    restore,
+    restore_progress,
+)
+
+# Checkpoints may take this part of the time.
+_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class StageEnd:
+    """A stage's result is there.
+
+    Attributes:
+        stage: index of the stage in the trial's plan.
+        key: the stage key.
+        epochs: by how many epochs the stage advanced the epoch axis.
+        executed: the trial ran the stage itself; else it found the result in the store.
+        size: bytes of the snapshot that it left; 0 if it found one.
+    """
+
+    stage: int
+    key: str
+    epochs: int
+    executed: bool
+    size: int = 0
+
+
+class Reporter(Protocol):
+    """Is told what a trial does, on the trial's thread."""
+
+    def recorded(self, record: Record) -> None:
+        """Metrics at one epoch or at one stage's end, whether just measured or out of the store."""
+
+    def noted(self, text: str) -> None:
+        """What the user should know besides, such as a replaced head."""
+
+    def staged(self, *ends: StageEnd) -> None:
+        """A stage has been run, and others may go on from its result; or stages have been found in the store."""
+
+
+def run_trial(
+    plan: TrialPlan,
+    catalog: Catalog,
+    arrays: Arrays,
+    store: Store,
+    reporter: Reporter,
+    *,
+    checkpoint_seconds: float = 300.0,
+) -> Trial:
+    """Run those stages of a trial whose results are not stored, then measure on the test set unless the last one did.
+
+    Args:
+        plan: what to run.
+        catalog: where its components are looked up.
+        arrays: its data.
+        store: has the results of stages, and takes them.
+        reporter: is told what happens.
+        checkpoint_seconds: the longest time between two checkpoints within a stage; there are more where they are
+            cheap.
+
+    Returns:
+        The trial in its final state.
+
+    Raises:
+        StageError: a stage cannot do what was asked of it.
+        StoreError: the store cannot be read or written.
+        Exception: whatever a plugin raises.
+    """
+    torch.set_num_threads(max(1, int(plan.resources["cpu"])))
+    device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
+    with _notes(reporter.noted):
+        return _Run(plan, catalog, arrays, store, reporter, checkpoint_seconds, device).run()
+
+
+@dataclass
+class _Run:
+    plan: TrialPlan
+    catalog: Catalog
+    arrays: Arrays
+    store: Store
+    reporter: Reporter
+    checkpoint_seconds: float
+    device: torch.device
+    index: int = 0
+    history: History = field(default_factory=lambda: History([], []))
+    reported: Mapping[str, float] = field(default_factory=dict)
+
+    def run(self) -> Trial:
+        stages: list[Stage] = [build(self.catalog, "stage", stage)() for stage in self.plan.stages]
+        trial = self._begin()
+        learns = {name: parameter.requires_grad for name, parameter in trial.model.named_parameters()}
+        self._go_back_to(trial, range(len(stages), 0, -1))
+        while self.index < len(stages):
+            with self.store.alone(self.plan.keys[self.index + 1], self._say_it_waits):
+                # Another invocation may have come here in the meantime.
+                if self._go_back_to(trial, [self.index + 1]):
+                    continue
+                # A stage meets the network in the same condition whether the one before it ran here or elsewhere.
+                trial.model.train()
+                trial.model.zero_grad(set_to_none=True)
+                for name, parameter in trial.model.named_parameters():
+                    parameter.requires_grad_(learns[name])
+                self._execute(trial, stages[self.index])
+        if "test/accuracy" not in self.reported:
+            self.index = len(stages) - 1
+            trial.report(evaluate(trial, "test"))
+        return trial
+
+    def _say_it_waits(self) -> None:
+        name = self.plan.stages[self.index]["name"]
+        self.reporter.noted(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
+
+    def _begin(self) -> Trial:
+        return Trial(
+            model=build_model(self.plan, self.catalog, self.arrays).to(self.device),
+            data=place(self.arrays, tuple(self.plan.data["augment"]), self.device),
+            device=self.device,
+            initial_state=lambda: build_model(self.plan, self.catalog, self.arrays).state_dict(),
+            emit=self._take,
+        )
+
+    def _take(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        self.reported = metrics
+        record = Record(epoch, self.index, metrics, time.time())
+        self.history.records.append(record)
+        self.reporter.recorded(record)
+
+    # --- restoring ---------------------------------------------------------------------------------------------
+
+    def _go_back_to(self, trial: Trial, counts: Iterable[int]) -> bool:
+        """Restore the state after the first of these numbers of stages that is stored; False if none is."""
+        for count in counts:
+            found = self._load(self.plan.keys[count])
+            if found is not None:
+                tensors, snapshot = found
+                restore(trial, tensors, snapshot.about, self.catalog)
+                self._tell(History.of(snapshot.about), count)
+                self.index = count
+                return True
+        return False
+
+    def _load(self, key: str, *, partial: bool = False) -> tuple[dict[str, Tensor], Snapshot] | None:
+        try:
+            return self.store.load(key, partial=partial) if self.store.find(key, partial=partial) else None
+        except DamagedError as error:
+            self.reporter.noted(f"{error}; it is computed again")
+            return None
+
+    def _tell(self, history: History, ended: int) -> None:
+        """Report what is known from the store and has not been reported yet."""
+        for record in history.records[len(self.history.records) :]:
+            self.reported = record.metrics if record.stage == ended - 1 else {}
+            self.reporter.recorded(record)
+        starts = [0, *history.ends]
+        found = range(len(self.history.ends), ended)
+        self.reporter.staged(
+            *(StageEnd(i, self.plan.keys[i + 1], history.ends[i] - starts[i], executed=False) for i in found)
+        )
+        self.history = history
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    def _execute(self, trial: Trial, stage: Stage) -> None:
+        key = self.plan.keys[self.index + 1]
+        trial.seed = seed_of(key)
+        torch.manual_seed(trial.seed)
+        self.reported = {}
+        trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial, key)
+        stage.run(trial)
+        if not self.reported:
+            # What the stage cost is seen right after it, not an epoch later.
+            trial.report(evaluate(trial, "validation"))
+        before = self.history.ends[-1] if self.history.ends else 0
+        self.history.ends.append(trial.epoch)
+        tensors, about = capture(trial)
+        snapshot = self.store.save(key, tensors, {**self._about(), **about})
+        self.reporter.staged(StageEnd(self.index, key, trial.epoch - before, executed=True, size=snapshot.size))
+        self.index += 1
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "experiment": self.plan.experiment,
+            "parent": self.plan.keys[self.index],
+            "stages": [stage["name"] for stage in self.plan.stages[: self.index + 1]],
+            **self.history.plain(),
+        }
+
+    def _recall(self, trial: Trial, key: str) -> Callable[[], Any]:
+        found = self._load(key, partial=True)
+        if found is None:
+            return lambda: None
+        tensors, snapshot = found
+        restore(trial, tensors, snapshot.about, self.catalog)
+        self._tell(History.of(snapshot.about), self.index)
+        return lambda: restore_progress(trial, tensors, snapshot.about["progress"])
+
+    def _checkpoints(self, trial: Trial, key: str) -> Callable[[Callable[[], Any]], None]:
+        cost, last = 0.0, time.monotonic()
+
+        def keep(progress: Callable[[], Any]) -> None:
+            nonlocal cost, last
+            began = time.monotonic()
+            if began - last < min(cost / _SHARE, self.checkpoint_seconds):
+                return
+            tensors, about = capture(trial)
+            more, plain = capture_progress(trial, progress())
+            self.store.save(key, {**tensors, **more}, {**self._about(), **about, "progress": plain}, partial=True)
+            last = time.monotonic()
+            cost = last - began
+
+        return keep
+
+
+@contextmanager
+def _notes(note: Callable[[str], None]) -> Iterator[None]:
+    """Hand on what plugins say through the logger ``framework``."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    logger, handler = logging.getLogger("framework"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

@@ -1,0 +1,113 @@
+"""A trial's state as tensors and plain data, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from framework._component import Catalog, build
+from framework._errors import StageError
+from framework._stage import Trial
+from framework._store import pack, unpack
+
+_MASKS = ("masks", "frozen", "before_pruning")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a trial reports at one epoch or at one stage's end.
+
+    Attributes:
+        epoch: position on the trial's continuous epoch axis.
+        stage: index of the stage in the trial's plan.
+        metrics: by name, such as ``val/accuracy``.
+        time: when, in seconds since 1970.
+    """
+
+    epoch: int
+    stage: int
+    metrics: Mapping[str, float]
+    time: float
+
+
+@dataclass
+class History:
+    """What has happened to a trial so far.
+
+    Attributes:
+        records: all that was reported, by stages that are done and by the one that runs.
+        ends: the epoch at the end of each stage that is done.
+    """
+
+    records: list[Record]
+    ends: list[int]
+
+    def plain(self) -> dict[str, Any]:
+        """Itself as JSON-able data."""
+        return {"records": [asdict(record) for record in self.records], "ends": self.ends}
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> "History":
+        """The inverse of `plain`."""
+        return cls([Record(**record) for record in about["records"]], list(about["ends"]))
+
+
+def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The trial's state, on the CPU: tensors by name, and what is no tensor.
+
+    Raises:
+        StageError: its loss could not be made again.
+    """
+    if trial.loss_recipe is None and type(trial.loss) is not nn.CrossEntropyLoss:
+        raise StageError(f"a stage has set trial.loss to a {type(trial.loss).__name__}: call trial.use_loss instead")
+    parts = {"model": trial.model.state_dict(), **{name: getattr(trial, name) for name in _MASKS}}
+    tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    tensors |= {f"loss.{name}": tensor for name, tensor in trial.loss.state_dict().items()}
+    return _on_cpu(tensors), {"epoch": trial.epoch, "loss": trial.loss_recipe}
+
+
+def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any], catalog: Catalog) -> None:
+    """Put a trial whose network is built into the state that `capture` gave."""
+    trial.model.load_state_dict(model_state(tensors))
+    for name, parameter in trial.model.named_parameters():
+        # `load_state_dict` keeps the layout of the network that it fills; convolutions compute by it.
+        parameter.data = tensors[f"model.{name}"].to(trial.device)
+    for name in _MASKS:
+        setattr(trial, name, {k: tensor.to(trial.device) for k, tensor in _part(tensors, name).items()})
+    if about["loss"] is not None:
+        trial.use_loss(build(catalog, "loss", about["loss"]))
+    trial.loss.load_state_dict(_part(tensors, "loss"))
+    trial.epoch = about["epoch"]
+
+
+def capture_progress(trial: Trial, progress: Any) -> tuple[dict[str, Tensor], Any]:
+    """What a stage has to know to go on, with torch's generators, likewise."""
+    generators = [torch.get_rng_state()]
+    if trial.device.type == "cuda":
+        generators.append(torch.cuda.get_rng_state(trial.device))
+    tensors, plain = pack({"stage": progress, "generators": generators})
+    return {f"progress.{name}": tensor for name, tensor in _on_cpu(tensors).items()}, plain
+
+
+def restore_progress(trial: Trial, tensors: Mapping[str, Tensor], plain: Any) -> Any:
+    """Set torch's generators, and return the stage's own progress."""
+    state = unpack(_part(tensors, "progress"), plain)
+    torch.set_rng_state(state["generators"][0])
+    if trial.device.type == "cuda" and len(state["generators"]) > 1:
+        torch.cuda.set_rng_state(state["generators"][1], trial.device)
+    return state["stage"]
+
+
+def model_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of the network in a snapshot."""
+    return _part(tensors, "model")
+
+
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}

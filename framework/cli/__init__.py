@@ -1,5 +1,0 @@
-"""The command line. Commands import what they need when they are called: ``--help`` answers at once."""
-
-from framework.cli.app import app, main
-
-__all__ = ["app", "main"]

@@ -1,8 +1,0 @@
-"""Content-addressed snapshots of stages: state and JSON, by stage key, in a local folder or an object store."""
-
-from framework.store.gc import all_but_last, older_than, over_limit, unreferenced
-from framework.store.pack import pack, unpack
-from framework.store.snapshot import Snapshot
-from framework.store.store import Store
-
-__all__ = ["Snapshot", "Store", "all_but_last", "older_than", "over_limit", "pack", "unpack", "unreferenced"]

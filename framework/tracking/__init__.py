@@ -1,7 +1,0 @@
-"""What trials report, kept as MLflow runs. The only importer of mlflow, and only once something is tracked."""
-
-from framework.tracking.models import load_model_state
-from framework.tracking.server import default_uri, ui_command
-from framework.tracking.tracker import Finished, Tracker
-
-__all__ = ["Finished", "Tracker", "default_uri", "load_model_state", "ui_command"]
