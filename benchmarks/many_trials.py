@@ -187,7 +187,7 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
     file.write_text(json.dumps(spec, indent=1))  # JSON is YAML
     root = folder / "mlruns"
     options = session.Options(root=root, tracking_uri=default_uri(root), store=str(root / "stages"))
-    results, _ = session.run(load_specs([file], [], None), installed(), options, Stopwatch(Console()))
+    results, _ = session.run(load_specs([file], [], None, installed()), installed(), options, Stopwatch(Console()))
     return {**stamps, "in_trial": sum(in_trials) / trials, "finished": sum(not r.error for r in results)}
 
 

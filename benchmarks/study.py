@@ -68,6 +68,7 @@ def make_study(options: Namespace, folder: Path) -> Study:
     """Write the specs, with their epochs scaled, and plan them."""
     from framework._cli.load import load_specs
     from framework._executors.session import plan_all
+    from framework._registry import installed
 
     def scaled(found: re.Match[str]) -> str:
         return f"epochs: {max(1, round(int(found[1]) * options.epochs))}"
@@ -80,7 +81,7 @@ def make_study(options: Namespace, folder: Path) -> Study:
     # Nothing is downloaded: what is pretrained in the study starts at random here.
     sets = [*_data(options, folder), "model.weights=null", *options.set]
     seeds = tuple(map(int, options.seeds.split(",")))
-    plans = [plan for trials in plan_all(load_specs(files, sets, seeds)).values() for plan in trials]
+    plans = [plan for trials in plan_all(load_specs(files, sets, seeds, installed())).values() for plan in trials]
     trials = tuple(
         {
             **{key: getattr(plan, key) for key in ("experiment", "name", "variant", "seed")},

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     )
     from framework._hookspecs import hookimpl
     from framework._masks import Masks, eval_mode, select
-    from framework._stage import Data, Split, Stage, Trial
-    from framework._tracking import load_model_state
+    from framework._stage import Data, Record, Split, Stage, Trial
+    from framework._tracking import load_model, load_model_state
 
 _HOMES = {
     "annotated_types": ["Interval"],
@@ -45,8 +45,8 @@ _HOMES = {
     ],
     "framework._hookspecs": ["hookimpl"],
     "framework._masks": ["Masks", "eval_mode", "select"],
-    "framework._stage": ["Data", "Split", "Stage", "Trial"],
-    "framework._tracking": ["load_model_state"],
+    "framework._stage": ["Data", "Record", "Split", "Stage", "Trial"],
+    "framework._tracking": ["load_model", "load_model_state"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -63,6 +63,7 @@ __all__ = [
     "Optimizer",
     "PluginError",
     "Precision",
+    "Record",
     "Schedule",
     "SpecError",
     "Split",
@@ -76,6 +77,7 @@ __all__ = [
     "eval_mode",
     "evaluate",
     "hookimpl",
+    "load_model",
     "load_model_state",
     "nearest",
     "select",

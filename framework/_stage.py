@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from framework import _masks as masks
+from framework._errors import StageError
 from framework._masks import Masks
 
 
@@ -54,6 +55,23 @@ class Data:
         return channels, height, width
 
 
+@dataclass(frozen=True)
+class Record:
+    """What a trial reports at one epoch or at one stage's end.
+
+    Attributes:
+        epoch: position on the trial's continuous epoch axis.
+        stage: index of the stage in the trial's plan.
+        metrics: by name, such as ``val/accuracy``.
+        time: when, in seconds since 1970.
+    """
+
+    epoch: int
+    stage: int
+    metrics: Mapping[str, float]
+    time: float
+
+
 class Recipe(Protocol):
     """A component with its parameters, such as a stage's parameter of type `framework.Loss`."""
 
@@ -64,12 +82,12 @@ class Recipe(Protocol):
         """Itself as plain data."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
     """One trial while it runs: the state that its stages change, and what they need to do so.
 
-    A stage's result is the network, masks, frozen elements, values before pruning, loss and epoch: these are kept, so
-    that other trials go on from there. Whatever else a stage leaves on the trial is not.
+    A stage's result is the network, masks, frozen elements, values before pruning, loss, epoch, records and artifacts:
+    these are kept, so that other trials go on from there. Whatever else a stage leaves on the trial is not.
 
     Attributes:
         model: the network, on ``device``.
@@ -81,6 +99,8 @@ class Trial:
         epoch: position on the continuous epoch axis; a stage that trains advances it.
         loss: what evaluation reports as loss; set with `use_loss`.
         loss_recipe: what made the loss, as plain data; None for cross entropy.
+        records: all that has been reported, by stages found in the store too, the oldest first.
+        artifacts: all files that have been logged so far, by name; add to them with `log_artifact`.
         seed: of the current stage; torch's global generators are already seeded with it.
         initial_state: rebuilds the state dict that the trial began with, on the CPU.
         emit: takes the reported metrics on to the tracking.
@@ -97,6 +117,8 @@ class Trial:
     epoch: int = 0
     loss: nn.Module = field(default_factory=nn.CrossEntropyLoss)
     loss_recipe: Mapping[str, Any] | None = None
+    records: list[Record] = field(default_factory=list)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
     seed: int = 0
     initial_state: Callable[[], Mapping[str, Tensor]] = dict
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
@@ -147,6 +169,21 @@ class Trial:
         weights = self.weights()
         measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)}
         self.emit(self.epoch, {**metrics, **measured})
+
+    def log_artifact(self, name: str, content: bytes) -> None:
+        """Keep a file with the trial's run in MLflow, and with the stage's result; one of the same name is replaced.
+
+        Args:
+            name: a relative path, such as ``norms/conv1.png``.
+            content: what is in it. It is stored again with every later stage, so keep it small.
+
+        Raises:
+            StageError: the name is no relative path inside the run.
+        """
+        parts = name.split("/")
+        if not all(parts) or {".", ".."} & set(parts) or any(c in name for c in "\\:\0"):
+            raise StageError(f"an artifact's name is a relative path such as 'norms/conv1.png', not {name!r}")
+        self.artifacts[name] = bytes(content)
 
 
 class Stage(ABC):

@@ -12,6 +12,7 @@ from running import STUDY, Study, all_runs, client, framework, here, history, pa
 
 from framework._cli.load import load_specs
 from framework._executors.session import plan_all
+from framework._registry import installed
 from framework._store import Store
 
 NAMES = {f"prune.amount={amount} seed={seed}" for amount in (0.2, 0.5) for seed in (0, 1)}
@@ -99,7 +100,7 @@ def test_the_kept_spec_is_the_trial(study: Study, tmp_path: Path) -> None:
         for name, run in trials(study.root, experiment).items():
             spec = tmp_path / f"{name}.yaml"
             spec.write_bytes(artifact(study, run, "spec.yaml", tmp_path))
-            [plan] = plan_all(load_specs([spec], [], None))[experiment]
+            [plan] = plan_all(load_specs([spec], [], None, installed()))[experiment]
             assert plan.key == run.data.tags["framework.key"]
 
 
@@ -192,7 +193,9 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
     assert here("plan", "single.yaml", monkeypatch=monkeypatch) == 0
     assert capsys.readouterr().out == told
     assert {path.name for path in tmp_path.iterdir()} == STUDY.keys()
-    Store("mlruns/stages").save(plan_all(load_specs([Path("single.yaml")], [], None))["single"][0].key, {}, {})
+    Store("mlruns/stages").save(
+        plan_all(load_specs([Path("single.yaml")], [], None, installed()))["single"][0].key, {}, {}
+    )
     assert here("run", "single.yaml", "--dry-run", monkeypatch=monkeypatch) == 0
     assert "→ 0 still to run" in capsys.readouterr().out
     assert here("run", "single.yaml", "--dry-run", "--force", monkeypatch=monkeypatch) == 0

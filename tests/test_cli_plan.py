@@ -10,6 +10,7 @@ from running import STUDY, here, write
 from framework._cli.load import load_specs
 from framework._executors.session import plan_all
 from framework._plan import TrialPlan
+from framework._registry import installed
 from framework._store import Store
 
 Plan = Callable[..., list[str]]
@@ -30,7 +31,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
 
 def plans(*files: str) -> list[TrialPlan]:
-    planned = plan_all(load_specs([Path(file) for file in files], [], None))
+    planned = plan_all(load_specs([Path(file) for file in files], [], None, installed()))
     return [trial for trials in planned.values() for trial in trials]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import DirectoryPath, FilePath
 
-from framework import DataError, Interval, Loss, Stage, Trial, hookimpl, plan
+from framework import DataError, Interval, Loss, Stage, Trial, _plan, hookimpl
 from framework._component import build, content
 from framework._plan import as_it_stands, make_plans
 from framework._registry import Registry
@@ -185,7 +185,7 @@ def keys(registry: Registry, **changes: str) -> tuple[str, ...]:
 
 def test_the_frameworks_version_changes_all_keys(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(registry)
-    monkeypatch.setattr(plan, "_FRAMEWORK", "another")
+    monkeypatch.setattr(_plan, "_FRAMEWORK", "another")
     assert not set(keys(registry)) & set(before)
 
 

@@ -2,12 +2,14 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from framework import PluginError, Stage, hookimpl
+from framework._component import usable
 from framework._registry import Registry, installed
 
 
@@ -69,12 +71,19 @@ def test_what_there_is_not_is_an_error_that_names_the_nearest(kind: str, name: s
     assert str(error.value) == text
 
 
-def test_two_plugins_of_one_name_are_an_error_that_names_both() -> None:
-    plugins = [(plugin(register_stages={"nap": Nap}), source) for source in ("one 1", "two 2")]
-    assert error_of(*plugins) in (
-        "stage 'nap' is registered by both one 1 and two 2",
-        "stage 'nap' is registered by both two 2 and one 1",
+def test_two_plugins_of_one_name_are_an_error_that_names_both_where_the_name_is_used() -> None:
+    plugins = [
+        (plugin(register_stages={"nap": Nap}), "one 1"),
+        (plugin(register_stages={"nap": Nap, "rest": Nap}), "two 2"),
+    ]
+    registry = Registry(plugins)
+    with pytest.raises(PluginError) as error:
+        registry.entry("stage", "nap")
+    assert str(error.value) == (
+        "stage 'nap' is registered by both one 1 and two 2: uninstall one, or leave it out with --disable-plugin"
     )
+    assert registry.get("stage", "rest").source == "two 2"
+    assert [entry.name for entry in usable(registry, "stage")[0]] == ["rest"]
 
 
 def test_a_misspelled_hook_is_an_error_that_names_the_plugin_and_the_hook() -> None:
@@ -171,38 +180,122 @@ def register_stages():
 SHOW = """
 from framework._errors import PluginError
 from framework._registry import installed
-try:
-    print(installed().get("stage", "nap").source, installed().get("stage", "train").source.split()[0])
-except PluginError as error:
-    print(error)
+for name in ("nap", "train"):
+    try:
+        print(installed(frozenset(DISABLED)).get("stage", name).source)
+    except PluginError as error:
+        print(error)
 """
+BROKEN = {
+    "import no_such_module": "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
+    "1 / 0": "cannot be imported: ZeroDivisionError: division by zero",
+    "raise SystemExit(3)": "cannot be imported: SystemExit: 3",
+}
 
 
-@pytest.mark.parametrize(
-    ("code", "text"),
-    [
-        (NAP.replace("NAME", "nap"), "my-plugin 1.2 framework"),
-        (
-            "import no_such_module",
-            "plugin 'extra' of my-plugin 1.2 (its_module) cannot be imported: "
-            "ModuleNotFoundError: No module named 'no_such_module'",
-        ),
-        (
-            "1 / 0",
-            "plugin 'extra' of my-plugin 1.2 (its_module) cannot be imported: ZeroDivisionError: division by zero",
-        ),
-    ],
-)
-def test_a_package_is_found_by_its_entry_point_and_named_where_it_cannot_be_imported(
+def show(folder: Path, *disabled: str) -> list[str]:
+    return python(folder, SHOW.replace("DISABLED", repr(disabled))).splitlines()
+
+
+def test_a_package_is_found_by_its_entry_point(tmp_path: Path) -> None:
+    install(tmp_path, "my-plugin", "its_module", NAP.replace("NAME", "nap"))
+    assert show(tmp_path) == ["my-plugin 1.2", f"framework {version('framework')}"]
+
+
+@pytest.mark.parametrize(("code", "text"), BROKEN.items())
+def test_a_package_that_cannot_be_imported_is_named_and_takes_nothing_else_down(
     code: str, text: str, tmp_path: Path
 ) -> None:
     install(tmp_path, "my-plugin", "its_module", code)
-    assert python(tmp_path, SHOW) == text
+    nap, train = show(tmp_path)
+    assert nap.startswith("unknown stage 'nap' (")
+    assert nap.endswith(f"; plugin 'extra' of my-plugin 1.2 (its_module) {text})")
+    assert train == f"framework {version('framework')}"
+
+
+def test_a_plugin_that_breaks_its_contract_is_registered_not_even_in_part(tmp_path: Path) -> None:
+    code = NAP.replace("NAME", "nap") + "@hookimpl\ndef register_losses():\n    return []\n"
+    install(tmp_path, "my-plugin", "its_module", code)
+    nap, _ = show(tmp_path)
+    assert nap.endswith("; my-plugin 1.2: register_losses must return a mapping of names, not list)")
 
 
 def test_a_package_that_claims_a_built_in_name_is_named(tmp_path: Path) -> None:
     install(tmp_path, "my-plugin", "its_module", NAP.replace("NAME", "train"))
-    text = python(tmp_path, SHOW)
-    assert text.startswith("stage 'train' is registered by both ")
-    assert "my-plugin 1.2" in text
-    assert "framework " in text
+    _, train = show(tmp_path)
+    assert train.startswith("stage 'train' is registered by both ")
+    assert "my-plugin 1.2" in train
+    assert "framework " in train
+
+
+def test_a_package_can_be_left_out(tmp_path: Path) -> None:
+    install(tmp_path, "my-plugin", "its_module", NAP.replace("NAME", "train"))
+    nap, train = show(tmp_path, "My_Plugin")
+    assert nap.endswith("; my-plugin 1.2 is disabled (--disable-plugin))")
+    assert train == f"framework {version('framework')}"
+
+
+def test_leaving_out_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    install(tmp_path, "my-plugin", "its_module", NAP.replace("NAME", "nap"))
+    text = "--disable-plugin: there are no plugins of 'my-plugins' (did you mean 'my-plugin'?)"
+    assert show(tmp_path, "my-plugins") == [text, text]
+
+
+@pytest.mark.parametrize(
+    ("requires", "works"),
+    [("framework>=99", False), ("Framework <0.1", False), ("framework>=0.1", True), ("???", True)],
+)
+def test_a_package_that_needs_another_framework_is_named(requires: str, works: bool, tmp_path: Path) -> None:
+    install(tmp_path, "my-plugin", "its_module", NAP.replace("NAME", "nap"))
+    with (tmp_path / "my_plugin-1.2.dist-info" / "METADATA").open("a") as metadata:
+        metadata.write(f"Requires-Dist: {requires}\nRequires-Dist: torch\n")
+    nap, train = show(tmp_path)
+    if works:
+        assert nap == "my-plugin 1.2"
+    else:
+        assert f"my-plugin 1.2 needs framework{requires[9:].strip()}, and this is {version('framework')}" in nap
+    assert train == f"framework {version('framework')}"
+
+
+# --- observers -----------------------------------------------------------------------------------------------------
+
+
+def test_observers_are_told_and_their_answers_come_with_their_names() -> None:
+    heard = []
+    one = plugin(epoch_ended=lambda trial, metrics: {"norm": trial + metrics["loss"]})
+    other = plugin(trial_started=lambda trial: heard.append(trial), epoch_ended=lambda metrics: None)
+    registry = Registry([(one, "one 1"), (other, "other 2"), (plugin(register_stages={"nap": Nap}), "third 3")])
+    assert registry.observers == ["one 1", "other 2"]
+    assert sorted(registry.tell("epoch_ended", trial=1, metrics={"loss": 2})) == [
+        ("one 1", {"norm": 3}),
+        ("other 2", None),
+    ]
+    registry.tell("trial_started", trial=5)
+    assert heard == [5]
+    assert registry.observed("trial_started")
+    assert not registry.observed("trial_ended")
+
+
+def test_what_an_observer_raises_names_it() -> None:
+    def fails(trial: Any) -> None:
+        raise ZeroDivisionError("by nought")
+
+    with pytest.raises(ZeroDivisionError) as error:
+        Registry([(plugin(trial_ended=fails), "mine 1.2")]).tell("trial_ended", trial=1)
+    assert error.value.__notes__ == ["in trial_ended of mine 1.2"]
+
+
+def test_an_observer_with_a_wrong_argument_is_named() -> None:
+    text = error_of((plugin(trial_ended=lambda model: None), "mine 1.2"))
+    assert text.startswith("mine 1.2: ")
+    assert "model" in text
+
+
+def test_a_hook_cannot_be_wrapped() -> None:
+    class Wrapping:
+        @hookimpl(wrapper=True)
+        def trial_ended(self, trial: Any) -> Any:
+            return (yield)
+
+    text = error_of((Wrapping(), "mine 1.2"))
+    assert text == "mine 1.2: trial_ended cannot be wrapped: implement it without wrapper=True"

@@ -11,7 +11,7 @@ from rich.console import Console
 from framework._plan import TrialPlan
 from framework._report.figures import trial_figure
 from framework._report.table import Result, best, summarise, summary_table
-from framework._trial import Record
+from framework._stage import Record
 
 
 def make_plan(*stages: str, **fields: Any) -> TrialPlan:

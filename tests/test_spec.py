@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spec_catalog import DEFAULTS, GOOD, START, read, resolved
 
-from framework import hookimpl
-from framework._errors import PluginError
+from framework import SpecError, hookimpl
 from framework._registry import Registry
 from framework._spec import ExperimentSpec, SearchSpec, Space, load
 from framework._spec.document import parse
@@ -213,15 +212,17 @@ def test_default_that_is_a_bare_name_takes_parameters() -> None:
     assert resolved(text)[0]["optimizer"] == {"name": "adamw", "eps": 0.1}
 
 
-def test_broken_plugin_is_not_taken_for_a_mistake_in_the_spec() -> None:
+def test_a_broken_component_is_named_where_a_spec_uses_it() -> None:
     class Broken:
         @hookimpl
         def register_models(self) -> Any:
             return {"broken": lambda shape, classes, callback: None}
 
     Path("study.yaml").write_text(GOOD.replace("convnet", "broken"))
-    with pytest.raises(PluginError, match="model 'broken' of third 1: parameter 'callback' has no default"):
+    with pytest.raises(SpecError) as error:
         load("study.yaml", Registry([(Broken(), "third 1")]))
+    line = str(error.value).splitlines()[0]
+    assert line.startswith("study.yaml:1:8 model: model 'broken' of third 1: parameter 'callback' has no default")
 
 
 # --- how to search -----------------------------------------------------------------------------------------------

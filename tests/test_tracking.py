@@ -17,9 +17,9 @@ from framework._errors import DataError, TrackingError
 from framework._masks import forward_order, prunable, sparsity
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._spec import load
-from framework._tracking import Tracker, default_uri, load_model_state, ui_command
+from framework._stage import Record
+from framework._tracking import Tracker, default_uri, load_model, load_model_state, ui_command
 from framework._tracking.params import parameters, valid_name
-from framework._trial import Record
 
 SHAPE = (1, 8, 8)
 
@@ -448,6 +448,7 @@ def test_the_model_loads_with_its_weights_its_sparsity_and_for_any_batch(
         assert all(torch.equal(loaded.state_dict()[name], value) for name, value in state.items())
         assert measured(dict(loaded.named_parameters()), network) == measured(dict(network.named_parameters()), network)
         torch.testing.assert_close(loaded(images), network(images))
+        torch.testing.assert_close(load_model(f"runs:/{run.info.run_id}/model")(images), network(images))
         [output] = client.get_run(run.info.run_id).outputs.model_outputs
         assert output.step == 4
         kept = load_model_state(f"runs:/{run.info.run_id}/model")
@@ -523,6 +524,8 @@ def test_a_network_without_a_graph_leaves_its_weights_and_says_so(
     )
     state = load_model_state(f"runs:/{run.info.run_id}/weights.safetensors", uri)
     assert torch.equal(state["linear.weight"], network.linear.weight)
+    with pytest.raises(DataError, match="has weights only: torch.export could not export the network"):
+        load_model(f"runs:/{run.info.run_id}/weights.safetensors", uri)
 
 
 def test_a_model_that_is_not_there_is_a_plain_error(
@@ -540,14 +543,24 @@ def test_a_model_that_is_not_there_is_a_plain_error(
         load_model_state("runs:/0123", uri)
 
 
-def test_figures_are_logged_as_they_are(
+def test_files_are_logged_as_they_are(
     open_tracker: Callable[[], Tracker], client: Any, plan: TrialPlan, tmp_path: Path
 ) -> None:
     with open_tracker() as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, figures={"curves": b"\x89PNG drawn"})
+        tracker.trial_ended(plan, None, files={"curves.png": b"\x89PNG drawn", "norms/conv1/a.txt": b""})
     run = runs_of(client, plan.experiment)[plan.name]
     assert artifact(client, run, "curves.png", tmp_path) == b"\x89PNG drawn"
+    assert artifact(client, run, "norms/conv1/a.txt", tmp_path) == b""
+
+
+def test_a_run_names_the_plugins_that_its_trial_used(
+    open_tracker: Callable[[], Tracker], client: Any, plan: TrialPlan
+) -> None:
+    plan = replace(plan, plugins=("framework 1", "mine 1.2"))
+    with open_tracker() as tracker:
+        begin(tracker, plan)
+    assert runs_of(client, plan.experiment)[plan.name].data.tags["framework.plugins"] == "framework 1, mine 1.2"
 
 
 def test_a_model_that_cannot_be_made_fails_its_trial_and_no_other(

@@ -4,16 +4,17 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from framework._cli.options import (
     RESULTS,
     Address,
+    Disabled,
     Executor,
     Root,
     Seeds,
@@ -27,6 +28,9 @@ from framework._cli.options import (
     stages_in,
 )
 from framework._errors import FrameworkError, PluginError, SpecError
+
+if TYPE_CHECKING:
+    from framework._registry import Registry
 
 app = typer.Typer(
     name="framework",
@@ -68,6 +72,7 @@ def run(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Longest time between checkpoints of a trial within a stage.")
     ] = 5.0,
+    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show what Ray and MLflow log.")] = False,
 ) -> None:
     """Run every trial of the specs that is not finished yet.
@@ -81,6 +86,7 @@ def run(
             specs,
             sets,
             parse_seeds(seeds),
+            _registry(disable_plugin),
             dry_run=dry_run,
             root=root,
             tracking_uri=tracking_uri,
@@ -114,37 +120,50 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
     with _told():
         from framework._cli.plan import show_plan
 
-        show_plan(specs, sets, parse_seeds(seeds), store=stages_in(root, store), whole=whole, pair=explain)
+        registry = _registry(disable_plugin)
+        show_plan(specs, sets, parse_seeds(seeds), registry, store=stages_in(root, store), whole=whole, pair=explain)
 
 
 @app.command()
-def validate(specs: Specs, sets: Sets = [], seeds: Seeds = None) -> None:  # noqa: B006
+def validate(
+    specs: Specs,
+    sets: Sets = [],  # noqa: B006 - typer reads it
+    seeds: Seeds = None,
+    disable_plugin: Disabled = [],  # noqa: B006
+) -> None:
     """Check specs, and report every mistake with its place."""
     with _told():
         from framework._cli.plan import validate_specs
 
-        validate_specs(specs, sets, parse_seeds(seeds))
+        validate_specs(specs, sets, parse_seeds(seeds), _registry(disable_plugin))
 
 
 @plugins_app.callback(invoke_without_command=True)
 def plugins(context: typer.Context) -> None:
     """Show the components that specs can name."""
     if context.invoked_subcommand is None:
-        list_plugins()
+        list_plugins(disable_plugin=[])
 
 
 @plugins_app.command("list")
-def list_plugins() -> None:
-    """List all components."""
+def list_plugins(
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="Show the distributions, their hooks and how long they take to load."),
+    ] = False,
+    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+) -> None:
+    """List all components, and what is wrong with plugins that cannot be used."""
     with _told():
-        from framework._cli.plugins import list_components
+        from framework._cli.plugins import list_components, list_distributions
 
-        list_components()
+        (list_distributions if verbose else list_components)(_registry(disable_plugin))
 
 
 @plugins_app.command("show")
@@ -156,7 +175,7 @@ def show_plugin(
     with _told():
         from framework._cli.plugins import show_component
 
-        show_component(kind, name)
+        show_component(_registry(()), kind, name)
 
 
 @store_app.command("list")
@@ -212,12 +231,12 @@ def store_gc(
 
 
 @app.command()
-def schema() -> None:
+def schema(disable_plugin: Disabled = []) -> None:  # noqa: B006 - typer reads it
     """Print the JSON schema of specs, for editors."""
     with _told():
         from framework._cli.plugins import print_schema
 
-        print_schema()
+        print_schema(_registry(disable_plugin))
 
 
 @app.command()
@@ -238,6 +257,12 @@ def main() -> None:
     # A batch system's request to stop is met as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
+
+
+def _registry(disabled: Iterable[str]) -> "Registry":
+    from framework._registry import installed
+
+    return installed(frozenset(disabled))
 
 
 def _ui_command(root: Path, tracking_uri: str | None) -> str:

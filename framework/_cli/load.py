@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from framework._component import Catalog
 from framework._errors import Problem, SpecError
-from framework._registry import installed
 from framework._spec import ExperimentSpec, load
 
 
-def load_specs(files: Sequence[Path], overrides: Sequence[str], seeds: Sequence[int] | None) -> list[ExperimentSpec]:
+def load_specs(
+    files: Sequence[Path], overrides: Sequence[str], seeds: Sequence[int] | None, catalog: Catalog
+) -> list[ExperimentSpec]:
     """Load all specs.
 
     Raises:
@@ -18,7 +20,7 @@ def load_specs(files: Sequence[Path], overrides: Sequence[str], seeds: Sequence[
     problems: list[Problem] = []
     for file in files:
         try:
-            specs.append(load(file, installed(), overrides, seeds))
+            specs.append(load(file, catalog, overrides, seeds))
         except SpecError as error:
             problems.extend(error.problems)
     if problems:

@@ -59,6 +59,16 @@ StoreLimit = Annotated[
         min=0, help="Most gigabytes of stages' results to keep; the least valuable go first.", show_default=False
     ),
 ]
+Disabled = Annotated[
+    list[str],
+    typer.Option(
+        "--disable-plugin",
+        help="Leave out the plugins of a distribution, such as a broken one. May be given several times.",
+        metavar="DIST",
+        envvar="FRAMEWORK_DISABLE_PLUGINS",
+        show_default=False,
+    ),
+]
 RESULTS = Path("mlruns")
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
 

@@ -10,12 +10,13 @@ from rich.console import Console
 from framework._cli.console import count, make_console, say
 from framework._cli.load import load_specs
 from framework._cli.tree import draw
+from framework._component import Catalog
 from framework._errors import Problem, SpecError, nearest
 from framework._executors import session
 from framework._plan import TrialPlan
 from framework._plan.explain import explain, shared_states
 from framework._plan.tree import make_tree
-from framework._registry import installed
+from framework._registry import Registry
 from framework._spec import RESOURCES, ExperimentSpec
 from framework._store import Store
 
@@ -26,6 +27,7 @@ def show_plan(
     files: Sequence[Path],
     sets: Sequence[str],
     seeds: Sequence[int] | None,
+    registry: Registry,
     *,
     store: str,
     whole: bool,
@@ -38,16 +40,16 @@ def show_plan(
         whole: leave nothing out.
         pair: the names of the two trials.
     """
-    specs = load_specs(files, sets, seeds)
+    specs = load_specs(files, sets, seeds, registry)
     if pair:
-        print_explanation(session.plan_all(specs), *pair)
+        print_explanation(session.plan_all(specs), *pair, registry)
     else:
         print_plans(specs, session.plan_all(specs), make_console(), Store(store).stored(), whole=whole)
 
 
-def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None) -> None:
+def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None, registry: Registry) -> None:
     """Print what each valid spec amounts to; mistakes are raised."""
-    specs = load_specs(files, sets, seeds)
+    specs = load_specs(files, sets, seeds, registry)
     planned = session.plan_all(specs)
     for spec in specs:
         print(f"{spec.file}: {spec.name} is valid: {_amount(spec, planned[spec.name])}")
@@ -94,7 +96,7 @@ def print_plans(
         line(f"resources per trial: {resources}" + (f" ({', '.join(names)})" if len(takes) > 1 else ""))
 
 
-def print_explanation(planned: Planned, one: str, other: str) -> None:
+def print_explanation(planned: Planned, one: str, other: str, catalog: Catalog) -> None:
     """Print up to where two trials share their stages, and what differs.
 
     Raises:
@@ -109,7 +111,7 @@ def print_explanation(planned: Planned, one: str, other: str) -> None:
     print(f"A: {_whole_name(a)}\nB: {_whole_name(b)}")
     print(f"They share {_shared(a, b, states)}")
     if a.key != b.key:
-        for line in explain(a, b, installed()):
+        for line in explain(a, b, catalog):
             print(f"  {line}")
 
 

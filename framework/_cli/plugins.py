@@ -4,35 +4,55 @@ import inspect
 import json
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from framework._cli.console import make_console
-from framework._component import KINDS
-from framework._registry import installed
+from framework._cli.console import make_console, say
+from framework._component import KINDS, usable
+from framework._registry import Registry
 from framework._spec import schema
 
 
-def list_components() -> None:
-    """Print all components by kind."""
-    registry, console = installed(), make_console()
+def list_components(registry: Registry) -> None:
+    """Print all components by kind, and what is wrong with those that cannot be used."""
+    console = make_console()
     table = Table(box=None, pad_edge=False)
     for column in ("kind", "name", "what it is", "from"):
         table.add_column(column, no_wrap=column != "what it is")
     for kind in KINDS:
-        for name in registry.names(kind):
-            entry = registry.get(kind, name)
-            table.add_row(kind, name, entry.doc.split(". ")[0].rstrip("."), entry.source)
+        for entry in usable(registry, kind)[0]:
+            table.add_row(kind, entry.name, entry.doc.split(". ")[0].rstrip("."), entry.source)
     console.print(table)
-    console.print("\nParameters of one:  framework plugins show KIND NAME", highlight=False)
+    say(console, "\nParameters of one:  framework plugins show KIND NAME")
+    _print_faults(registry, console)
 
 
-def show_component(kind: str, name: str) -> None:
+def list_distributions(registry: Registry) -> None:
+    """Print the distributions that have plugins: their hooks, components and how long they take to load."""
+    console = make_console()
+    table = Table(box=None, pad_edge=False)
+    for column in ("distribution", "module", "hooks", "components", "load"):
+        table.add_column(column, justify="right" if column == "load" else "left")
+    for plugin in sorted(registry.plugins, key=lambda plugin: plugin.source):
+        named = (f"{entry.kind} {entry.name}" for entry in plugin.components)
+        load = f"{plugin.seconds * 1000:.0f} ms"
+        table.add_row(plugin.source, plugin.module, ", ".join(plugin.hooks), ", ".join(named), load)
+    console.print(table)
+    _print_faults(registry, console)
+
+
+def _print_faults(registry: Registry, console: Console) -> None:
+    for fault in (*registry.broken, *(fault for kind in KINDS for fault in usable(registry, kind)[1])):
+        say(console, f"cannot be used: {fault}", "red")
+
+
+def show_component(registry: Registry, kind: str, name: str) -> None:
     """Print one component's documentation and parameters.
 
     Raises:
         PluginError: there is none of that kind and name.
     """
-    entry, console = installed().get(kind, name), make_console()
+    entry, console = registry.get(kind, name), make_console()
     console.print(f"[bold]{kind} {name}[/bold], from {entry.source}\n", highlight=False)
     console.print(inspect.getdoc(entry.factory) or "", highlight=False, markup=False)
     console.print()
@@ -50,9 +70,9 @@ def show_component(kind: str, name: str) -> None:
     console.print(table)
 
 
-def print_schema() -> None:
+def print_schema(registry: Registry) -> None:
     """Print the JSON schema of specs."""
-    print(json.dumps(schema(installed()), indent=2))
+    print(json.dumps(schema(registry), indent=2))
 
 
 def _type(described: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from framework._cli.plan import print_plans
 from framework._cli.view import make_view
 from framework._executors import session
 from framework._executors.bookkeeper import HOW, Work
-from framework._registry import installed
+from framework._registry import Registry
 from framework._report.table import Result, best, summarise, summary_table
 from framework._spec import ExperimentSpec
 from framework._store import Store
@@ -22,6 +22,7 @@ def run_specs(
     files: Sequence[Path],
     sets: Sequence[str],
     seeds: Sequence[int] | None,
+    registry: Registry,
     *,
     dry_run: bool,
     root: Path,
@@ -35,7 +36,7 @@ def run_specs(
     Returns:
         0 if all trials finished, else 1.
     """
-    specs = load_specs(files, sets, seeds)
+    specs = load_specs(files, sets, seeds, registry)
     console = make_console()
     stages = stages_in(root, store)
     if dry_run:
@@ -45,7 +46,7 @@ def run_specs(
     uri = tracking_uri or default_uri(root)
     chosen = session.Options(root=root, tracking_uri=uri, store=stages, **options)
     with make_view(console) as view:
-        results, work = session.run(specs, installed(), chosen, view)
+        results, work = session.run(specs, registry, chosen, view)
     console.print(summary_table(summarise(results)))
     for spec in specs:
         if line := best_line(spec, results):

@@ -14,7 +14,8 @@ from framework._cli.console import count, say
 from framework._executors.bookkeeper import View
 from framework._executors.listener import Outcome
 from framework._plan import TrialPlan
-from framework._trial import Record, StageEnd
+from framework._stage import Record
+from framework._trial import StageEnd
 
 # Without a terminal, at most one line per trial in this time.
 _LINE_SECONDS = 10.0

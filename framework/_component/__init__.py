@@ -26,7 +26,7 @@ from framework._component.parameters import (
     parameters_of,
     validate,
 )
-from framework._errors import nearest
+from framework._errors import PluginError, nearest
 
 __all__ = [
     "KINDS",
@@ -40,6 +40,8 @@ __all__ = [
     "Schedule",
     "build",
     "plain",
+    "unknown",
+    "usable",
 ]
 
 
@@ -107,6 +109,33 @@ class Catalog(Protocol):
     def names(self, kind: str) -> Sequence[str]:
         """All names of that kind."""
 
+    @property
+    def broken(self) -> Sequence[str]:
+        """What is wrong with the plugins that cannot be used."""
+
+    @property
+    def observers(self) -> Sequence[str]:
+        """The distributions whose plugins observe every trial."""
+
+
+def unknown(catalog: Catalog, kind: str, name: object, also: Sequence[str] = ()) -> str:
+    """Say that there is no component of that name: which was meant, and which plugin it may be missing with."""
+    hints = [nearest(name, [*catalog.names(kind), *also]), *catalog.broken]
+    return f"unknown {kind} {name!r} ({'; '.join(hints)})"
+
+
+def usable(catalog: Catalog, kind: str) -> tuple[list[Entry], list[str]]:
+    """The components of a kind that specs can name, and what is wrong with the others."""
+    entries, faults = [], []
+    for name in catalog.names(kind):
+        try:
+            entry = catalog.entry(kind, name)
+            if entry and entry.parameters:
+                entries.append(entry)
+        except PluginError as error:
+            faults.append(str(error))
+    return entries, faults
+
 
 @dataclass(frozen=True)
 class Component:
@@ -121,6 +150,12 @@ class Component:
     entry: Entry
     params: Mapping[str, Any]
     given: Mapping[str, Any]
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The distributions that it and the components in its parameters come from."""
+        inside = (value.sources for value in self.params.values() if isinstance(value, Component))
+        return frozenset({self.entry.source}).union(*inside)
 
     def __call__(self, **inputs: Any) -> Any:
         """Call it with its parameters and those inputs that it asks for."""
@@ -178,17 +213,21 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
     if not isinstance(name, str):
         message = f"must be the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind} or a mapping with its name"
         raise mistakes([((), f"{message} ({nearest(name, catalog.names(kind))})", value)])
-    entry = catalog.entry(kind, name)
-    if entry is None:
-        at = ("name",) if isinstance(value, Mapping) else ()
-        raise mistakes([(at, f"unknown {kind} {name!r} ({nearest(name, catalog.names(kind))})", value)])
+    at = ("name",) if isinstance(value, Mapping) else ()
+    try:
+        entry = catalog.entry(kind, name)
+        parameters = entry.parameters if entry else None
+    except PluginError as error:
+        raise mistakes([(at, str(error), value)]) from None
+    if entry is None or parameters is None:
+        raise mistakes([(at, unknown(catalog, kind, name), value)])
     given = {k: v for k, v in value.items() if k != "name"} if isinstance(value, Mapping) else {}
 
     def inner(kind: str, value: Any) -> Component:
         return build(catalog, kind, value)
 
-    model = validate(entry.parameters, given, inner, f"{kind} {name!r}")
-    fields = entry.parameters.model_fields
+    model = validate(parameters, given, inner, f"{kind} {name!r}")
+    fields = parameters.model_fields
     params = {field: getattr(model, field) for field in fields}
     told = {
         field: params[field]

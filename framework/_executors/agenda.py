@@ -118,7 +118,7 @@ class Agenda:
         key = json.dumps([plan.data["dataset"], plan.data["validation"]], sort_keys=True)
         if key not in self._data:
             try:
-                self._data[key] = prepare(plan.data, self._books.catalog)
+                self._data[key] = prepare(plan.data, self._books.registry)
             except Exception as error:  # a dataset plugin's failure must not end what runs on other data
                 self._data[key] = failure(error, 0.0)
         data = self._data[key]

@@ -9,14 +9,15 @@ from typing import Protocol, TypeAlias
 import yaml
 from torch import nn
 
-from framework._component import Catalog
 from framework._executors.limiter import Limiter
 from framework._executors.listener import Listener, Outcome
 from framework._plan import TrialPlan
+from framework._registry import Registry
 from framework._report.table import Result
+from framework._stage import Record
 from framework._store import Store
 from framework._tracking import Finished, Tracker
-from framework._trial import Arrays, Record, StageEnd, build_model, model_state
+from framework._trial import Arrays, StageEnd, build_model, model_state
 
 HOW = ("executed", "shared", "restored")
 # A trial's experiment and key.
@@ -61,7 +62,7 @@ class Bookkeeper:
     """Hands on what executors tell to the tracking and to the view, and keeps the results.
 
     Args:
-        catalog: where components are looked up.
+        registry: where components are looked up.
         tracker: takes the runs.
         view: shows them.
         store: has the trials' final states.
@@ -78,7 +79,7 @@ class Bookkeeper:
 
     def __init__(
         self,
-        catalog: Catalog,
+        registry: Registry,
         tracker: Tracker,
         view: View,
         store: Store,
@@ -88,7 +89,7 @@ class Bookkeeper:
         force: bool,
         wait: bool,
     ) -> None:
-        self.catalog, self.tracker, self.view, self.store = catalog, tracker, view, store
+        self.registry, self.tracker, self.view, self.store = registry, tracker, view, store
         self.limiter, self.results, self.force, self.wait = limiter, results, force, wait
         self.arrays: dict[str, Arrays] = {}
         self.work: dict[str, Work] = {}
@@ -146,7 +147,7 @@ class Bookkeeper:
         complete = not stopped and outcome.error is None
 
         def model() -> nn.Module:
-            network = build_model(plan, self.catalog, self.arrays[plan.key])
+            network = build_model(plan, self.registry, self.arrays[plan.key])
             network.load_state_dict(model_state(self.store.load(plan.key)[0]))
             return network
 
@@ -156,7 +157,7 @@ class Bookkeeper:
         self.tracker.trial_ended(
             plan,
             outcome.error,
-            figures=outcome.figures,
+            files=outcome.files,
             model=model if complete else None,
             shape=self.arrays[plan.key].splits["train"][0].shape[1:] if complete else (),
             traceback=outcome.traceback,
@@ -194,4 +195,7 @@ def _as_spec(plan: TrialPlan) -> str:
         "stages": stages,
         "resources": plan.resources,
     }
+    others = [source.replace(" ", "==") for source in plan.plugins if not source.startswith("framework ")]
+    if others:
+        spec["plugins"] = others
     return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False)

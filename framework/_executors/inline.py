@@ -5,21 +5,22 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from framework._component import Catalog
 from framework._executors.agenda import Agenda
 from framework._executors.listener import Listener, Outcome, Stopped, failure
 from framework._plan import TrialPlan
+from framework._registry import Registry
 from framework._report.figures import as_png, trial_figure
+from framework._stage import Record
 from framework._store import Store
-from framework._trial import Arrays, Record, Reporter, StageEnd, run_trial
+from framework._trial import Arrays, Reporter, StageEnd, run_trial
 
 
-def run(agenda: Agenda, catalog: Catalog, store: Store, listener: Listener, *, checkpoint_seconds: float) -> None:
+def run(agenda: Agenda, registry: Registry, store: Store, listener: Listener, *, checkpoint_seconds: float) -> None:
     """Run the trials; one that fails does not stop the others.
 
     Args:
         agenda: says which trial comes next, and has its data.
-        catalog: where components are looked up.
+        registry: where components are looked up, and who observes.
         store: has the results of stages, and takes them.
         listener: is told what happens.
         checkpoint_seconds: the longest time between two checkpoints within a stage.
@@ -31,7 +32,7 @@ def run(agenda: Agenda, catalog: Catalog, store: Store, listener: Listener, *, c
             listener.started(plan)
             reporter = _Reporter(plan, listener, agenda)
             for left in range(plan.resources["retries"], -1, -1):
-                outcome = attempt(plan, catalog, agenda.arrays(index), store, reporter, checkpoint_seconds)
+                outcome = attempt(plan, registry, agenda.arrays(index), store, reporter, checkpoint_seconds)
                 if outcome.error is None or not left:
                     break
                 listener.retried(plan, outcome)
@@ -61,7 +62,7 @@ class _Reporter:
 
 def attempt(
     plan: TrialPlan,
-    catalog: Catalog,
+    registry: Registry,
     arrays: Arrays,
     store: Store,
     reporter: Reporter,
@@ -70,8 +71,9 @@ def attempt(
     """Run one trial, and draw it; whatever it raises becomes its outcome."""
     began = time.monotonic()
     keeper = _Keeper(reporter)
+    files: dict[str, bytes] = {}
     try:
-        run_trial(plan, catalog, arrays, store, keeper, checkpoint_seconds=checkpoint_seconds)
+        run_trial(plan, registry, arrays, store, keeper, checkpoint_seconds=checkpoint_seconds, artifacts=files)
         outcome = Outcome(time.monotonic() - began)
     except Stopped as stop:
         outcome = Outcome(time.monotonic() - began, stopped=str(stop))
@@ -79,10 +81,10 @@ def attempt(
         outcome = failure(error, time.monotonic() - began)
     try:
         # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
-        return replace(outcome, figures=keeper.figures(plan))
+        files |= keeper.figures(plan)
     except Exception as error:
         reporter.noted(f"{plan.experiment} {plan.name}: no figure could be drawn: {type(error).__name__}: {error}")
-        return outcome
+    return replace(outcome, files=files)
 
 
 @dataclass
@@ -103,4 +105,4 @@ class _Keeper:
         self.reporter.staged(*ends)
 
     def figures(self, plan: TrialPlan) -> dict[str, bytes]:
-        return {"curves": as_png(trial_figure(plan, self.records))} if self.records else {}
+        return {"curves.png": as_png(trial_figure(plan, self.records))} if self.records else {}

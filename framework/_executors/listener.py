@@ -7,7 +7,8 @@ from typing import Protocol
 
 from framework._errors import FrameworkError
 from framework._plan import TrialPlan
-from framework._trial import Record, StageEnd
+from framework._stage import Record
+from framework._trial import StageEnd
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class Outcome:
         seconds: from its start to its end.
         error: why it failed, in a sentence; None if it finished.
         traceback: where, if it was not one of the errors that explain themselves.
-        figures: of what it reported, as PNG, by name.
+        files: what its run is to keep, by path: figures, and what plugins have logged.
         stopped: why it finished before its end; None if it did not.
     """
 
     seconds: float
     error: str | None = None
     traceback: str | None = None
-    figures: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     stopped: str | None = None
 
 
@@ -35,10 +36,11 @@ class Stopped(BaseException):
 
 def failure(error: Exception, seconds: float) -> Outcome:
     """The outcome of a trial that raised this: our own errors explain themselves, others say where they come from."""
+    where = f" ({'; '.join(error.__notes__)})" if getattr(error, "__notes__", None) else ""
     if isinstance(error, FrameworkError):
-        return Outcome(seconds, str(error))
+        return Outcome(seconds, f"{error}{where}")
     reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return Outcome(seconds, reason, "".join(traceback.format_exception(error)))
+    return Outcome(seconds, reason + where, "".join(traceback.format_exception(error)))
 
 
 class Listener(Protocol):

@@ -175,12 +175,13 @@ def _execute(agenda: Agenda, pending: Sequence[TrialPlan], books: Bookkeeper, op
         if agenda.done:
             return
         if options.executor == "inline":
-            inline.run(agenda, books.catalog, books.store, books, checkpoint_seconds=checkpoint_seconds)
+            inline.run(agenda, books.registry, books.store, books, checkpoint_seconds=checkpoint_seconds)
             return
         from framework._executors import ray_tune
 
         ray_tune.run(
             agenda,
+            books.registry.disabled,
             books.store,
             books,
             checkpoint_seconds=checkpoint_seconds,

@@ -12,7 +12,7 @@ A key covers all that changes a result:
   folder that must exist (`pydantic.DirectoryPath`) the names, sizes and times of the files in it. Any other path,
   such as one to download to, counts by its name, as do ``runs:/…`` and the weights that torchvision knows by name;
 - where each component comes from: its distribution and that one's version. The framework's own version counts too,
-  for what all trials go through.
+  for what all trials go through, and so do the distributions that observe every trial.
 
 A parameter that is left at its default is not in the key, written out or not, so that a new parameter with a default
 changes no key. What else is not in it: the spec's and the variant's name, the description, the resources, the
@@ -51,6 +51,7 @@ class TrialPlan:
             None, and how many ``retries`` it has.
         keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
         stage_epochs: how many epochs each stage trains, as far as known beforehand.
+        plugins: the distributions that it uses, with their versions, sorted.
     """
 
     experiment: str
@@ -62,6 +63,7 @@ class TrialPlan:
     resources: Mapping[str, Any]
     keys: tuple[str, ...]
     stage_epochs: tuple[int, ...]
+    plugins: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -172,9 +174,11 @@ class Planner:
         resolved = self._spec.resolve(tree)
         model, data = self._parts(resolved.model), self._parts(resolved.data)
         stages = [self._parts(component) for component in resolved.stages]
+        observers = self._spec.observers
+        plugins = tuple(sorted({*observers}.union(*(part.sources for part in (model, data, *stages)))))
         plans = []
         for seed in self._spec.seeds:
-            keys = [_key(_FRAMEWORK, model.identity, data.identity, str(seed))]
+            keys = [_key(_FRAMEWORK, model.identity, data.identity, str(seed), *observers)]
             for stage in stages:
                 keys.append(_key(keys[-1], stage.identity))
             plan = TrialPlan(
@@ -187,6 +191,7 @@ class Planner:
                 resources=self._spec.resources,
                 keys=tuple(keys),
                 stage_epochs=tuple(stage.epochs for stage in stages),
+                plugins=plugins,
             )
             plans.append(plan)
         return plans
@@ -197,11 +202,12 @@ _FRAMEWORK = metadata.version("framework")
 
 @dataclass(frozen=True)
 class _Part:
-    """What a component is in a plan, in a key, and in epochs."""
+    """What a component is in a plan, in a key, and in epochs, and where it comes from."""
 
     plain: Mapping[str, Any]
     identity: str
     epochs: int
+    sources: frozenset[str]
 
 
 class _Parts:
@@ -215,7 +221,7 @@ class _Parts:
             identity = json.dumps(whole.plain(identity=True), sort_keys=True)
             epochs = whole().planned_epochs if isinstance(whole, Component) and whole.entry.kind == "stage" else 0
             # The component is kept alive, so that nothing else gets its id.
-            self._made[id(whole)] = whole, _Part(whole.plain(), identity, epochs)
+            self._made[id(whole)] = whole, _Part(whole.plain(), identity, epochs, whole.sources)
         return self._made[id(whole)][1]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from framework._plan import TrialPlan, short
-from framework._trial import Record
+from framework._stage import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,7 @@
 """Which defaults a spec's stages use."""
 
-from framework._errors import Problem, nearest
+from framework._component import unknown
+from framework._errors import Problem
 from framework._spec import space
 from framework._spec.node import HOLE, Node, Path
 from framework._spec.resolve import Resolver, mapping_or_null, stage_list, with_defaults
@@ -27,7 +28,7 @@ def check_defaults(root: Node, written: Node, file: str, resolver: Resolver, fou
         for stage, params in defaults.value.items():
             mark = defaults.keys.get(stage, params.mark)
             if stage not in names:
-                found.append(defaults.key_problem(stage, f"unknown stage {stage!r} ({nearest(stage, names)})"))
+                found.append(defaults.key_problem(stage, unknown(resolver.catalog, "stage", stage)))
                 continue
             alternatives = [a for a in _alternatives(params) if mapping_or_null(a, "parameters", found)]
             if uses is None or (mark.line and mark.file != file):

@@ -15,6 +15,7 @@ from framework._spec.defaults import check_defaults
 from framework._spec.document import parse, read
 from framework._spec.node import HOLE, Mark, Node
 from framework._spec.override import override
+from framework._spec.plugins import check_plugins
 from framework._spec.resolve import (
     DataSpec,
     Resolved,
@@ -33,7 +34,7 @@ TREE = ("model", "data", "defaults", "stages")
 # Of one trial: CPUs, GPUs, seconds after which it is ended, and how often it is tried again after a failure.
 RESOURCES: Mapping[str, Any] = {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
 _NOWHERE = Node(None, Mark(""))
-KEYS = ("name", "description", "model", "data", "seeds", "defaults", "stages", "search", "resources")
+KEYS = ("name", "description", "plugins", "model", "data", "seeds", "defaults", "stages", "search", "resources")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class ExperimentSpec:
     _root: Node = field(repr=False, compare=False)
     _resolver: Resolver = field(repr=False, compare=False)
     _known: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def observers(self) -> Sequence[str]:
+        """The distributions whose plugins observe its trials."""
+        return self._resolver.catalog.observers
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
@@ -134,6 +140,7 @@ def load(
     written = root if changed is written else _without_wrong_spaces(written, [])
     resolver = Resolver(catalog)
     fields = _fields(root, file, found)
+    check_plugins(root.value.get("plugins"), found)
     for point in space.points(root):
         _parts(point, resolver, found)
     check_defaults(root, written, str(file), resolver, found)

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from framework._component import Catalog, Component, build
-from framework._errors import Problem, nearest
+from framework._component import Catalog, Component, build, unknown
+from framework._errors import PluginError, Problem, nearest
 from framework._spec.node import HOLE, Node, Path, as_mapping, merge
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
@@ -27,6 +27,11 @@ class DataSpec:
     dataset: Component
     validation: float = 0.1
     augment: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The distributions that it comes from."""
+        return self.dataset.sources
 
     def plain(self, *, identity: bool = False) -> dict[str, Any]:
         """Itself as plain data; see `Component.plain`."""
@@ -88,14 +93,22 @@ class Resolver:
             check = {"validation": _validation, "augment": _augment}
             inside = dict(node.value)
             options = {key: check[key](inside.pop(key), found) for key in check if key in inside}
-            entry = self.catalog.entry("dataset", node.name) if isinstance(node.name, str) else None
-            if entry:
-                valid = ["name", *check, *entry.parameters.model_fields]
+            parameters = self._parameters("dataset", node.name)
+            if parameters is not None:
+                valid = ["name", *check, *parameters]
                 unknown_keys(node, valid, f"dataset {node.name!r}", found, "parameter")
                 inside = {key: child for key, child in inside.items() if key in valid}
             node = replace(node, value=inside)
         dataset = self.component("dataset", node, found)
         return None if dataset is None else DataSpec(dataset, **options)
+
+    def _parameters(self, kind: str, name: Any) -> Sequence[str] | None:
+        """Those of a component that can be used; what is wrong with one that cannot is told when it is built."""
+        try:
+            entry = self.catalog.entry(kind, name) if isinstance(name, str) else None
+            return list(entry.parameters.model_fields) if entry else None
+        except PluginError:
+            return None
 
     def stages(self, item: Node, defaults: Node | None, found: list[Problem]) -> tuple[Component, ...]:
         """The stages that one element of a list of stages stands for."""
@@ -121,10 +134,9 @@ class Resolver:
         return self._repeated(params, found) if name == "repeat" else self._stage(item, name, params, found)
 
     def _stage(self, item: Node, name: str, params: Node, found: list[Problem]) -> list[Node]:
-        names = self.catalog.names("stage")
-        if name not in names:
-            hint = nearest(name, [*names, "repeat"])
-            found.append(item.misspelled_space() or item.key_problem(name, f"unknown stage {name!r} ({hint})"))
+        if name not in self.catalog.names("stage"):
+            message = unknown(self.catalog, "stage", name, ["repeat"])
+            found.append(item.misspelled_space() or item.key_problem(name, message))
             return []
         if not mapping_or_null(params, "parameters", found):
             return []

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from framework._component import KINDS, Catalog, Entry
+from framework._component import KINDS, Catalog, Entry, usable
 from framework._spec.experiment import RESOURCES
 from framework._spec.node import SPACES
 from framework._spec.resolve import AUGMENTATIONS
@@ -54,6 +54,11 @@ def _top() -> JSON:
             "pattern": _NAME,
         },
         "description": _text("What the experiment is for."),
+        "plugins": {
+            "description": "The plugin packages that it needs, as pip names them: framework-lion>=1.2.",
+            "type": "array",
+            "items": {"type": "string"},
+        },
         "model": {"$ref": "#/$defs/model"},
         "data": {"$ref": "#/$defs/data"},
         "seeds": {
@@ -138,7 +143,7 @@ def _data_options() -> JSON:
 
 
 def _entries(catalog: Catalog, kind: str) -> list[Entry]:
-    return [entry for name in catalog.names(kind) if (entry := catalog.entry(kind, name))]
+    return usable(catalog, kind)[0]
 
 
 def _kind(catalog: Catalog, kind: str, options: JSON | None = None) -> JSON:

@@ -111,17 +111,45 @@ class ModelWriter:
         return self._exported[architecture]
 
 
-def load_model_state(uri: str, tracking_uri: str | None = None) -> "dict[str, Tensor]":
-    """The weights of a logged model, on the CPU.
+def load_model(uri: str, tracking_uri: str | None = None) -> "nn.Module":
+    """A trained network that a run has logged, on the CPU, as it evaluates: it cannot be trained.
 
     Args:
-        uri: ``runs:/<run id>/model``, or ``runs:/<run id>/weights.safetensors``.
-        tracking_uri: where the run is kept; by default as for new runs in ``mlruns``.
+        uri: ``runs:/<run id>/model``.
+        tracking_uri: where the run is kept; by default where new runs are.
+
+    Returns:
+        A module of normalised images, float32 (N, channels, height, width), that gives outputs (N, classes). What
+        images are normalised by is in the run's parameters ``data.mean`` and ``data.std``.
 
     Raises:
         DataError: there is none, or it cannot be loaded safely.
         TrackingError: the tracking store cannot be reached.
     """
+    loaded = _load(uri, tracking_uri)
+    if isinstance(loaded, dict):
+        raise DataError(f"{uri} has weights only: torch.export could not export the network")
+    return loaded
+
+
+def load_model_state(uri: str, tracking_uri: str | None = None) -> "dict[str, Tensor]":
+    """The weights of a network that a run has logged, on the CPU.
+
+    Args:
+        uri: ``runs:/<run id>/model``, or ``runs:/<run id>/weights.safetensors``.
+        tracking_uri: where the run is kept; by default where new runs are.
+
+    Raises:
+        DataError: there is none, or it cannot be loaded safely.
+        TrackingError: the tracking store cannot be reached.
+    """
+    loaded = _load(uri, tracking_uri)
+    if isinstance(loaded, dict):
+        return loaded
+    return {key: tensor.detach() for key, tensor in loaded.state_dict().items()}
+
+
+def _load(uri: str, tracking_uri: str | None) -> "nn.Module | dict[str, Tensor]":
     run_id, _, name = uri.removeprefix("runs:/").partition("/")
     if not uri.startswith("runs:/") or not run_id or not name:
         raise DataError(f"{uri!r} names no logged model: it must be runs:/<run id>/{NAME}")
@@ -136,10 +164,10 @@ def load_model_state(uri: str, tracking_uri: str | None = None) -> "dict[str, Te
             path = _download(client, run_id, name, folder)
             if path.endswith(".safetensors"):
                 return load_file(path)
-            model = mlflow.pytorch.load_model(path)
+            model: nn.Module = mlflow.pytorch.load_model(path)
         except (MlflowException, OSError) as error:
             raise DataError(f"no model can be loaded from {uri}: {str(error).splitlines()[0]}") from error
-        return {key: tensor.detach() for key, tensor in model.state_dict().items()}
+        return model
 
 
 def _download(client: "MlflowClient", run_id: str, name: str, folder: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from framework._plan import TrialPlan
-    from framework._trial import Record
+    from framework._stage import Record
 
 
 @dataclass(frozen=True)

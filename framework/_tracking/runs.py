@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from framework._plan import TrialPlan
 
-KEY, POINT, REASON, STAGES, STOPPED = (f"framework.{name}" for name in ("key", "point", "reason", "stages", "stopped"))
+_TAGS = ("key", "plugins", "point", "reason", "stages", "stopped")
+KEY, PLUGINS, POINT, REASON, STAGES, STOPPED = (f"framework.{name}" for name in _TAGS)
 _COUNTED = "sparsity"  # every record has it
 NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
 _METRICS, _PARAMS = 1000, 100  # what MLflow takes in one batch
@@ -101,7 +102,9 @@ class Runs:
         parent = self._parents[plan.experiment]
         earlier = self._runs(plan.experiment, plan.key)
         unfinished = [] if force else [r for r in earlier if r.info.status != "FINISHED" or STOPPED in r.data.tags]
-        tags = {**source(), KEY: plan.key, STAGES: " ".join(plan.keys[1:])[:_LONGEST_TAG], PARENT: parent.run_id}
+        tags = {**source(), KEY: plan.key, PARENT: parent.run_id}
+        tags[STAGES] = " ".join(plan.keys[1:])[:_LONGEST_TAG]
+        tags[PLUGINS] = ", ".join(plan.plugins)[:_LONGEST_TAG]
         if unfinished:
             run = unfinished[0]
             self._revive(run, plan.name, tags)
@@ -138,13 +141,15 @@ class Runs:
         run.pending.clear()
         self._log(run, metrics)
 
-    def log_figures(self, run: OpenRun, figures: Mapping[str, bytes]) -> None:
-        """Log PNG files."""
+    def log_files(self, run: OpenRun, files: Mapping[str, bytes]) -> None:
+        """Log files, by their path in the run."""
         with tempfile.TemporaryDirectory() as folder:
-            for name, figure in figures.items():
-                file = Path(folder, f"{name}.png")
-                file.write_bytes(figure)
-                self._client.log_artifact(run.run_id, str(file))
+            for name, content in files.items():
+                file = Path(folder, name)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            if files:
+                self._client.log_artifacts(run.run_id, folder)
 
     def log_text(self, run: OpenRun, text: str, name: str) -> None:
         """Log a text file."""

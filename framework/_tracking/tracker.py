@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from framework._plan import TrialPlan
-    from framework._trial import Record
+    from framework._stage import Record
 
 __all__ = ["Finished", "Tracker"]
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Tracker:
         plan: "TrialPlan",
         reason: str | None,
         *,
-        figures: Mapping[str, bytes] | None = None,
+        files: Mapping[str, bytes] | None = None,
         model: "Callable[[], nn.Module] | None" = None,
         shape: Sequence[int] = (),
         traceback: str | None = None,
@@ -141,7 +141,7 @@ class Tracker:
         Args:
             plan: the trial.
             reason: why it failed; None if it did not.
-            figures: PNG files, by name without suffix.
+            files: what its run keeps, by path.
             model: makes a network that nobody else uses; called on the writer thread.
             shape: (channels, height, width) of the network's input; needed with a model.
             traceback: where it failed, kept as ``traceback.txt``.
@@ -158,7 +158,7 @@ class Tracker:
             except Exception as error:  # not the store's fault: the trial's run says so, and `close` raises it
                 self._errors.append(error)
                 network, why = None, reason or f"{type(error).__name__}: {error}"
-            runs.log_figures(run, figures or {})
+            runs.log_files(run, files or {})
             if network is not None:
                 runs.log_model(run, network, shape)
             if traceback is not None:

@@ -3,12 +3,11 @@
 from framework._trial.data import Arrays, place, prepare
 from framework._trial.model import build_model, seed_of
 from framework._trial.run import Reporter, StageEnd, run_trial
-from framework._trial.snapshot import History, Record, model_state
+from framework._trial.snapshot import History, model_state
 
 __all__ = [
     "Arrays",
     "History",
-    "Record",
     "Reporter",
     "StageEnd",
     "build_model",

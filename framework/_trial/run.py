@@ -1,6 +1,7 @@
 """Run one trial: from its longest stored prefix on, stage after stage."""
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,22 +11,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from framework._component import Catalog, build
+from framework._component import build
 from framework._engine import evaluate
-from framework._errors import DamagedError
+from framework._errors import DamagedError, PluginError
 from framework._plan import TrialPlan
-from framework._stage import Stage, Trial
+from framework._registry import Registry
+from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial.data import Arrays, place
 from framework._trial.model import build_model, seed_of
-from framework._trial.snapshot import (
-    History,
-    Record,
-    capture,
-    capture_progress,
-    restore,
-    restore_progress,
-)
+from framework._trial.observers import Observers
+from framework._trial.snapshot import History, capture, capture_progress, restore, restore_progress
 
 # Checkpoints may take this part of the time.
 _SHARE = 0.05
@@ -65,42 +61,53 @@ class Reporter(Protocol):
 
 def run_trial(
     plan: TrialPlan,
-    catalog: Catalog,
+    registry: Registry,
     arrays: Arrays,
     store: Store,
     reporter: Reporter,
     *,
     checkpoint_seconds: float = 300.0,
+    artifacts: dict[str, bytes] | None = None,
 ) -> Trial:
     """Run those stages of a trial whose results are not stored, then measure on the test set unless the last one did.
 
     Args:
         plan: what to run.
-        catalog: where its components are looked up.
+        registry: where its components are looked up, and who observes.
         arrays: its data.
         store: has the results of stages, and takes them.
         reporter: is told what happens.
         checkpoint_seconds: the longest time between two checkpoints within a stage; there are more where they are
             cheap.
+        artifacts: takes the files that are logged, by name, however the trial ends.
 
     Returns:
         The trial in its final state.
 
     Raises:
+        PluginError: this machine lacks a plugin that the trial uses.
         StageError: a stage cannot do what was asked of it.
         StoreError: the store cannot be read or written.
         Exception: whatever a plugin raises.
     """
+    _check_plugins(plan, registry)
     torch.set_num_threads(max(1, int(plan.resources["cpu"])))
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
     with _notes(reporter.noted):
-        return _Run(plan, catalog, arrays, store, reporter, checkpoint_seconds, device).run()
+        return _Run(plan, registry, arrays, store, reporter, checkpoint_seconds, device).run(artifacts)
+
+
+def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
+    missing = sorted({*plan.plugins} - {*registry.sources})
+    if missing:
+        found = "; ".join([*registry.sources, *registry.broken])
+        raise PluginError(f"{socket.gethostname()} lacks {', '.join(missing)}, which the trial uses; it has {found}")
 
 
 @dataclass
 class _Run:
     plan: TrialPlan
-    catalog: Catalog
+    registry: Registry
     arrays: Arrays
     store: Store
     reporter: Reporter
@@ -110,9 +117,12 @@ class _Run:
     history: History = field(default_factory=lambda: History([], []))
     reported: Mapping[str, float] = field(default_factory=dict)
 
-    def run(self) -> Trial:
-        stages: list[Stage] = [build(self.catalog, "stage", stage)() for stage in self.plan.stages]
-        trial = self._begin()
+    def run(self, artifacts: dict[str, bytes] | None) -> Trial:
+        stages: list[Stage] = [build(self.registry, "stage", stage)() for stage in self.plan.stages]
+        trial = self._begin({} if artifacts is None else artifacts)
+        observers = Observers(self.registry, trial)
+        trial.emit = lambda epoch, metrics: self._take(trial, epoch, observers.measured(metrics))
+        observers.tell("trial_started")
         learns = {name: parameter.requires_grad for name, parameter in trial.model.named_parameters()}
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
@@ -125,29 +135,32 @@ class _Run:
                 trial.model.zero_grad(set_to_none=True)
                 for name, parameter in trial.model.named_parameters():
                     parameter.requires_grad_(learns[name])
-                self._execute(trial, stages[self.index])
+                self._execute(trial, stages[self.index], observers)
         if "test/accuracy" not in self.reported:
             self.index = len(stages) - 1
+            trial.emit = lambda epoch, metrics: self._take(trial, epoch, metrics)
             trial.report(evaluate(trial, "test"))
+        observers.tell("trial_ended")
         return trial
 
     def _say_it_waits(self) -> None:
         name = self.plan.stages[self.index]["name"]
         self.reporter.noted(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
 
-    def _begin(self) -> Trial:
+    def _begin(self, artifacts: dict[str, bytes]) -> Trial:
         return Trial(
-            model=build_model(self.plan, self.catalog, self.arrays).to(self.device),
+            model=build_model(self.plan, self.registry, self.arrays).to(self.device),
             data=place(self.arrays, tuple(self.plan.data["augment"]), self.device),
             device=self.device,
-            initial_state=lambda: build_model(self.plan, self.catalog, self.arrays).state_dict(),
-            emit=self._take,
+            records=self.history.records,
+            artifacts=artifacts,
+            initial_state=lambda: build_model(self.plan, self.registry, self.arrays).state_dict(),
         )
 
-    def _take(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         self.reported = metrics
         record = Record(epoch, self.index, metrics, time.time())
-        self.history.records.append(record)
+        trial.records.append(record)
         self.reporter.recorded(record)
 
     # --- restoring ---------------------------------------------------------------------------------------------
@@ -158,8 +171,8 @@ class _Run:
             found = self._load(self.plan.keys[count])
             if found is not None:
                 tensors, snapshot = found
-                restore(trial, tensors, snapshot.about, self.catalog)
-                self._tell(History.of(snapshot.about), count)
+                restore(trial, tensors, snapshot.about, self.registry)
+                self._tell(trial, History.of(snapshot.about), count)
                 self.index = count
                 return True
         return False
@@ -171,7 +184,7 @@ class _Run:
             self.reporter.noted(f"{error}; it is computed again")
             return None
 
-    def _tell(self, history: History, ended: int) -> None:
+    def _tell(self, trial: Trial, history: History, ended: int) -> None:
         """Report what is known from the store and has not been reported yet."""
         for record in history.records[len(self.history.records) :]:
             self.reported = record.metrics if record.stage == ended - 1 else {}
@@ -182,19 +195,27 @@ class _Run:
             *(StageEnd(i, self.plan.keys[i + 1], history.ends[i] - starts[i], executed=False) for i in found)
         )
         self.history = history
+        trial.records = history.records
 
     # --- running -----------------------------------------------------------------------------------------------
 
-    def _execute(self, trial: Trial, stage: Stage) -> None:
-        key = self.plan.keys[self.index + 1]
+    def _execute(self, trial: Trial, stage: Stage, observers: Observers) -> None:
+        key, name = self.plan.keys[self.index + 1], self.plan.stages[self.index]["name"]
         trial.seed = seed_of(key)
         torch.manual_seed(trial.seed)
         self.reported = {}
         trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial, key)
-        stage.run(trial)
+        observers.tell("stage_started", name=name, stage=stage)
+        try:
+            stage.run(trial)
+        except Exception as error:
+            entry = self.registry.get("stage", name)
+            error.add_note(f"in stage {self.index + 1}, {name} of {entry.source}")
+            raise
         if not self.reported:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))
+        observers.tell("stage_ended", name=name, stage=stage)
         before = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
         tensors, about = capture(trial)
@@ -215,8 +236,8 @@ class _Run:
         if found is None:
             return lambda: None
         tensors, snapshot = found
-        restore(trial, tensors, snapshot.about, self.catalog)
-        self._tell(History.of(snapshot.about), self.index)
+        restore(trial, tensors, snapshot.about, self.registry)
+        self._tell(trial, History.of(snapshot.about), self.index)
         return lambda: restore_progress(trial, tensors, snapshot.about["progress"])
 
     def _checkpoints(self, trial: Trial, key: str) -> Callable[[Callable[[], Any]], None]:

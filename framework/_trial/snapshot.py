@@ -4,32 +4,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from framework._component import Catalog, build
 from framework._errors import StageError
-from framework._stage import Trial
+from framework._stage import Record, Trial
 from framework._store import pack, unpack
 
 _MASKS = ("masks", "frozen", "before_pruning")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a trial reports at one epoch or at one stage's end.
-
-    Attributes:
-        epoch: position on the trial's continuous epoch axis.
-        stage: index of the stage in the trial's plan.
-        metrics: by name, such as ``val/accuracy``.
-        time: when, in seconds since 1970.
-    """
-
-    epoch: int
-    stage: int
-    metrics: Mapping[str, float]
-    time: float
 
 
 @dataclass
@@ -65,6 +49,10 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
     parts = {"model": trial.model.state_dict(), **{name: getattr(trial, name) for name in _MASKS}}
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     tensors |= {f"loss.{name}": tensor for name, tensor in trial.loss.state_dict().items()}
+    tensors |= {
+        f"artifacts.{name}": torch.from_numpy(np.frombuffer(content, np.uint8).copy())
+        for name, content in trial.artifacts.items()
+    }
     return _on_cpu(tensors), {"epoch": trial.epoch, "loss": trial.loss_recipe}
 
 
@@ -79,6 +67,8 @@ def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any
     if about["loss"] is not None:
         trial.use_loss(build(catalog, "loss", about["loss"]))
     trial.loss.load_state_dict(_part(tensors, "loss"))
+    trial.artifacts.clear()  # whoever runs the trial holds it
+    trial.artifacts.update({name: tensor.numpy().tobytes() for name, tensor in _part(tensors, "artifacts").items()})
     trial.epoch = about["epoch"]
 
 

@@ -20,8 +20,9 @@ from framework._executors.ray_tune.halving import Halving, shall_stop
 from framework._executors.ray_tune.relay import Relay
 from framework._plan import TrialPlan
 from framework._registry import installed
+from framework._stage import Record
 from framework._store import Store
-from framework._trial import Record, StageEnd
+from framework._trial import StageEnd
 
 # A report makes the trial wait for the driver, some milliseconds: rarely enough, that is nothing.
 _REPORT_SECONDS = 0.5
@@ -32,6 +33,7 @@ _STDERR = 2
 
 def run(
     agenda: Agenda,
+    disabled: frozenset[str],
     store: Store,
     listener: Listener,
     *,
@@ -44,6 +46,7 @@ def run(
 
     Args:
         agenda: says which trial may start, and has its data; equal objects are sent to each machine once.
+        disabled: the plugin distributions that workers leave out.
         store: has the results of stages, and takes them; on a cluster, a place that all machines reach.
         listener: is told what happens.
         checkpoint_seconds: the longest time between two checkpoints within a stage.
@@ -59,7 +62,9 @@ def run(
     asked = {name: resources(spec, there) for name, spec in agenda.specs.items()}
     agenda.allow({name: min(slots(amounts, there), max_concurrent or _MANY) for name, amounts in asked.items()})
     here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
-    trainable = tune.with_parameters(_train, store=store, here=here, checkpoint_seconds=checkpoint_seconds)
+    trainable = tune.with_parameters(
+        _train, store=store, here=here, disabled=disabled, checkpoint_seconds=checkpoint_seconds
+    )
     # When interrupted, Ray may still be writing there.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
@@ -168,7 +173,13 @@ class _Reporter:
             raise Stopped(why)
 
 
-def _train(config: Mapping[str, Any], store: Store, here: Mapping[str, str], checkpoint_seconds: float) -> None:
+def _train(
+    config: Mapping[str, Any],
+    store: Store,
+    here: Mapping[str, str],
+    disabled: frozenset[str],
+    checkpoint_seconds: float,
+) -> None:
     """One Tune trial, in a worker process."""
     task: _Task = config["task"]
     plan = replace(task.plan, resources={**task.plan.resources, **task.resources})
@@ -184,7 +195,7 @@ def _train(config: Mapping[str, Any], store: Store, here: Mapping[str, str], che
     # Reported, not raised: the worker lives on and takes the next trial.
     try:
         arrays = ray.get(task.arrays)
-        outcome = attempt(plan, installed(), arrays, store, reporter, checkpoint_seconds)
+        outcome = attempt(plan, installed(disabled), arrays, store, reporter, checkpoint_seconds)
     except Exception as error:  # plugins or data that this machine cannot load
         outcome = failure(error, time.monotonic() - began)
     finally:

@@ -1,0 +1,5 @@
+"""``python -m framework``."""
+
+from framework._cli import main
+
+main()

@@ -1,0 +1,6 @@
+"""The registry: finds plugins, looks components up by kind and name, and tells observers what happens."""
+
+from framework._registry.installed import installed
+from framework._registry.registry import Plugin, Registry
+
+__all__ = ["Plugin", "Registry", "installed"]

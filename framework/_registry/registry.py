@@ -1,0 +1,190 @@
+"""Components by kind and name, and the plugins that they come from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from framework import _hookspecs as hookspecs
+from framework._component import KINDS, Entry, unknown
+from framework._errors import PluginError, nearest
+
+HOOKS = (*(kind.hook for kind in KINDS.values()), *hookspecs.LIFECYCLE)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin: a module that a distribution names as an entry point.
+
+    Attributes:
+        source: the distribution and its version, such as ``my-package 1.2``.
+        module: what it is called.
+        hooks: those that it implements.
+        components: those that it has registered.
+        seconds: how long it took to import and to register.
+        fault: why it cannot be used; None if it can.
+    """
+
+    source: str
+    module: str
+    hooks: tuple[str, ...] = ()
+    components: tuple[Entry, ...] = ()
+    seconds: float = 0.0
+    fault: str | None = None
+
+
+class Registry:
+    """All components of a set of plugins.
+
+    Args:
+        plugins: (plugin, source) pairs; the source is named in errors, such as ``my-package 1.2``.
+
+    Attributes:
+        plugins: those that were added or rejected.
+        disabled: distributions that were left out.
+
+    Raises:
+        PluginError: as `add`.
+    """
+
+    def __init__(self, plugins: Iterable[tuple[object, str]] = (), disabled: frozenset[str] = frozenset()) -> None:
+        self.plugins: list[Plugin] = []
+        self.disabled = disabled
+        self._entries: dict[str, dict[str, list[Entry]]] = {kind: {} for kind in KINDS}
+        self._sources: dict[int, str] = {}
+        self._manager = pluggy.PluginManager("framework")
+        self._manager.add_hookspecs(hookspecs)
+        for plugin, source in plugins:
+            self.add(plugin, source)
+
+    def add(self, plugin: object, source: str, module: str = "", seconds: float = 0.0) -> None:
+        """Register a plugin whole, or not at all.
+
+        Raises:
+            PluginError: it misspells a hook or its arguments, or registers something that is no component.
+        """
+        if id(plugin) in self._sources:
+            raise PluginError(f"{source} registers the same plugin as {self._sources[id(plugin)]}: {plugin!r}")
+        hooks = _hooks(self._manager, plugin, source)
+        try:
+            # A name of its own: by default pluggy takes the module's, and refuses a second of that name.
+            self._manager.register(plugin, name=str(len(self.plugins)))
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"{source}: {error}") from error
+        try:
+            found = [entry for kind in KINDS for entry in _components(plugin, kind, source, hooks)]
+        except PluginError:
+            self._manager.unregister(plugin)
+            raise
+        for entry in found:
+            self._entries[entry.kind].setdefault(entry.name, []).append(entry)
+        self._sources[id(plugin)] = source
+        self.plugins.append(Plugin(source, module, tuple(hooks), tuple(found), seconds))
+
+    def reject(self, source: str, module: str, fault: str) -> None:
+        """Note a plugin down that cannot be used, for those who miss what it has."""
+        self.plugins.append(Plugin(source, module, fault=fault))
+
+    @property
+    def broken(self) -> Sequence[str]:
+        """What is wrong with the plugins that cannot be used."""
+        return [plugin.fault for plugin in self.plugins if plugin.fault]
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The distributions whose plugins can be used."""
+        return sorted({plugin.source for plugin in self.plugins if not plugin.fault})
+
+    @property
+    def observers(self) -> Sequence[str]:
+        """The distributions whose plugins observe every trial."""
+        return sorted({plugin.source for plugin in self.plugins if {*plugin.hooks} & {*hookspecs.LIFECYCLE}})
+
+    def entry(self, kind: str, name: str) -> Entry | None:
+        """The component of that kind and name, or None.
+
+        Raises:
+            PluginError: several plugins claim the name.
+        """
+        claims = self._entries[kind].get(name, [])
+        if len(claims) > 1:
+            *others, last = (entry.source for entry in claims)
+            raise PluginError(
+                f"{kind} {name!r} is registered by both {', '.join(others)} and {last}: uninstall one, or leave it out "
+                "with --disable-plugin"
+            )
+        return claims[0] if claims else None
+
+    def names(self, kind: str) -> Sequence[str]:
+        """All names of that kind, sorted."""
+        return sorted(self._entries[kind])
+
+    def get(self, kind: str, name: str) -> Entry:
+        """The component of that kind and name.
+
+        Raises:
+            PluginError: there is none; names the nearest.
+        """
+        if kind not in KINDS:
+            raise PluginError(f"unknown kind {kind!r} ({nearest(kind, KINDS)})")
+        entry = self.entry(kind, name)
+        if entry is None:
+            raise PluginError(unknown(self, kind, name))
+        return entry
+
+    def observed(self, hook: str) -> bool:
+        """Whether any plugin implements this lifecycle hook."""
+        return bool(getattr(self._manager.hook, hook).get_hookimpls())
+
+    def tell(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """Call a lifecycle hook of every plugin that implements it.
+
+        Returns:
+            What they gave, each with its distribution.
+
+        Raises:
+            Exception: what a plugin raised, with a note that names it.
+        """
+        answers = []
+        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):  # as pluggy calls them
+            source = self._sources[id(implementation.plugin)]
+            asked = {name: arguments[name] for name in implementation.argnames}
+            try:
+                answers.append((source, implementation.function(**asked)))
+            except Exception as error:
+                error.add_note(f"in {hook} of {source}")
+                raise
+        return answers
+
+
+def _hooks(manager: pluggy.PluginManager, plugin: object, source: str) -> list[str]:
+    """The hooks that a plugin implements. pluggy takes one that it does not know for a hook of nobody's, silently."""
+    found = []
+    for name in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, name)
+        if options is None:
+            continue
+        hook = options.get("specname") or name
+        if hook not in HOOKS:
+            raise PluginError(f"{source}: there is no hook {hook!r} ({nearest(hook, HOOKS)})")
+        if options.get("wrapper") or options.get("hookwrapper"):
+            raise PluginError(f"{source}: {hook} cannot be wrapped: implement it without wrapper=True")
+        found.append(hook)
+    return found
+
+
+def _components(plugin: object, kind: str, source: str, hooks: Sequence[str]) -> list[Entry]:
+    hook = KINDS[kind].hook
+    if hook not in hooks:
+        return []
+    try:
+        registered = getattr(plugin, hook)()
+    except Exception as error:  # as for a plugin that cannot be imported
+        raise PluginError(f"{source}: {hook} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(registered, Mapping):
+        raise PluginError(f"{source}: {hook} must return a mapping of names, not {type(registered).__name__}")
+    for name, factory in registered.items():
+        if not callable(factory):
+            raise PluginError(f"{source}: {kind} {name!r} must be callable, not {type(factory).__name__}")
+    return [Entry(kind, name, factory, source) for name, factory in registered.items()]

@@ -1,0 +1,38 @@
+"""The plugin packages that a spec says it needs."""
+
+from importlib import metadata
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from framework._errors import Problem
+from framework._spec.node import HOLE, Node
+
+
+def check_plugins(node: Node | None, found: list[Problem]) -> None:
+    """Report every package that is not installed, or not in the version that the spec needs."""
+    if node is None or node.value is HOLE:
+        return
+    if not isinstance(node.value, list):
+        found.append(node.problem(f"must be a list of packages, such as [framework-lion>=1.2], not {node.shown}"))
+        return
+    for item in node.value:
+        try:
+            required = Requirement(item.value)
+        except (InvalidRequirement, TypeError):
+            found.append(
+                item.problem(f"must be a package as pip names it, such as framework-lion>=1.2, not {item.shown}")
+            )
+            continue
+        lack = _lack(required)
+        if lack:
+            found.append(item.problem(f"{lack}: pip install '{required}'"))
+
+
+def _lack(required: Requirement) -> str:
+    try:
+        here = metadata.version(required.name)
+    except metadata.PackageNotFoundError:
+        return f"the plugin package {required.name!r} is not installed"
+    if required.specifier.contains(here, prereleases=True):
+        return ""
+    return f"{required.name} {here} is installed, and this spec needs {required.specifier}"

@@ -1,0 +1,227 @@
+"""Plugins that observe trials: what they are told, what they add, and what they must not change."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_trial import BUILT_IN, Reports, Toys, comparable
+
+from framework import PluginError, StageError, Trial, hookimpl
+from framework._component import build
+from framework._executors.inline import attempt
+from framework._plan import TrialPlan, as_it_stands, make_plans
+from framework._registry import Registry
+from framework._spec import load
+from framework._store import Store
+from framework._trial import prepare, run_trial
+
+SPEC = """
+model: {name: convnet, widths: [4], dropout: 0.2}
+data: {name: toy, validation: 0.25, augment: [crop]}
+stages:
+  - train: {epochs: 2, batch_size: 8}
+  - prune: {amount: 0.5}
+  - train: {epochs: 1, batch_size: 8, optimizer: {name: sgd, lr: 0.01}}
+"""
+
+
+class Watcher:
+    """Notes down what it is told; draws random numbers, measures, and logs files."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    @hookimpl
+    def trial_started(self, trial: Trial) -> None:
+        torch.rand(3)
+        self.told.append(("trial_started", trial.epoch, len(trial.records)))
+
+    @hookimpl
+    def stage_started(self, trial: Trial, name: str, stage: Any) -> None:
+        torch.rand(3)
+        self.told.append(("stage_started", name, getattr(stage, "epochs", None), trial.epoch))
+
+    @hookimpl
+    def epoch_ended(self, trial: Trial, metrics: Any) -> dict[str, float]:
+        torch.rand(3)
+        self.told.append(("epoch_ended", trial.epoch, "train/loss" in metrics))
+        return {"norm": sum(float(weight.norm()) for weight in trial.weights().values())}
+
+    @hookimpl
+    def stage_ended(self, trial: Trial, name: str) -> None:
+        torch.rand(3)
+        self.told.append(("stage_ended", name, trial.epoch))
+        trial.log_artifact(f"stages/{len(trial.records)}.txt", f"{name} {trial.epoch}".encode())
+
+    @hookimpl
+    def trial_ended(self, trial: Trial) -> None:
+        torch.rand(3)
+        self.told.append(("trial_ended", [record.epoch for record in trial.records]))
+        trial.log_artifact("empty", b"")
+
+
+TOLD = [
+    ("trial_started", 0, 0),
+    ("stage_started", "train", 2, 0),
+    ("epoch_ended", 1, True),
+    ("epoch_ended", 2, True),
+    ("stage_ended", "train", 2),
+    ("stage_started", "prune", None, 2),
+    ("epoch_ended", 2, False),
+    ("stage_ended", "prune", 2),
+    ("stage_started", "train", 1, 2),
+    ("epoch_ended", 3, True),
+    ("stage_ended", "train", 3),
+    ("trial_ended", [1, 2, 2, 3, 3]),
+]
+FILES = {"stages/2.txt": b"train 2", "stages/3.txt": b"prune 2", "stages/4.txt": b"train 3", "empty": b""}
+
+
+def registry_of(*plugins: object) -> Registry:
+    return Registry([*BUILT_IN, (Toys(), "toys 1"), *((plugin, f"third-{i} 1") for i, plugin in enumerate(plugins))])
+
+
+def plan_of(registry: Registry, folder: Path, text: str = SPEC) -> TrialPlan:
+    path = folder / "spec.yaml"
+    path.write_text(text)
+    return make_plans(load(path, registry), as_it_stands)[0]
+
+
+def run(registry: Registry, folder: Path, text: str = SPEC) -> tuple[Trial, Reports]:
+    plan, reports = plan_of(registry, folder, text), Reports()
+    return run_trial(plan, registry, prepare(plan.data, registry), Store(folder / "store"), reports), reports
+
+
+def test_trial_started(tmp_path: Path) -> None:
+    watcher = Watcher()
+    run(registry_of(watcher), tmp_path)
+    assert watcher.told[0] == TOLD[0]
+
+
+@pytest.mark.parametrize("hook", ["stage_started", "epoch_ended", "stage_ended"])
+def test_stage_started_epoch_ended_stage_ended(hook: str, tmp_path: Path) -> None:
+    watcher = Watcher()
+    run(registry_of(watcher), tmp_path)
+    assert [told for told in watcher.told if told[0] == hook] == [told for told in TOLD if told[0] == hook]
+
+
+def test_trial_ended(tmp_path: Path) -> None:
+    watcher = Watcher()
+    trial, _ = run(registry_of(watcher), tmp_path)
+    assert watcher.told == TOLD
+    assert trial.artifacts == FILES
+
+
+def test_what_an_observer_measures_is_in_the_records(tmp_path: Path) -> None:
+    _, reports = run(registry_of(Watcher()), tmp_path)
+    *measured, tested = reports.records
+    assert all(record.metrics["norm"] > 0 for record in measured)
+    assert "test/accuracy" in tested.metrics
+    assert "norm" not in tested.metrics
+
+
+def test_observing_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+    watched, _ = run(registry_of(Watcher()), tmp_path / "with")
+    # The same keys, as they are what the stages' seeds are made of.
+    unwatched = registry_of(Watcher())
+    unwatched.observed = lambda hook: False  # type: ignore[method-assign]
+    alone, _ = run(unwatched, tmp_path / "without")
+    a, b = watched.model.state_dict(), alone.model.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_what_is_stored_is_not_observed_again_but_its_files_and_metrics_are_there(tmp_path: Path) -> None:
+    _, reports = run(registry_of(Watcher()), tmp_path)
+    watcher = Watcher()
+    trial, again = run(registry_of(watcher), tmp_path, SPEC.replace("lr: 0.01", "lr: 0.02"))
+    assert watcher.told == [TOLD[0], *TOLD[8:]]
+    assert trial.artifacts == FILES
+    assert comparable(again.records[:3]) == comparable(reports.records[:3])
+
+
+def test_observers_count_in_the_keys(tmp_path: Path) -> None:
+    alone = plan_of(registry_of(), tmp_path)
+    watched = plan_of(registry_of(Watcher()), tmp_path)
+    assert set(alone.keys).isdisjoint(watched.keys)
+    assert alone.plugins == ("framework 0", "toys 1")
+    assert watched.plugins == ("framework 0", "third-0 1", "toys 1")
+
+
+def failing(registry: Registry, folder: Path, text: str = SPEC) -> Any:
+    plan = plan_of(registry, folder, text)
+    return attempt(plan, registry, prepare(plan.data, registry), Store(folder / "store"), Reports(), 300)
+
+
+def test_an_observer_that_fails_is_named_and_what_was_logged_is_kept(tmp_path: Path) -> None:
+    class Fails:
+        @hookimpl
+        def stage_ended(self, trial: Trial) -> None:
+            trial.log_artifact("so-far.txt", b"this far")
+            raise ZeroDivisionError("by nought")
+
+    outcome = failing(registry_of(Fails()), tmp_path)
+    assert outcome.error == "ZeroDivisionError: by nought (in stage_ended of third-0 1)"
+    assert "stage_ended" in outcome.traceback
+    assert outcome.files["so-far.txt"] == b"this far"
+
+
+def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
+    outcome = failing(registry_of(), tmp_path, SPEC.split("  - prune")[0] + "  - unprune\n")
+    assert outcome.error.startswith("there is nothing to unprune")
+    assert outcome.error.endswith(" (in stage 2, unprune of framework 0)")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (3, "epoch_ended must return metrics by name, not int"),
+        ({"val/loss": 1.0}, "epoch_ended gave 'val/loss', which is measured already"),
+        ({"norm": "large"}, "epoch_ended gave 'large' as 'norm', not a number"),
+    ],
+)
+def test_what_is_no_metric_is_an_error(given: Any, text: str, tmp_path: Path) -> None:
+    class Gives:
+        @hookimpl
+        def epoch_ended(self) -> Any:
+            return given
+
+    with pytest.raises(PluginError) as error:
+        run(registry_of(Gives()), tmp_path)
+    assert str(error.value) == f"third-0 1: {text}"
+
+
+@pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a//b", "a/./b", "a\\b", "c:x"])
+def test_an_artifact_stays_inside_the_run(name: str, tmp_path: Path) -> None:
+    class Logs:
+        @hookimpl
+        def trial_started(self, trial: Trial) -> None:
+            trial.log_artifact(name, b"")
+
+    with pytest.raises(StageError, match="an artifact's name is a relative path"):
+        run(registry_of(Logs()), tmp_path)
+
+
+def test_a_machine_that_lacks_a_plugin_says_which(tmp_path: Path) -> None:
+    plan = plan_of(registry_of(Watcher()), tmp_path)
+    elsewhere = registry_of()
+    elsewhere.reject("other 2", "other", "other 2 cannot be imported: no reason")
+    with pytest.raises(PluginError) as error:
+        run_trial(plan, elsewhere, prepare(plan.data, elsewhere), Store(tmp_path / "store"), Reports())
+    assert str(error.value).endswith(
+        " lacks third-0 1, which the trial uses; it has framework 0; toys 1; other 2 cannot be imported: no reason"
+    )
+
+
+def test_the_plugins_of_a_component_inside_another_count_too(tmp_path: Path) -> None:
+    class Optimizers:
+        @hookimpl
+        def register_optimizers(self) -> Any:
+            return {"mine": torch.optim.SGD}
+
+    registry = registry_of(Optimizers())
+    plan = plan_of(registry, tmp_path, SPEC.replace("name: sgd", "name: mine"))
+    assert plan.plugins == ("framework 0", "third-0 1", "toys 1")
+    assert build(registry, "stage", plan.stages[2]).sources == {"framework 0", "third-0 1"}
