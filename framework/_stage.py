@@ -95,7 +95,7 @@ class Trial:
         device: where the trial runs.
         masks: pruning, by parameter name; True = the weight may be non-zero.
         frozen: freezing, by name of a parameter or a buffer; True = the element is held.
-        before_pruning: by parameter name, the values that pruned weights had.
+        before_pruning: by name of a masked parameter, the values that pruned weights had; 0 for all others.
         epoch: position on the continuous epoch axis; a stage that trains advances it.
         loss: what evaluation reports as loss; set with `use_loss`.
         loss_recipe: what made the loss, as plain data; None for cross entropy.

@@ -13,7 +13,7 @@ from framework._errors import StageError
 from framework._stage import Record, Trial
 from framework._store import pack, unpack
 
-_MASKS = ("masks", "frozen", "before_pruning")
+_MASKS = ("masks", "frozen")
 
 
 @dataclass
@@ -48,6 +48,9 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise StageError(f"a stage has set trial.loss to a {type(trial.loss).__name__}: call trial.use_loss instead")
     parts = {"model": trial.model.state_dict(), **{name: getattr(trial, name) for name in _MASKS}}
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    # Only what is pruned has a value to be kept.
+    before = trial.before_pruning
+    tensors |= {f"before_pruning.{name}": before[name][~mask] for name, mask in trial.masks.items() if name in before}
     tensors |= {f"loss.{name}": tensor for name, tensor in trial.loss.state_dict().items()}
     tensors |= {
         f"artifacts.{name}": torch.from_numpy(np.frombuffer(content, np.uint8).copy())
@@ -64,6 +67,11 @@ def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any
         parameter.data = tensors[f"model.{name}"].to(trial.device)
     for name in _MASKS:
         setattr(trial, name, {k: tensor.to(trial.device) for k, tensor in _part(tensors, name).items()})
+    trial.before_pruning = {}
+    for name, values in _part(tensors, "before_pruning").items():
+        mask = trial.masks[name]
+        trial.before_pruning[name] = torch.zeros_like(mask, dtype=values.dtype)
+        trial.before_pruning[name][~mask] = values.to(trial.device)
     if about["loss"] is not None:
         trial.use_loss(build(catalog, "loss", about["loss"]))
     trial.loss.load_state_dict(_part(tensors, "loss"))

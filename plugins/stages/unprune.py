@@ -46,6 +46,7 @@ class Unprune(Stage):
                 bound = weight[0].numel() ** -0.5
                 drawn = torch.rand(weight.shape, generator=generator) * 2 * bound - bound
                 weight[regrow] = drawn.to(weight)[regrow]
+            trial.before_pruning[name] = trial.before_pruning[name].masked_fill(regrow, 0.0)
             trial.masks[name] = trial.masks[name] | regrow
             if bool(trial.masks[name].all()):
                 del trial.masks[name], trial.before_pruning[name]
