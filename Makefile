@@ -38,6 +38,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/snapshot.py
 	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/registry.py
 
 bench-long: install ## measure the whole study, and kill it fifty times
 	$(BIN)/python benchmarks/study.py --reuse-only

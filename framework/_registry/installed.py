@@ -57,6 +57,8 @@ def _source(point: metadata.EntryPoint) -> str:
 
 def _check_version(point: metadata.EntryPoint) -> None:
     """pip sees to it, unless it was told not to, or the framework was exchanged afterwards."""
+    if _name(point) == _SELF:
+        return
     here = metadata.version(_SELF)
     for text in (point.dist.requires if point.dist else None) or ():
         try:
