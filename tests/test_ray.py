@@ -10,6 +10,7 @@ import struct
 import subprocess
 import termios
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,10 @@ def failing(gate: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 REASONS = {
     "stages.1=die": "its worker process died: it was killed, ran out of memory, or crashed in native code",
-    "stages.1=unprune": "there is nothing to unprune: no weight is masked here (prune first)",
+    "stages.1=unprune": "there is nothing to unprune: no weight is masked here (prune first) (in stage 2, unprune of "
+    f"framework {version('framework')})",
     "stages.1=train(steps=3, optimizer=sgd(lr=1e+30))": "the training loss became nan: lower the learning rate or clip "
-    "gradients",
+    f"gradients (in stage 2, train of framework {version('framework')})",
 }
 FINE = "stages.1=prune(amount=0.5)"
 

@@ -31,7 +31,7 @@ class Books:
     """Takes what an agenda tells, and ends trials."""
 
     def __init__(self, catalog: Registry) -> None:
-        self.catalog, self.force = catalog, False
+        self.registry, self.force = catalog, False
         self.results: dict[tuple[str, str], Result] = {}
         self.arrays: dict[str, Any] = {}
         self.told: list[tuple[Any, ...]] = []
