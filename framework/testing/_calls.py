@@ -1,0 +1,210 @@
+"""Checks of what is called and gives something back."""
+
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
+
+from framework._component import Component
+from framework._dataset import Dataset
+from framework._engine import Trainer
+from framework._masks import forward_order, prunable
+from framework.testing._proof import component, difference, explained, numbers, require, same, seeded, stored
+
+_CLASSES = 3
+
+
+def check_model(
+    factory: Callable[..., nn.Module],
+    *,
+    shapes: Sequence[tuple[int, int, int]] = ((1, 8, 8), (3, 32, 32)),
+    **parameters: Any,
+) -> None:
+    """Check that a model keeps its contracts.
+
+    It is a module that gives finite outputs (N, classes) for N images, the same ones for the same images in eval mode.
+    Its initial weights depend on torch's seed only. It has weights that can be pruned, its state survives
+    ``state_dict``, and a step of training changes its weights.
+
+    Args:
+        factory: the model, as registered.
+        shapes: (channels, height, width) of the images to try.
+        parameters: its parameters, as YAML gives them.
+
+    Raises:
+        AssertionError: it breaks a contract; the text says which, and how to mend that.
+
+    Example:
+        >>> from torch import nn
+        >>> from framework.testing import check_model
+        >>> def linear(shape: tuple[int, int, int], classes: int) -> nn.Module:
+        ...     \"\"\"One linear layer.\"\"\"
+        ...     channels, height, width = shape
+        ...     return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, classes))
+        >>> check_model(linear)
+    """
+    subject, made = component("model", factory, parameters)
+    for shape in shapes:
+        _check_model(subject, made, shape)
+
+
+def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> None:
+    size, images, labels = "×".join(map(str, shape)), numbers(4, *shape), torch.arange(4) % _CLASSES
+
+    def fresh(seed: int) -> nn.Module:
+        hint = "if it takes others, give them as check_model(…, shapes=[…])"
+        with seeded(seed), explained(f"{subject} cannot be made for images of {size} ({hint})"):
+            model = made(shape=shape, classes=_CLASSES)
+        require(isinstance(model, nn.Module), f"{subject} must give a torch.nn.Module, not a {type(model).__name__}")
+        return model  # type: ignore[no-any-return]
+
+    def evaluated(model: nn.Module) -> Tensor:
+        with torch.no_grad(), explained(f"{subject} cannot evaluate 4 images of {size}"):
+            outputs = model.eval()(images)
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        require(
+            found == (4, _CLASSES),
+            f"{subject} must give outputs (4, {_CLASSES}) for 4 images and {_CLASSES} classes, not {found}",
+        )
+        require(bool(outputs.isfinite().all()), f"{subject} gives outputs that are not finite for images of {size}")
+        return outputs  # type: ignore[no-any-return]
+
+    model, twin, other = fresh(0), fresh(0), fresh(1)
+    told = difference(model.state_dict(), twin.state_dict())
+    require(not told, f"{subject} has other initial weights for the same torch seed ({told}): draw from torch only")
+    outputs = evaluated(model)
+    told = difference(twin.state_dict(), model.state_dict())
+    require(not told, f"{subject} changes its state in eval mode ({told})")
+    require(same(outputs, evaluated(model)), f"{subject} gives two outputs for the same images in eval mode")
+    with explained(f"{subject} cannot be pruned"):
+        weights = prunable(model, forward_order(model, shape))
+    with explained(f"{subject}: its state_dict cannot be stored and loaded again"):
+        other.load_state_dict(stored(model.state_dict()))
+    require(
+        same(outputs, evaluated(other)),
+        f"{subject} gives other outputs after state_dict and load_state_dict: keep all in parameters and buffers",
+    )
+    with seeded(), explained(f"{subject} cannot be trained"):
+        trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.01), precision="float32")
+        trainer.step(images, labels)
+    require(
+        not all(same(weight, twin.get_parameter(name)) for name, weight in weights.items()),
+        f"{subject}: a step of training changes none of its weights",
+    )
+
+
+def check_dataset(factory: Callable[..., Dataset], **parameters: Any) -> None:
+    """Check that a dataset keeps its contracts.
+
+    It is a `framework.Dataset`, the same whenever it is loaded; every class has images to train on, and not all images
+    to test on are among them.
+
+    Args:
+        factory: the dataset, as registered.
+        parameters: its parameters, as YAML gives them.
+
+    Raises:
+        AssertionError: it breaks a contract; the text says which, and how to mend that.
+
+    Example:
+        >>> from framework import Dataset
+        >>> from framework.testing import check_dataset, tiny_data
+        >>> def noise(seed: int = 0) -> Dataset:
+        ...     \"\"\"Noise in three brightnesses.\"\"\"
+        ...     return tiny_data(seed=seed)
+        >>> check_dataset(noise, seed=1)
+    """
+    subject, made = component("dataset", factory, parameters)
+    with explained(f"{subject} cannot be loaded"):
+        one, other = made(), made()
+    require(isinstance(one, Dataset), f"{subject} must give a framework.Dataset, not a {type(one).__name__}")
+    for name in ("train_images", "train_labels", "test_images", "test_labels", "classes"):
+        require(
+            np.array_equal(getattr(one, name), getattr(other, name)),
+            f"{subject}: its {name} differ when it is loaded again: sort what a folder lists, and seed what is drawn",
+        )
+    missing = sorted(set(range(len(one.classes))) - {*one.train_labels.tolist()})
+    require(not missing, f"{subject}: there is no image to train on of the classes {[one.classes[i] for i in missing]}")
+    trained = {image.tobytes() for image in one.train_images}
+    require(
+        not all(image.tobytes() in trained for image in one.test_images),
+        f"{subject}: all its test images are among the training images",
+    )
+
+
+def check_criterion(factory: Callable[..., Tensor], **parameters: Any) -> None:
+    """Check that a pruning criterion keeps its contracts.
+
+    For a weight of any number of dimensions (and its gradient and a generator, if it asks for them) it gives a number
+    per element: the same ones for the same seed, also where weights or all gradients are 0. It changes neither the
+    weight nor the gradient.
+
+    Args:
+        factory: the criterion, as registered.
+        parameters: its parameters, as YAML gives them.
+
+    Raises:
+        AssertionError: it breaks a contract; the text says which, and how to mend that.
+
+    Example:
+        >>> from torch import Tensor
+        >>> from framework.testing import check_criterion
+        >>> def saliency(weight: Tensor, gradient: Tensor) -> Tensor:
+        ...     \"\"\"What the loss would change by, to first order.\"\"\"
+        ...     return (weight * gradient).abs()
+        >>> check_criterion(saliency)
+    """
+    subject, made = component("criterion", factory, parameters)
+    for shape in ((6, 4, 3, 3), (3, 24)):
+        weight = numbers(*shape)
+        weight[0] = 0.0  # pruned already
+        gradients = {"": numbers(*shape, seed=1), ", where the gradient is 0": torch.zeros(shape)}
+        for where, gradient in gradients.items():
+            inputs = {"weight": weight.clone(), "gradient": gradient.clone()}
+            with seeded(), explained(f"{subject} cannot be called with a weight of shape {shape}{where}"):
+                scores, again = (made(**inputs, generator=torch.Generator().manual_seed(0)) for _ in range(2))
+            given = {"weight": weight, "gradient": gradient}
+            told = difference(given, inputs)
+            require(not told, f"{subject} changes what it is given ({told}): compute with copies")
+            require(
+                isinstance(scores, Tensor) and scores.shape == shape,
+                f"{subject} must give a tensor of the weight's shape, {shape}, not "
+                f"{tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__}",
+            )
+            require(not bool(scores.isnan().any()), f"{subject} gives NaN for a weight of shape {shape}{where}")
+            require(same(scores, again), f"{subject} gives two scores for the same seed: draw from generator only")
+
+
+def check_schedule(factory: Callable[..., float], **parameters: Any) -> None:
+    """Check that a schedule keeps its contracts.
+
+    It gives a finite factor >= 0, a float, at any time of a training of any length, and always the same one.
+
+    Args:
+        factory: the schedule, as registered.
+        parameters: its parameters, as YAML gives them.
+
+    Raises:
+        AssertionError: it breaks a contract; the text says which, and how to mend that.
+
+    Example:
+        >>> from framework.testing import check_schedule
+        >>> def sqrt(epoch: float, epochs: float) -> float:
+        ...     \"\"\"The inverse of the square root of the time.\"\"\"
+        ...     return (1 + epoch) ** -0.5
+        >>> check_schedule(sqrt)
+    """
+    subject, made = component("schedule", factory, parameters)
+    for epochs in (0.5, 1.0, 5.0):
+        for epoch in (epochs * i / 40 for i in range(41)):
+            when = f"at {epoch:g} of {epochs:g} epochs"
+            with explained(f"{subject} fails {when}"):
+                factor, again = made(epoch=epoch, epochs=epochs), made(epoch=epoch, epochs=epochs)
+            require(
+                isinstance(factor, float | int) and isfinite(factor) and factor >= 0,
+                f"{subject} must give a finite float >= 0, not {factor!r} {when}",
+            )
+            require(factor == again, f"{subject} gives {factor!r} and then {again!r} {when}")

@@ -1,0 +1,209 @@
+"""Stages on the real trial runner, in folders of their own."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn, optim
+
+from framework._component import Entry, Loss, Optimizer
+from framework._engine import Batches, Trainer, evaluate, trainable
+from framework._plan import TrialPlan
+from framework._stage import Record, Stage, Trial
+from framework._store import Snapshot, Store
+from framework._trial import Arrays, StageEnd, run_trial
+from framework.testing._proof import difference, seeded
+from framework.testing._tiny import Bench
+
+_PARTS = ("masks", "frozen", "before_pruning")
+# Key by key: the network, and what is there after the first, the second and the third stage.
+_KEYS = tuple(f"{2 * i + 2:016x}" * 2 for i in range(4))
+
+
+class State(NamedTuple):
+    """What the store has of a trial after one of its stages: tensors by name, and all the rest."""
+
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, Any]
+
+    def part(self, part: str) -> dict[str, Tensor]:
+        """The tensors of the ``model``, or of ``masks``, by their names there."""
+        return {n.removeprefix(f"{part}."): t for n, t in self.tensors.items() if n.startswith(f"{part}.")}
+
+    def differs(self, other: "State") -> str:
+        """How, in a few words; empty if it does not."""
+        told = difference(self.tensors, other.tensors)
+        pairs = ((name, self.about[name], other.about[name]) for name in self.about)
+        return told or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
+
+
+@dataclass(frozen=True)
+class Fit(Stage):
+    """Train for three short epochs, with checkpoints between them."""
+
+    optimizer: Optimizer = "(sgd)"
+    loss: Loss | None = None
+
+    def run(self, trial: Trial) -> None:
+        names = [name for name, _ in trial.model.named_parameters()]
+        if all(name in trial.frozen and bool(trial.frozen[name].all()) for name in names):
+            return  # nothing is left to train
+        loss = trial.loss if self.loss is None else trial.use_loss(self.loss)
+        generator, data = trial.generator(), trial.data
+        batches = Batches(
+            *data.train,
+            data.mean,
+            data.std,
+            batch_size=12,
+            augment=data.augment,  # type: ignore[arg-type]
+            generator=generator,
+        )
+        optimizer = self.optimizer(params=trainable(trial.model, trial.frozen))
+        trainer = Trainer(trial.model, loss, optimizer, masks=trial.masks, frozen=trial.frozen)
+        if (earlier := trial.resume()) is not None:
+            trainer.load_state_dict(earlier["trainer"])
+            loss.load_state_dict(earlier["loss"])
+            generator.set_state(earlier["generator"])
+
+        def progress() -> dict[str, Any]:
+            return {"trainer": trainer.state_dict(), "loss": loss.state_dict(), "generator": generator.get_state()}
+
+        while trainer.steps < 3 * len(batches):
+            if trainer.steps:
+                trial.checkpoint(progress)
+            metrics = trainer.epoch(batches) | evaluate(trial, "validation")
+            trial.epoch += 1
+            trial.report(metrics)
+
+
+@dataclass(frozen=True)
+class _Start(Stage):
+    """Put the runner's trial into the state of another."""
+
+    trial: Trial
+
+    def run(self, trial: Trial) -> None:
+        trial.model.load_state_dict(self.trial.model.state_dict())
+        for name in (*_PARTS, "loss", "loss_recipe"):
+            setattr(trial, name, deepcopy(getattr(self.trial, name)))
+        trial.epoch += self.trial.epoch
+
+
+def _sgd(params: Sequence[Tensor]) -> optim.Optimizer:
+    return optim.SGD(params, lr=0.1, momentum=0.9)
+
+
+# Under names that no component under test can have.
+OWN = (Entry("stage", "(fit)", Fit, "framework.testing"), Entry("optimizer", "(sgd)", _sgd, "framework.testing"))
+START: Mapping[str, Any] = {"name": "(start)"}
+FIT: Mapping[str, Any] = {"name": "(fit)", "optimizer": {"name": "(sgd)"}, "loss": None}
+
+
+class Interrupted(BaseException):
+    """Stands for a crash, which no stage catches by mistake."""
+
+
+class _Crashing(Store):
+    """Counts the checkpoints, and crashes right after one of them."""
+
+    def __init__(self, uri: str, crash_after: int) -> None:
+        super().__init__(uri)
+        self.crash_after, self.checkpoints = crash_after, 0
+
+    def save(
+        self, key: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any], *, partial: bool = False
+    ) -> Snapshot:
+        snapshot = super().save(key, tensors, about, partial=partial)
+        self.checkpoints += partial
+        if partial and self.checkpoints == self.crash_after:
+            raise Interrupted
+        return snapshot
+
+
+class _Silent:
+    """Is not interested in what a trial does."""
+
+    def recorded(self, record: Record) -> None: ...
+    def noted(self, text: str) -> None: ...
+    def staged(self, *ends: StageEnd) -> None: ...
+
+
+class Course:
+    """Runs stages on the real trial runner, each time in a folder.
+
+    Args:
+        stages: the stages, as plain data; `START` makes the runner's trial what the given one is.
+        trial: has the network and the data, and is left alone.
+        folder: where the folders are.
+        entries: the components that are not installed.
+        observers: plugins that observe.
+    """
+
+    def __init__(
+        self,
+        stages: tuple[Mapping[str, Any], ...],
+        trial: Trial,
+        folder: str,
+        *entries: Entry,
+        observers: Sequence[object] = (),
+    ) -> None:
+        self.stages, self.trial, self.folder = stages, deepcopy(trial), folder
+        given = Entry("model", "(given)", self._model, "framework.testing")
+        start = Entry("stage", "(start)", lambda: _Start(self.trial), "framework.testing")
+        self.registry = Bench(*entries, *OWN, given, start, observers=observers)
+
+    def run(self, name: str, count: int, crash_after: int = 0) -> int:
+        """Run so many stages, or go on to that many, in the folder of that name.
+
+        Returns:
+            How many checkpoints there were.
+        """
+        plan = TrialPlan(
+            experiment="framework.testing",
+            swept={},
+            seed=0,
+            model={"name": "(given)"},
+            data={"augment": self.trial.data.augment},
+            stages=self.stages[:count],
+            resources={"cpu": 1, "gpu": 0},
+            keys=_KEYS[: count + 1],
+            stage_epochs=(0,) * count,
+        )
+        store = _Crashing(f"{self.folder}/{name}", crash_after)
+        threads = torch.get_num_threads()
+        try:
+            with seeded():
+                run_trial(plan, self.registry, self._arrays(), store, _Silent(), checkpoint_seconds=0)
+        finally:
+            torch.set_num_threads(threads)  # the runner takes as many as the plan says
+        return store.checkpoints
+
+    def state(self, name: str, count: int) -> State:
+        """The state after so many stages, in the folder of that name."""
+        tensors, snapshot = Store(f"{self.folder}/{name}").load(_KEYS[count])
+        records = [
+            (record["epoch"], record["stage"], {k: v for k, v in record["metrics"].items() if "second" not in k})
+            for record in snapshot.about["records"]
+        ]
+        artifacts = [name for name in tensors if name.startswith("artifacts.")]  # figures may hold the time of day
+        about = {"epoch": snapshot.about["epoch"], "loss": snapshot.about["loss"], "records": records}
+        rest = {name: tensor for name, tensor in tensors.items() if name not in artifacts}
+        return State(rest, {**about, "artifacts": sorted(artifacts)})
+
+    def _model(self) -> nn.Module:
+        model = deepcopy(self.trial.model)
+        if initial := self.trial.initial_state():
+            model.load_state_dict(initial)
+        return model
+
+    def _arrays(self) -> Arrays:
+        data = self.trial.data
+        splits = {"train": data.train, "validation": data.validation, "test": data.test}
+        return Arrays(
+            {name: (split.images.numpy(), split.labels.numpy()) for name, split in splits.items() if split},
+            data.classes,
+            tuple(data.mean.tolist()),
+            tuple(data.std.tolist()),
+        )

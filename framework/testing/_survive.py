@@ -1,0 +1,120 @@
+"""A stage's result does not depend on when it is computed, and holds what is masked and frozen."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from framework._component import Component, Entry, build
+from framework._errors import StageError
+from framework._hookspecs import hookimpl
+from framework._stage import Trial
+from framework.testing._course import FIT, OWN, START, Course, Interrupted, State
+from framework.testing._proof import changed, explained, require
+from framework.testing._tiny import Bench, tiny_trial
+
+_CHECKPOINTS = 3  # so many of the first ones are crashed after, and the last one
+
+
+def survive(subject: str, stage: Component, trial: Trial, *entries: Entry) -> tuple[State, State]:
+    """Check that a stage holds what is masked and frozen, and that its result does not depend on when it is computed.
+
+    Returns:
+        The states before and after the stage.
+
+    Raises:
+        StageError: the stage cannot work on that trial.
+    """
+    with TemporaryDirectory() as folder:
+        stages = (START, stage.plain(), FIT)
+        course = Course(stages, trial, folder, stage.entry, *entries, observers=[_Masks(subject)])
+        with explained(f"{subject} fails", but=(StageError,)):
+            checkpoints = course.run("one", 2)
+        before, after = course.state("one", 1), course.state("one", 2)
+        _holds(subject, before, after)
+        again = f"{subject} gives another result when it is run again from the same state"
+        with explained(f"{subject} fails when it is run again, or training does so after it"):
+            course.run("again", 3)
+        _same(after, course.state("again", 2), f"{again}: draw from trial.generator() or torch's own generator only")
+        on = f"{subject}: a trial that goes on from its stored result does not end as one that went on at once"
+        with explained(on):
+            course.run("one", 3)
+        _same(course.state("again", 3), course.state("one", 3), f"{on}: leave nothing but what Trial says is kept")
+        for count in sorted({*range(1, checkpoints + 1)[:_CHECKPOINTS], checkpoints} - {0}):
+            name = f"crash {count}"
+            resumed = f"{subject}, interrupted after checkpoint {count} and resumed, ends otherwise"
+            with explained(resumed):
+                with suppress(Interrupted):
+                    course.run(name, 2, crash_after=count)
+                course.run(name, 2)
+            told = f"{resumed}: give all that it has to know to trial.checkpoint, and take it from trial.resume()"
+            _same(after, course.state(name, 2), told)
+    return before, after
+
+
+def survive_training(subject: str, made: Component) -> tuple[State, State]:
+    """The same for training with a loss or an optimizer, on a trial that is pruned and frozen in part."""
+    fit = build(Bench(made.entry, *OWN), "stage", {"name": "(fit)", made.entry.kind: made.plain()})
+    with explained(f"training with {subject} fails"):
+        return survive(f"training with {subject}", fit, tiny_trial(prepared=True), made.entry)
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """Looks at the masks that stages leave, before they are stored."""
+
+    subject: str
+
+    @hookimpl
+    def stage_ended(self, trial: Trial) -> None:
+        model = trial.model.state_dict()
+        for part, masks in (("masks", trial.masks), ("frozen", trial.frozen)):
+            for name, mask in masks.items():
+                require(
+                    name in model and mask.dtype == torch.bool and mask.shape == model[name].shape,
+                    f"{self.subject}: trial.{part}[{name!r}] must be a bool tensor of the shape of the network's "
+                    "tensor of that name",
+                )
+
+
+def _same(expected: State, found: State, sentence: str) -> None:
+    told = expected.differs(found)
+    require(not told, f"{sentence} ({told})")
+
+
+def _holds(subject: str, before: State, after: State) -> None:
+    was, model = before.part("model"), after.part("model")
+    masks, frozen = after.part("masks"), after.part("frozen")
+    other = [name for name in was.keys() | model.keys() if _shape(was, name) != _shape(model, name)]
+    require(
+        not other,
+        f"{subject}: the network has not the same tensors after run ({', '.join(sorted(other))}): change values only, "
+        "as a trial that goes on from the stored result makes its network anew",
+    )
+    for name, mask in masks.items():
+        count = int(((model[name] != 0) & ~mask).sum())
+        require(
+            not count,
+            f"{subject}: {count} pruned weights of {name} are no longer 0 after run: multiply by the mask, "
+            "or leave trial.masks up to date",
+        )
+    held_before, masked_before = before.part("frozen"), before.part("masks")
+    for name in sorted(held_before.keys() & frozen.keys()):
+        all_free = torch.ones_like(frozen[name])
+        # Pruning and unpruning may change what is frozen: training may not.
+        masked = masked_before.get(name, all_free) != masks.get(name, all_free)
+        moved = changed(was[name], model[name]) & held_before[name] & frozen[name] & ~masked
+        require(
+            not bool(moved.any()),
+            f"{subject}: {int(moved.sum())} frozen elements of {name} are not what they were before run: change only "
+            "where trial.frozen does not say True, or take away what is to move from trial.frozen",
+        )
+    epochs = before.about["epoch"], after.about["epoch"]
+    require(epochs[0] <= epochs[1], f"{subject}: trial.epoch has gone back from {epochs[0]} to {epochs[1]}")
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> torch.Size | None:
+    return tensors[name].shape if name in tensors else None

@@ -1,0 +1,74 @@
+"""Every built-in component keeps the contracts that a third party's must keep."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from framework import testing
+from framework._component import KINDS, build
+from framework._registry import installed
+
+CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS}
+COMPONENTS = [(kind, name) for kind in KINDS for name in installed().names(kind)]
+PARAMETERS = {
+    "train": {"epochs": 4, "batch_size": 12, "optimizer": "adamw", "schedule": "cosine", "early_stopping": {}},
+    "freeze": {"fraction": 0.5, "unit": "weights"},
+    "prune": {"amount": 0.4, "criterion": "random"},
+    "unprune": {"fraction": 0.5, "start": "random"},
+    "step": {"every": 0.3},
+    "multistep": {"milestones": [0.3, 2]},
+    "torchvision": {"architecture": "squeezenet1_1", "shapes": [(3, 32, 32)]},
+    "resnet18": {"head": [16], "shapes": [(1, 8, 8)]},
+}
+OTHERS = [
+    ("stage", "train", {"steps": 5, "batch_size": 12, "loss": {"name": "bce", "label_smoothing": 0.1}}),
+    ("stage", "train", {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "channels_last": True}),
+    ("stage", "freeze", {"fraction": 1.0}),
+    ("stage", "freeze", {"layers": ["fc", "norm1"]}),
+    ("stage", "prune", {"amount": 0.2, "of": "total"}),
+    ("stage", "prune", {"amount": 0.9, "scope": "layer"}),
+    ("stage", "unprune", {"start": "before"}),
+    ("stage", "unprune", {"start": "initial", "layers": ["conv1"]}),
+    ("model", "resnet18", {"stem": "cifar", "output": "softmax", "output_scale": 2.0, "shapes": [(3, 8, 8)]}),
+]
+# Read in tests/plugins/test_datasets.py, from made files.
+DOWNLOADED = {"cifar10", "cifar100", "fashion_mnist", "mnist"}
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    """Parameters of the datasets that read files, with files to read."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 6), ("test", 4)):
+        images = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        arrays |= {f"x_{split}": images, f"y_{split}": np.arange(count) % 2}
+        for i, image in enumerate(images):
+            folder = tmp_path / "images" / split / "ab"[i % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{i}.png")
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    return {
+        "npz": {"path": str(tmp_path / "arrays.npz")},
+        "imagefolder": {"root": str(tmp_path / "images"), "size": 8},
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_it_keeps_the_contracts_of_its_kind(kind, name, on_disk):
+    if kind == "dataset" and name in DOWNLOADED:
+        pytest.skip("needs a download")
+    parameters = on_disk if kind == "dataset" else PARAMETERS
+    CHECKS[kind](installed().get(kind, name).factory, **parameters.get(name, {}))
+
+
+@pytest.mark.parametrize(("kind", "name", "parameters"), OTHERS)
+def test_it_keeps_them_with_other_parameters_too(kind, name, parameters):
+    CHECKS[kind](installed().get(kind, name).factory, **parameters)
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_it_refuses_a_parameter_that_it_does_not_have(kind, name):
+    with pytest.raises(ValidationError, match=f"{kind} '{name}' has no parameter 'nonsense'"):
+        build(installed(), kind, {"name": name, "nonsense": 1})
