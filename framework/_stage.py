@@ -191,12 +191,13 @@ class Stage(ABC):
 
     >>> @dataclass(frozen=True)
     ... class Shrink(Stage):
-    ...     \"\"\"Multiply all weights by a factor.\"\"\"
+    ...     \"\"\"Multiply the weights of all layers that are not frozen by a factor.\"\"\"
     ...     factor: float = 0.5
     ...
     ...     def run(self, trial: Trial) -> None:
-    ...         for weight in trial.weights().values():
-    ...             weight.data.mul_(self.factor)
+    ...         for name, weight in trial.weights().items():
+    ...             if name not in trial.frozen:
+    ...                 weight.data.mul_(self.factor)
     """
 
     @abstractmethod
