@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from framework import _masks as masks
 from framework._errors import StageError
 from framework._masks import Masks
+
+Augmentation = Literal["crop", "flip", "cutout"]
 
 
 class Split(NamedTuple):
@@ -46,7 +48,7 @@ class Data:
     classes: tuple[str, ...]
     mean: Tensor
     std: Tensor
-    augment: tuple[str, ...] = ()
+    augment: tuple[Augmentation, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

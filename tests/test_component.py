@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
@@ -411,13 +411,37 @@ def test_a_required_parameter_of_a_type_that_yaml_lacks_is_the_plugins_error() -
     )
 
 
+def test_a_default_that_a_dataclass_makes_anew_is_no_part_of_the_identity() -> None:
+    @dataclass(frozen=True)
+    class Made(Stage):
+        names: list[str] = field(default_factory=lambda: ["a"])
+        stopping: Stopping = field(default_factory=Stopping)
+
+        def run(self, trial: Any) -> None: ...
+
+    class Plugin:
+        @hookimpl
+        def register_stages(self) -> Any:
+            return {"made": Made}
+
+    registry = Registry([(Plugin(), "test 1")])
+    default = build(registry, "stage", "made")
+    assert default() == Made()
+    assert default.plain() == {"name": "made", "names": ["a"], "stopping": {"metric": "val/loss", "patience": 5}}
+    written = build(registry, "stage", {"name": "made", "names": ["a"]})
+    assert written.plain(identity=True) == default.plain(identity=True) == {"name": "made", "source": "test 1"}
+    assert build(registry, "stage", {"name": "made", "names": ["b"]}).params["names"] == ["b"]
+
+
 def test_an_annotation_that_cannot_be_resolved_is_the_plugins_error() -> None:
     def score(weight: torch.Tensor, by: "Missing" = 1) -> torch.Tensor:  # type: ignore[name-defined]  # noqa: F821
         return weight * by
 
     with pytest.raises(PluginError) as error:
         _ = Entry("criterion", "c", score, "test 1").parameters
-    assert str(error.value) == ("criterion 'c' of test 1: its signature cannot be read: name 'Missing' is not defined")
+    assert str(error.value) == (
+        "criterion 'c' of test 1: its signature cannot be read: NameError: name 'Missing' is not defined"
+    )
 
 
 def test_every_kind_has_a_hook() -> None:

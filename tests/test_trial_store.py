@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_trial import BUILT_IN, CATALOG, STUDY, Reports, Toys, comparable
 
-from framework import Stage, StageError, Trial, hookimpl
+from framework import PluginError, Stage, StageError, Trial, hookimpl
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
@@ -308,4 +308,22 @@ def test_a_loss_that_could_not_be_made_again_is_an_error(plan: Make, tmp_path: P
     path.write_text("model: convnet\ndata: toy\nstages: [own]\n")
     mine = make_plans(load(path, catalog), as_it_stands)[0]
     with pytest.raises(StageError, match=r"trial\.loss to a NLLLoss: call trial\.use_loss instead"):
+        run_trial(mine, catalog, prepare(mine.data, catalog), Store(tmp_path), Reports())
+
+
+def test_a_stage_that_adds_a_parameter_is_an_error(plan: Make, tmp_path: Path) -> None:
+    class Adds(Stage):
+        def run(self, trial: Trial) -> None:
+            trial.model.register_parameter("more", torch.nn.Parameter(torch.zeros(1)))
+
+    class Plugin:
+        @hookimpl
+        def register_stages(self):
+            return {"adds": Adds}
+
+    catalog = Registry([*BUILT_IN, (Toys(), "test 1"), (Plugin(), "test 2")])
+    path = tmp_path / "adds.yaml"
+    path.write_text("model: convnet\ndata: toy\nstages: [adds]\n")
+    mine = make_plans(load(path, catalog), as_it_stands)[0]
+    with pytest.raises(PluginError, match="it must not add, remove or rename parameters"):
         run_trial(mine, catalog, prepare(mine.data, catalog), Store(tmp_path), Reports())

@@ -241,7 +241,8 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
 
 def _default(info: FieldInfo, build: Build) -> Any:
     reference = next((m for m in info.metadata if isinstance(m, Reference)), None)
-    return info.default if reference is None else build(reference.kind, info.default)
+    default = info.get_default(call_default_factory=True, validated_data={})
+    return default if reference is None else build(reference.kind, default)
 
 
 def _probe(component: Component) -> None:

@@ -1,5 +1,6 @@
 """From a signature to a pydantic model of the parameters that YAML can set."""
 
+import dataclasses
 import inspect
 import types
 import warnings
@@ -88,8 +89,10 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
         hinted = factory.__init__ if inspect.isclass(factory) and not is_dataclass(factory) else factory
         hints = get_type_hints(hinted, include_extras=True)
         signature = inspect.signature(factory)
-    except (NameError, TypeError, ValueError) as error:
-        raise PluginError(f"{owner}: its signature cannot be read: {error}") from error
+    except Exception as error:  # annotations are code, which may raise anything
+        raise PluginError(f"{owner}: its signature cannot be read: {type(error).__name__}: {error}") from error
+    # In a dataclass's signature, something else stands for these.
+    factories = {f.name: f.default_factory for f in dataclasses.fields(factory)} if is_dataclass(factory) else {}
     fields: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
         if name in inputs or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -107,7 +110,9 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
             # {lr: 0.1} alone is then the default optimizer with that lr.
             expressible = Annotated[Any, Reference(reference.kind, parameter.default)]
         if expressible is not None:
-            fields[name] = (expressible, ... if required else parameter.default)
+            made = factories.get(name, dataclasses.MISSING)
+            default = parameter.default if made is dataclasses.MISSING else Field(default_factory=made)
+            fields[name] = (expressible, ... if required else default)
     with warnings.catch_warnings():
         # A parameter may well be called like something that pydantic's models have, such as copy.
         warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)

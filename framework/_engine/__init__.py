@@ -1,8 +1,8 @@
 """Training and evaluation, usable on their own: any network, loss and optimizer."""
 
-from framework._engine.batches import Augmentation, Batches
+from framework._engine.batches import Batches
 from framework._engine.precision import Precision, autocast
 from framework._engine.tester import Tester, evaluate
 from framework._engine.trainer import Trainer, trainable
 
-__all__ = ["Augmentation", "Batches", "Precision", "Tester", "Trainer", "autocast", "evaluate", "trainable"]
+__all__ = ["Batches", "Precision", "Tester", "Trainer", "autocast", "evaluate", "trainable"]

@@ -1,12 +1,11 @@
 """Batches out of images that lie on the device as uint8."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Augmentation = Literal["crop", "flip", "cutout"]
+from framework._stage import Augmentation
 
 
 class Batches:

@@ -131,6 +131,9 @@ class Trainer:
 
         with torch.enable_grad():
             self.optimizer.step(closure)  # type: ignore[arg-type]
+        if not first:
+            name = type(self.optimizer).__name__
+            raise StageError(f"{name}.step did not call its closure, which computes the loss and the gradients")
         self._constraints.restore()
         self.steps += 1
         return first[0], first[1]

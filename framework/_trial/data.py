@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from framework._component import Catalog, build
 from framework._dataset import Dataset
 from framework._errors import DataError
-from framework._stage import Data, Split
+from framework._stage import Augmentation, Data, Split
 
 # The same images are held out in every trial, whatever its seed: replicates are compared on the same ones.
 _SPLIT_SEED = 0
@@ -64,7 +64,7 @@ def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Arrays:
     return Arrays(splits, dataset.classes, mean, std)
 
 
-def place(arrays: Arrays, augment: tuple[str, ...], device: torch.device) -> Data:
+def place(arrays: Arrays, augment: tuple[Augmentation, ...], device: torch.device) -> Data:
     """Put the arrays on a device; on the CPU they are used where they lie."""
     splits = {
         name: Split(_tensor(images).to(device), _tensor(labels).to(device))

@@ -206,8 +206,13 @@ class _Run:
         self.reported = {}
         trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial, key)
         observers.tell("stage_started", name=name, stage=stage)
+        before = [parameter for parameter, _ in trial.model.named_parameters()]
         try:
             stage.run(trial)
+            if before != [parameter for parameter, _ in trial.model.named_parameters()]:
+                raise PluginError(
+                    "it must not add, remove or rename parameters: trials that share it build the network anew"
+                )
         except Exception as error:
             entry = self.registry.get("stage", name)
             error.add_note(f"in stage {self.index + 1}, {name} of {entry.source}")
@@ -216,11 +221,11 @@ class _Run:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))
         observers.tell("stage_ended", name=name, stage=stage)
-        before = self.history.ends[-1] if self.history.ends else 0
+        began = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
         tensors, about = capture(trial)
         snapshot = self.store.save(key, tensors, {**self._about(), **about})
-        self.reporter.staged(StageEnd(self.index, key, trial.epoch - before, executed=True, size=snapshot.size))
+        self.reporter.staged(StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size))
         self.index += 1
 
     def _about(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Fit(Stage):
             data.mean,
             data.std,
             batch_size=12,
-            augment=data.augment,  # type: ignore[arg-type]
+            augment=data.augment,
             generator=generator,
         )
         optimizer = self.optimizer(params=trainable(trial.model, trial.frozen))

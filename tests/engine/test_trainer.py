@@ -381,6 +381,17 @@ def test_a_loss_that_is_no_scalar_is_an_error(make_net, make_data):
     assert str(error.value) == "the loss must be a scalar, not of shape (8,)"
 
 
+def test_an_optimizer_that_does_not_call_the_closure_is_an_error(make_net, make_data):
+    class Idle(torch.optim.SGD):
+        def step(self, closure=None):
+            """Do nothing."""
+
+    net = make_net()
+    with pytest.raises(StageError) as error:
+        Trainer(net, nn.CrossEntropyLoss(), Idle(net.parameters(), 0.1)).epoch(batches_of(make_data()))
+    assert str(error.value) == "Idle.step did not call its closure, which computes the loss and the gradients"
+
+
 def test_gradients_of_an_earlier_step_do_not_add_up(make_net, make_data):
     net, other = make_net(), make_net()
     images, labels = next(iter(batches_of(make_data())))

@@ -256,7 +256,14 @@ def test_a_layer_that_the_network_did_not_have():
     def run(self, trial):
         trial.model.relu1 = nn.PReLU()
 
-    assert_refused(stage(run), "stage 'Odd': the network has not the same tensors after run (relu1.weight): change")
+    assert_refused(stage(run), "stage 'Odd' fails: PluginError: it must not add, remove or rename parameters")
+
+
+def test_a_buffer_that_the_network_did_not_have():
+    def run(self, trial):
+        trial.model.register_buffer("more", torch.zeros(1))
+
+    assert_refused(stage(run), "stage 'Odd': the network has not the same tensors after run (more): change")
 
 
 def test_a_failure_of_what_comes_after_it():
