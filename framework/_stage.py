@@ -149,7 +149,7 @@ class Trial:
         """Say that the stage could go on from here if it were interrupted now; best at the end of an epoch.
 
         The trial's state and torch's generators are kept besides, and not at every call: a checkpoint may take no more
-        than a twentieth of the time.
+        than a fiftieth of the time.
 
         Args:
             progress: gives what the stage has to know to go on: mappings, lists, numbers, strings and tensors.

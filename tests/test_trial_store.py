@@ -253,13 +253,30 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
     text = LONG[: LONG.index("  - freeze")].replace("epochs: 2", "epochs: 20")
     run_trial(plan(text), CATALOG, prepare(plan(text).data, CATALOG), Store(tmp_path), Clock(), checkpoint_seconds=300)
     partial = [at for is_partial, at in saved if is_partial]
-    # The first at once, as what it costs is not known; then every 2 s / 5 % = 40 s.
-    assert partial == [12.0, 54.0, 96.0, 138.0, 180.0]
+    # The first at once, as what it costs is not known; then every 2 s / 2 % = 100 s.
+    assert partial == [12.0, 114.0]
     saved.clear()
     run_trial(
         plan(text), CATALOG, prepare(plan(text).data, CATALOG), Store(tmp_path / "b"), Clock(), checkpoint_seconds=20
     )
     assert len([at for is_partial, at in saved if is_partial]) > 8
+
+
+def test_what_a_checkpoint_costs_is_known_from_the_stage_before(
+    plan: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, saved = [0.0], []
+    monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: now[0])
+    original = Store.save
+
+    def slow(self, key, tensors, about, *, partial=False):
+        now[0] += 2.0
+        saved.append((len(about["stages"]), partial))
+        return original(self, key, tensors, about, partial=partial)
+
+    monkeypatch.setattr(Store, "save", slow)
+    run_trial(plan(), CATALOG, prepare(plan().data, CATALOG), Store(tmp_path), Reports(), checkpoint_seconds=300)
+    assert saved == [(1, True), (1, False), *((stage, False) for stage in range(2, 7))]
 
 
 def test_a_loss_with_a_state_keeps_it(plan: Make, tmp_path: Path) -> None:

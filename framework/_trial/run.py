@@ -24,7 +24,7 @@ from framework._trial.observers import Observers
 from framework._trial.snapshot import History, capture, capture_progress, restore, restore_progress
 
 # Checkpoints may take this part of the time.
-_SHARE = 0.05
+_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class _Run:
     checkpoint_seconds: float
     device: torch.device
     index: int = 0
+    save_seconds: float = 0.0  # that the last snapshot took, such as the next one will
     history: History = field(default_factory=lambda: History([], []))
     reported: Mapping[str, float] = field(default_factory=dict)
 
@@ -223,18 +224,25 @@ class _Run:
         observers.tell("stage_ended", name=name, stage=stage)
         began = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
-        tensors, about = capture(trial)
-        snapshot = self.store.save(key, tensors, {**self._about(), **about})
+        snapshot = self._save(trial, key)
         self.reporter.staged(StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size))
         self.index += 1
 
-    def _about(self) -> dict[str, Any]:
-        return {
+    def _save(self, trial: Trial, key: str, progress: Callable[[], Any] | None = None) -> Snapshot:
+        began = time.monotonic()
+        tensors, about = capture(trial)
+        about |= {
             "experiment": self.plan.experiment,
             "parent": self.plan.keys[self.index],
             "stages": [stage["name"] for stage in self.plan.stages[: self.index + 1]],
             **self.history.plain(),
         }
+        if progress is not None:
+            more, about["progress"] = capture_progress(trial, progress())
+            tensors |= more
+        snapshot = self.store.save(key, tensors, about, partial=progress is not None)
+        self.save_seconds = time.monotonic() - began
+        return snapshot
 
     def _recall(self, trial: Trial, key: str) -> Callable[[], Any]:
         found = self._load(key, partial=True)
@@ -246,18 +254,13 @@ class _Run:
         return lambda: restore_progress(trial, tensors, snapshot.about["progress"])
 
     def _checkpoints(self, trial: Trial, key: str) -> Callable[[Callable[[], Any]], None]:
-        cost, last = 0.0, time.monotonic()
+        last = time.monotonic()
 
         def keep(progress: Callable[[], Any]) -> None:
-            nonlocal cost, last
-            began = time.monotonic()
-            if began - last < min(cost / _SHARE, self.checkpoint_seconds):
-                return
-            tensors, about = capture(trial)
-            more, plain = capture_progress(trial, progress())
-            self.store.save(key, {**tensors, **more}, {**self._about(), **about, "progress": plain}, partial=True)
-            last = time.monotonic()
-            cost = last - began
+            nonlocal last
+            if time.monotonic() - last >= min(self.save_seconds / _SHARE, self.checkpoint_seconds):
+                self._save(trial, key, progress)
+                last = time.monotonic()
 
         return keep
 
