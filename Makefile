@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check format bench bench-long clean
+.PHONY: help install demo test check format docs bench bench-long clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
@@ -30,6 +30,9 @@ check: install ## lint, types, floors
 format: install ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install ## write docs/hooks.md and docs/components.md anew, out of the docstrings
+	$(BIN)/python docs/generate.py
 
 bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/trainer.py

@@ -9,12 +9,22 @@ from framework import hookimpl
 
 
 def l1(weight: Tensor) -> Tensor:
-    """Magnitude: the smallest weights go first."""
+    """Magnitude (Han et al. 2015, arXiv:1506.02626): the smallest weights go first.
+
+    Example:
+        stages:
+          - prune: {amount: 0.5, criterion: l1}
+    """
     return weight.abs()
 
 
 def random(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Chance: every weight is as likely to go as any other. Drawn on the CPU, so that every device prunes the same."""
+    """Chance: every weight is as likely to go as any other. Drawn on the CPU, so that every device prunes the same.
+
+    Example:
+        stages:
+          - prune: {amount: 0.5, criterion: random}
+    """
     return torch.rand(weight.shape, generator=generator).to(weight.device)
 
 

@@ -12,8 +12,14 @@ from framework import Interval, hookimpl
 class BinaryCrossEntropy(nn.Module):
     """One-vs-rest binary cross entropy: each class is a yes or no of its own. Expects logits.
 
+    As Wightman et al. 2021 (arXiv:2110.00476) train residual networks.
+
     Args:
         label_smoothing: how much of the target is spread evenly over all classes.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: {name: bce, label_smoothing: 0.1}}
     """
 
     def __init__(self, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> None:
@@ -32,6 +38,10 @@ class Focal(nn.Module):
 
     Args:
         gamma: how much less: an image whose label has probability p counts ``(1 - p) ** gamma``; 0 is cross entropy.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: {name: focal, gamma: 1}}
     """
 
     def __init__(self, gamma: Annotated[float, Interval(ge=0)] = 2.0) -> None:

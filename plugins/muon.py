@@ -18,18 +18,23 @@ class Muon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) for linear and convolution weights, AdamW for biases, norms and tokens.
 
     `torch.optim.Muon` takes matrices only. Here a convolution's weight counts as the matrix (out, in × kernel), as in
-    the authors' own code; for matrices the steps equal torch's. The two kinds are two parameter groups.
+    the authors' own code (https://kellerjordan.github.io/posts/muon/); for matrices the steps equal torch's. The two
+    kinds are two parameter groups.
 
     Args:
         params: tensors. Those with two or more dimensions and more than one row are Muon's.
         lr: Muon's learning rate; a step moves a weight by about ``lr`` in spectral norm.
-        momentum: of the gradients' running mean.
+        momentum: of the gradients' running mean: how much of it each step keeps.
         nesterov: look ahead along the momentum.
         weight_decay: decoupled, for both groups: a step shrinks by ``lr × weight_decay``.
         ns_steps: Newton-Schulz iterations.
         adamw_lr: AdamW's learning rate.
-        betas: AdamW's.
-        eps: AdamW's.
+        betas: AdamW's: how slowly its running means of the gradients and of their squares change.
+        eps: AdamW's: added to the denominator.
+
+    Example:
+        stages:
+          - train: {epochs: 5, optimizer: {name: muon, lr: 0.02, adamw_lr: 0.001}}
     """
 
     def __init__(

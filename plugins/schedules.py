@@ -19,29 +19,75 @@ _WARMUP_START = 0.01
 
 
 def constant(epoch: float, epochs: float, *, warmup: Epochs = 0) -> float:
-    """The base learning rate throughout."""
+    """The base learning rate throughout.
+
+    Args:
+        warmup: epochs of linear rise from 1 % of the base rate at the beginning (Goyal et al. 2017, arXiv:1706.02677).
+
+    Example:
+        stages:
+          - train: {epochs: 10, schedule: {name: constant, warmup: 1}}
+    """
     return _ramp(epoch, warmup)
 
 
 def cosine(epoch: float, epochs: float, *, final: Factor = 0, warmup: Epochs = 0) -> float:
-    """Half a cosine from the base learning rate down to ``final`` of it."""
+    """Half a cosine from the base learning rate down to ``final`` of it (Loshchilov & Hutter 2016, arXiv:1608.03983).
+
+    Args:
+        final: the factor at the end.
+        warmup: epochs of linear rise from 1 % of the base rate at the beginning (Goyal et al. 2017, arXiv:1706.02677).
+
+    Example:
+        stages:
+          - train: {epochs: 10, schedule: {name: cosine, warmup: 1}}
+    """
     return _ramp(epoch, warmup) * _cosine(1, final, _progress(epoch, epochs, warmup))
 
 
 def linear(epoch: float, epochs: float, *, final: Factor = 0, warmup: Epochs = 0) -> float:
-    """A straight line from the base learning rate down to ``final`` of it."""
+    """A straight line from the base learning rate down to ``final`` of it.
+
+    Args:
+        final: the factor at the end.
+        warmup: epochs of linear rise from 1 % of the base rate at the beginning (Goyal et al. 2017, arXiv:1706.02677).
+
+    Example:
+        stages:
+          - train: {epochs: 10, schedule: {name: linear, final: 0.01}}
+    """
     return _ramp(epoch, warmup) * _line(1, final, _progress(epoch, epochs, warmup))
 
 
 def step(epoch: float, epochs: float, *, every: Divisor, gamma: Factor = 0.1, warmup: Epochs = 0) -> float:
-    """Multiplied by ``gamma`` every so many epochs."""
+    """Multiplied by ``gamma`` every so many epochs, as torch's StepLR does.
+
+    Args:
+        every: how many epochs; may be a fraction.
+        gamma: the factor each time.
+        warmup: epochs of linear rise from 1 % of the base rate at the beginning (Goyal et al. 2017, arXiv:1706.02677).
+
+    Example:
+        stages:
+          - train: {epochs: 10, schedule: {name: step, every: 3, gamma: 0.5}}
+    """
     return _ramp(epoch, warmup) * gamma ** math.floor(epoch / every)
 
 
 def multistep(
     epoch: float, epochs: float, *, milestones: tuple[Epochs, ...], gamma: Factor = 0.1, warmup: Epochs = 0
 ) -> float:
-    """Multiplied by ``gamma`` at each of these epochs."""
+    """Multiplied by ``gamma`` at each of these epochs, as torch's MultiStepLR does.
+
+    Args:
+        milestones: the epochs, counted from the beginning of the stage; may be fractions.
+        gamma: the factor each time.
+        warmup: epochs of linear rise from 1 % of the base rate at the beginning (Goyal et al. 2017, arXiv:1706.02677).
+
+    Example:
+        stages:
+          - train: {epochs: 10, schedule: {name: multistep, milestones: [5, 8]}}
+    """
     return _ramp(epoch, warmup) * gamma ** sum(epoch >= milestone for milestone in milestones)
 
 
@@ -55,16 +101,20 @@ def onecycle(
     anneal: Literal["cos", "linear"] = "cos",
     warmup: Epochs = 0,
 ) -> float:
-    """Up to the base learning rate and down again, as torch's OneCycleLR does; the base rate is the largest.
+    """Up to the base learning rate, the largest, and down again (Smith & Topin 2017, arXiv:1708.07120).
+
+    As torch's OneCycleLR does.
 
     Args:
-        epoch: the time.
-        epochs: the whole time.
         pct_start: the fraction of the time that goes up.
-        div_factor: it starts at 1/div_factor,
-        final_div_factor: and ends at 1/(div_factor × final_div_factor).
+        div_factor: it starts at ``1 / div_factor``.
+        final_div_factor: it ends at ``1 / (div_factor × final_div_factor)``.
         anneal: the shape of both parts.
-        warmup: epochs before the cycle.
+        warmup: epochs of linear rise from 1 % before the cycle.
+
+    Example:
+        stages:
+          - train: {epochs: 10, schedule: {name: onecycle, pct_start: 0.2}}
     """
     done = _progress(epoch, epochs, warmup)
     curve = _cosine if anneal == "cos" else _line

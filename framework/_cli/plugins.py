@@ -1,14 +1,15 @@
 """``framework plugins`` and ``framework schema``."""
 
-import inspect
 import json
-from typing import Any
+from textwrap import indent
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from framework._cli.console import make_console, say
 from framework._component import KINDS, usable
+from framework._component.described import Parameter, described, sections
 from framework._registry import Registry
 from framework._spec import schema
 
@@ -54,48 +55,22 @@ def show_component(registry: Registry, kind: str, name: str) -> None:
     """
     entry, console = registry.get(kind, name), make_console()
     console.print(f"[bold]{kind} {name}[/bold], from {entry.source}\n", highlight=False)
-    console.print(inspect.getdoc(entry.factory) or "", highlight=False, markup=False)
-    console.print()
-    properties = entry.parameters.model_json_schema().get("properties", {})
-    if not properties:
+    about, parameters = sections(entry.factory), described(entry)
+    for title, text in about.items():
+        if title not in ("Args", "Attributes"):  # they are in the table
+            shown = f"{title}:\n{indent(text, '    ')}\n" if title else f"{text}\n"
+            console.print(shown, highlight=False, markup=False)
+    if not parameters:
         console.print("It has no parameters.")
         return
-    required = {field for field, info in entry.parameters.model_fields.items() if info.is_required()}
     table = Table(box=None, pad_edge=False)
-    for column in ("parameter", "type", "bounds", "default"):
-        table.add_column(column)
-    for parameter, described in properties.items():
-        default = "(required)" if parameter in required else json.dumps(described.get("default"))
-        table.add_row(parameter, _type(described), _bounds(described), default)
+    for column in Parameter._fields:
+        table.add_column("parameter" if column == "name" else column)
+    for parameter in parameters:
+        table.add_row(*map(escape, parameter))
     console.print(table)
 
 
 def print_schema(registry: Registry) -> None:
     """Print the JSON schema of specs."""
     print(json.dumps(schema(registry), indent=2))
-
-
-def _type(described: dict[str, Any]) -> str:
-    if "x-component" in described:
-        return str(described["x-component"])
-    if "anyOf" in described:
-        return " or ".join(_type(option) for option in described["anyOf"])
-    if "enum" in described:
-        return " | ".join(map(str, described["enum"]))
-    if "const" in described:
-        return str(described["const"])
-    kind = described.get("type", "any")
-    if kind == "array":
-        items = described.get("prefixItems") or [described.get("items", {})]
-        return f"list of {', '.join(_type(item) for item in items)}"
-    if kind == "object" and "properties" in described:
-        return "{" + ", ".join(described["properties"]) + "}"
-    return str(kind)
-
-
-_SIGNS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-
-
-def _bounds(described: dict[str, Any]) -> str:
-    options = [described, *described.get("anyOf", ())]
-    return ", ".join(f"{sign} {option[key]:g}" for option in options for key, sign in _SIGNS.items() if key in option)

@@ -40,7 +40,7 @@ class Reference:
         return {"x-component": self.kind}  # the schema of specs puts a reference here
 
 
-class _Nested:
+class Nested:
     """Validates a mapping to a dataclass, by the same rules as a component's parameters."""
 
     def __init__(self, cls: type) -> None:
@@ -151,7 +151,7 @@ def _expressible(hint: Any) -> Any:
         # YAML knows lists only; strictness would refuse them as tuples.
         return Annotated[concrete[tuple(inners)], Field(strict=False)]
     if inspect.isclass(hint) and is_dataclass(hint):
-        return Annotated[Any, _Nested(hint)]
+        return Annotated[Any, Nested(hint)]
     return None
 
 

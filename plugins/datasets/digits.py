@@ -6,7 +6,13 @@ from framework import Dataset
 
 
 def digits() -> Dataset:
-    """1,797 handwritten digits of 1×8×8 that come with scikit-learn; every fifth, of each class, is for testing."""
+    """1,797 handwritten digits of 1×8×8 that come with scikit-learn; every fifth, of each class, is for testing.
+
+    They are the test part of UCI's Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998).
+
+    Example:
+        data: {name: digits, validation: 0.1}
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

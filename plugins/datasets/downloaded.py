@@ -19,37 +19,57 @@ class _Source(NamedTuple):
 
 
 def cifar10(root: Path = Path("data")) -> Dataset:
-    """CIFAR-10: 60,000 photographs of 3×32×32 in 10 classes, downloaded once (170 MB).
+    """CIFAR-10 (Krizhevsky 2009): photographs of 3×32×32 in 10 classes, 50,000 to train on and 10,000 to test on.
+
+    It is downloaded once (170 MB).
 
     Args:
         root: the folder that it is kept in.
+
+    Example:
+        data: {name: cifar10, root: data, validation: 0.1, augment: [crop, flip]}
     """
     return _load(_Source("cifar10", "CIFAR10", "cifar-10-batches-py"), root)
 
 
 def cifar100(root: Path = Path("data")) -> Dataset:
-    """CIFAR-100: 60,000 photographs of 3×32×32 in 100 classes, downloaded once (169 MB).
+    """CIFAR-100 (Krizhevsky 2009): photographs of 3×32×32 in 100 classes, 50,000 to train on and 10,000 to test on.
+
+    It is downloaded once (169 MB).
 
     Args:
         root: the folder that it is kept in.
+
+    Example:
+        data: {name: cifar100, root: data, validation: 0.1, augment: [crop, flip]}
     """
     return _load(_Source("cifar100", "CIFAR100", "cifar-100-python"), root)
 
 
 def mnist(root: Path = Path("data")) -> Dataset:
-    """MNIST: 70,000 handwritten digits of 1×28×28, downloaded once (12 MB).
+    """MNIST (LeCun et al. 1998): handwritten digits of 1×28×28, 60,000 to train on and 10,000 to test on.
+
+    It is downloaded once (12 MB).
 
     Args:
         root: the folder that it is kept in.
+
+    Example:
+        data: {name: mnist, root: data, validation: 0.1}
     """
     return _load(_Source("mnist", "MNIST", "MNIST/raw"), root)
 
 
 def fashion_mnist(root: Path = Path("data")) -> Dataset:
-    """Fashion-MNIST: 70,000 pictures of clothes of 1×28×28 in 10 classes, downloaded once (31 MB).
+    """Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747): clothes of 1×28×28, 60,000 to train on and 10,000 to test on.
+
+    It is downloaded once (31 MB), and has 10 classes.
 
     Args:
         root: the folder that it is kept in.
+
+    Example:
+        data: {name: fashion_mnist, root: data, validation: 0.1}
     """
     return _load(_Source("fashion_mnist", "FashionMNIST", "FashionMNIST/raw"), root)
 

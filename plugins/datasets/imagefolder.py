@@ -25,10 +25,13 @@ def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Da
 
     Args:
         root: the folder that holds ``train`` and ``test``.
-        size: the shorter side is resized to this, then the centre is cropped to ``size × size``.
+        size: in pixels: the shorter side is resized to this, then the centre is cropped to ``size × size``.
 
     Raises:
         DataError: a folder or its images are missing, or a file cannot be read as an image.
+
+    Example:
+        data: {name: imagefolder, root: images, size: 64, validation: 0.1}
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder")

@@ -26,6 +26,9 @@ def npz(path: FilePath) -> Dataset:
 
     Raises:
         DataError: it cannot be read, or an array is missing, or of another dtype or shape.
+
+    Example:
+        data: {name: npz, path: mine.npz, validation: 0.1}
     """
     arrays = _arrays(path)
     images = {key: _images(path, key, arrays[key]) for key in ("x_train", "x_test")}

@@ -24,6 +24,9 @@ def convnet(
         widths: the channels of each convolution.
         dropout: the fraction of features that is dropped before the last layer.
         weights: where to start from: a file, or a model of an earlier run as ``runs:/<id>/model``.
+
+    Example:
+        model: {name: convnet, widths: [16, 32], dropout: 0.1}
     """
     layers: list[nn.Module] = []
     channels = shape[0]

@@ -25,6 +25,9 @@ def torchvision(
 
     Raises:
         StageError: torchvision has no such model, or it cannot take images of that size.
+
+    Example:
+        model: {name: torchvision, architecture: mobilenet_v3_small}
     """
     from torchvision import models
 

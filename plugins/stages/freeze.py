@@ -21,6 +21,12 @@ class Freeze(Stage):
         unit: ``layers`` holds the first ⌈fraction × weight layers⌉; ``weights`` holds exactly
             round(fraction × weights) elements, the last tensor in part.
         layers: patterns of names to hold, such as ``conv1`` or ``layer1.*``.
+
+    Example:
+        stages:
+          - train: {epochs: 5}
+          - freeze: {fraction: 0.2, unit: weights}
+          - train: {epochs: 5}
     """
 
     fraction: Annotated[float, Interval(gt=0, le=1)] | None = None
@@ -72,6 +78,13 @@ class Unfreeze(Stage):
 
     Attributes:
         layers: patterns of names, such as ``layer4.*``; all by default.
+
+    Example:
+        stages:
+          - freeze: {layers: ["features.*"]}
+          - train: {epochs: 5}
+          - unfreeze
+          - train: {epochs: 5}
     """
 
     layers: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ class Prune(Stage):
     those of `torch.nn.utils.prune` (``global_unstructured``, or ``l1_unstructured`` by layer) where scores differ.
 
     Attributes:
-        amount: which fraction of the weights to prune.
+        amount: which fraction of the weights of convolutions, linear layers and attention to prune.
         of: what ``amount`` counts of: the weights ``remaining`` before the stage, or the ``total``, so that amount
             is the fraction pruned in the end.
         criterion: gives each weight its score.
@@ -26,6 +26,12 @@ class Prune(Stage):
         exclude: patterns of names to leave alone.
         loss: what a criterion's gradients are of.
         batches: over how many training batches of 128 images such gradients are averaged.
+
+    Example:
+        stages:
+          - train: {epochs: 5}
+          - prune: {amount: 0.8, scope: layer, exclude: [fc]}
+          - train: {epochs: 5}
     """
 
     amount: Annotated[float, Interval(ge=0, le=1)]

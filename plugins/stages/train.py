@@ -46,13 +46,23 @@ class Train(Stage):
         steps: optimizer steps; the last pass may be part of one.
         batch_size: images per step.
         loss: what to minimise.
-        optimizer: how; its learning rate is the schedule's base.
+        optimizer: how to minimise it; its learning rate is the schedule's base.
         schedule: how the learning rate changes from step to step, over the stage.
-        clip_norm: scale gradients down to this norm, all parameters together.
-        precision: auto takes bfloat16 on GPUs that have it.
+        clip_norm: scale gradients down to this L2 norm, that of all parameters together; null leaves them as they are.
+        precision: of the forward pass; auto takes bfloat16 on GPUs that have it, and float32 elsewhere.
         channels_last: memory format of images and weights; often faster for convolutions on GPUs.
         compile: compile the forward pass; pays off for long training.
-        early_stopping: when to stop before the last epoch.
+        early_stopping: when to stop before the last epoch; null never does.
+
+    Example:
+        stages:
+          - train:
+              epochs: 20
+              batch_size: 64
+              loss: {name: cross_entropy, label_smoothing: 0.1}
+              optimizer: {name: adamw, lr: 0.001}
+              schedule: {name: cosine, warmup: 1}
+              early_stopping: {metric: val/accuracy, patience: 3}
     """
 
     epochs: Annotated[int, Interval(ge=1)] | None = None

@@ -18,6 +18,13 @@ class Unprune(Stage):
             ``before`` pruning, its value at the trial's ``initial`` state, or ``random`` (Kaiming-uniform, as torch
             initialises new layers).
         layers: patterns of names, such as ``layer4.*``; all by default.
+
+    Example:
+        stages:
+          - prune: {amount: 0.5}
+          - train: {epochs: 5}
+          - unprune: {fraction: 0.5, start: before}
+          - train: {epochs: 5}
     """
 
     fraction: Annotated[float, Interval(gt=0, le=1)] = 1.0
