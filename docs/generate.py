@@ -123,7 +123,7 @@ def _component(entry: Entry) -> Iterator[str]:
     if "Raises" in about:
         errors = items(about["Raises"]).items()
         yield "\n".join(f"It fails with `{error}`: {_markdown(when)}" for error, when in errors)
-    yield f"```yaml\n{about.get('Example') or _example(entry)}\n```"
+    yield f"```yaml\n{_example(entry) if of_torch else about['Example']}\n```"
 
 
 def _cells(line: list[str] | tuple[str, ...]) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _default(text: str) -> str:
 
 
 def _example(entry: Entry) -> str:
-    """For torch's own classes, whose docstrings are not ours: with the learning rate, if there is one."""
+    """For torch's own classes: with the learning rate, if there is one."""
     lr = entry.parameters.model_fields.get("lr")
     value = entry.name if lr is None else f"{{name: {entry.name}, lr: {json.dumps(lr.default)}}}"
     return f"stages:\n  - train: {{epochs: 5, {entry.kind}: {value}}}"

@@ -17,6 +17,7 @@ from framework._stage import Stage, Trial
 
 hookspec = pluggy.HookspecMarker("framework")
 hookimpl = pluggy.HookimplMarker("framework")
+"""Marks a function of a plugin as the implementation of the hook of that name."""
 
 
 @hookspec

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from framework._errors import StageError, nearest
 
 Masks: TypeAlias = dict[str, Tensor]
+"""By parameter name a bool tensor of its shape: of pruning, True = may be non-zero; of freezing, True = is held."""
 
 _WEIGHT_LAYERS = (
     nn.Linear,

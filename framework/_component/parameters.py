@@ -64,11 +64,15 @@ class Nested:
         return self.model.model_json_schema()
 
 
-# What a stage's field is annotated with to take another component; called with the inputs of its kind.
+# What a parameter is annotated with to take another component; its default is a name.
 Loss = Annotated[Any, Reference("loss")]
+"""A loss: ``self.loss()`` makes the module; `Trial.use_loss` does, and makes it what evaluation reports."""
 Optimizer = Annotated[Any, Reference("optimizer")]
+"""An optimizer: ``self.optimizer(params=trainable(…))`` makes it."""
 Schedule = Annotated[Any, Reference("schedule")]
+"""A schedule: ``self.schedule(epoch=…, epochs=…)`` is the factor on the learning rate."""
 Criterion = Annotated[Any, Reference("criterion")]
+"""A pruning criterion: ``self.criterion(weight=…, gradient=…, generator=…)`` are the scores, of the weight's shape."""
 
 _FOLDER = AfterValidator(lambda path: Folder(path))
 _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
