@@ -74,12 +74,8 @@ def test_every_hook_is_documented_with_its_signature_and_an_example(hook: str) -
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_test_of_its_name(hook: str) -> None:
-    tests = [
-        name
-        for file in (PROJECT / "tests").glob("test_*.py")
-        for name in re.findall(r"def (test_\w+)", file.read_text())
-    ]
-    assert [name for name in tests if hook in name and "every_hook" not in name]
+    tests = (file.read_text() for file in (PROJECT / "tests").glob("test_*.py"))
+    assert any(re.search(rf"^def test_\w*{hook}", text, re.MULTILINE) for text in tests)
 
 
 @pytest.mark.parametrize("entry", BUILT_IN, ids=named)

@@ -1,0 +1,118 @@
+"""What each registration hook registers is used in a trial. The hooks that observe trials are in test_observers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from test_observers import registry_of, run
+from torch import Tensor, nn
+
+from framework import Dataset, Stage, Trial, hookimpl
+
+SPEC = """
+model: {name: convnet, widths: [4]}
+data: {name: toy, validation: 0.25}
+stages:
+  - train: {epochs: 1, batch_size: 8}
+  - prune: {amount: 0.5}
+"""
+
+
+def plugin(hook: str, components: Mapping[str, Callable[..., Any]]) -> object:
+    """A plugin that implements the hook."""
+    return type("Plugin", (), {hook: hookimpl(lambda self: components)})()
+
+
+def trial_with(hook: str, component: Callable[..., Any], folder: Path, old: str, new: str) -> Trial:
+    """Run the spec, changed in one place, with a component called ``mine``."""
+    assert old in SPEC
+    return run(registry_of(plugin(hook, {"mine": component})), folder, SPEC.replace(old, new))[0]
+
+
+def test_register_stages(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Fill(Stage):
+        value: float
+
+        def run(self, trial: Trial) -> None:
+            for weight in trial.weights().values():
+                weight.data.fill_(self.value)
+
+    trial = trial_with("register_stages", Fill, tmp_path, "- prune: {amount: 0.5}", "- mine: {value: 0.25}")
+    assert all((weight == 0.25).all() for weight in trial.weights().values())
+
+
+def test_register_models(tmp_path: Path) -> None:
+    def linear(shape: Any, classes: int, bias: bool = True) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), classes, bias))
+
+    trial = trial_with("register_models", linear, tmp_path, "{name: convnet, widths: [4]}", "{name: mine, bias: false}")
+    assert [*trial.weights()] == ["1.weight"]
+    assert trial.model.get_submodule("1").bias is None
+
+
+def test_register_datasets(tmp_path: Path) -> None:
+    def flat(size: int) -> Dataset:
+        images, labels = np.zeros((24, 1, size, size), np.uint8), np.arange(24) % 2
+        return Dataset(images, labels, images, labels, ("even", "odd"))
+
+    trial = trial_with("register_datasets", flat, tmp_path, "name: toy", "name: mine, size: 6")
+    assert trial.data.shape == (1, 6, 6)
+    assert trial.data.classes == ("even", "odd")
+
+
+def test_register_losses(tmp_path: Path) -> None:
+    class Constant(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+            return outputs.mean() * 0 + self.value
+
+    loss = "batch_size: 8, loss: {name: mine, value: 2.5}"
+    trial = trial_with("register_losses", Constant, tmp_path, "batch_size: 8", loss)
+    assert trial.records[0].metrics["train/loss"] == trial.records[0].metrics["val/loss"] == 2.5
+
+
+def test_register_optimizers(tmp_path: Path) -> None:
+    class Still(torch.optim.SGD):
+        def step(self, closure: Any) -> Any:  # type: ignore[override]
+            return closure()
+
+    optimizer = "batch_size: 8, optimizer: {name: mine, lr: 0.125}"
+    trial = trial_with("register_optimizers", Still, tmp_path, "batch_size: 8", optimizer)
+    first = trial.initial_state()
+    kept = {name: weight for name, weight in trial.weights().items() if name in first}
+    assert all(torch.equal(weight[weight != 0], first[name][weight != 0]) for name, weight in kept.items())
+    assert trial.records[0].metrics["lr"] == 0.125
+
+
+def test_register_schedules(tmp_path: Path) -> None:
+    asked = []
+
+    def noted(epoch: float, epochs: float, factor: float = 1.0) -> float:
+        asked.append((epoch, epochs))
+        return factor
+
+    schedule = "batch_size: 8, optimizer: {name: sgd, lr: 0.5}, schedule: {name: mine, factor: 0.25}"
+    trial = trial_with("register_schedules", noted, tmp_path, "batch_size: 8", schedule)
+    assert trial.records[0].metrics["lr"] == 0.125
+    assert asked[0] == (0, 1)
+    assert all(0 <= epoch < 1 for epoch, _ in asked)
+
+
+def test_register_criteria(tmp_path: Path) -> None:
+    def last(weight: Tensor, gradient: Tensor) -> Tensor:
+        assert gradient.shape == weight.shape
+        return -torch.arange(weight.numel(), dtype=torch.float32).view(weight.shape)
+
+    pruned = "prune: {amount: 0.5, scope: layer, criterion: mine}"
+    trial = trial_with("register_criteria", last, tmp_path, "prune: {amount: 0.5}", pruned)
+    for mask in trial.masks.values():
+        half = mask.numel() // 2
+        assert mask.flatten()[:half].all()
+        assert not mask.flatten()[half:].any()
