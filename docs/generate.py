@@ -10,7 +10,8 @@ from pathlib import Path
 
 from framework import _hookspecs
 from framework._component import KINDS, Entry
-from framework._component.described import described, items, sections
+from framework._component.described import described
+from framework._component.docstring import items, sections
 from framework._registry import Registry, installed
 
 HERE = Path(__file__).parent

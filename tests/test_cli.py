@@ -236,12 +236,14 @@ def test_plugins_are_listed_with_what_they_are_and_where_they_come_from(
     assert re.search(r"^dataset +digits +\S.* framework \d", bare, re.MULTILINE)
 
 
-def test_a_plugins_parameters_are_shown_with_type_bounds_and_default(
+def test_a_plugins_parameters_are_shown_with_type_bounds_default_and_meaning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here("plugins", "show", "stage", "unprune", monkeypatch=monkeypatch) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^fraction +number +> 0, <= 1 +1\.0", shown, re.MULTILINE)
+    assert re.search(r"^fraction +number +> 0, <= 1 +1\.0 +which part", shown, re.MULTILINE)
+    assert "Attributes" not in shown
+    assert "Example:\n    stages:\n" in shown
     assert re.search(r'^start +zero \| before \| initial \| random +"zero"', shown, re.MULTILINE)
     assert here("plugins", "show", "stage", "unprun", monkeypatch=monkeypatch) == 2
     assert capsys.readouterr().err == "error: unknown stage 'unprun' (did you mean 'unprune'?)\n"

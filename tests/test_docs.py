@@ -22,7 +22,8 @@ import framework
 from framework import SpecError, _hookspecs, testing
 from framework._cli import app
 from framework._component import KINDS, Entry, usable
-from framework._component.described import described, items, sections
+from framework._component.described import described
+from framework._component.docstring import items, sections
 from framework._hookspecs import LIFECYCLE
 from framework._registry import Registry, installed
 from framework._spec import load

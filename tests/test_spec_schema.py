@@ -1,5 +1,6 @@
 """The JSON schema says the same as the validation, as far as an editor can tell."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,9 @@ def test_experiment_is_valid_and_passes(spec: Path) -> None:
     load(spec, installed())
     # PyYAML itself takes 5e-4 for a string.
     assert mistakes(spec.read_text().replace("5e-4", "0.0005"), schema(installed())) == []
+
+
+def test_what_parameters_mean_is_there_for_editors() -> None:
+    text = json.dumps(schema(installed()))
+    assert "passes over the training set" in text
+    assert "epochs without improvement after which to stop" in text

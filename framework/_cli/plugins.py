@@ -9,7 +9,8 @@ from rich.table import Table
 
 from framework._cli.console import make_console, say
 from framework._component import KINDS, usable
-from framework._component.described import Parameter, described, sections
+from framework._component.described import Parameter, described
+from framework._component.docstring import sections
 from framework._registry import Registry
 from framework._spec import schema
 

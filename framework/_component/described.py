@@ -1,14 +1,12 @@
-"""What help and documentation say of a component: its docstring in parts, and its parameters in the words of YAML."""
+"""What help and documentation say of a component's parameters, in the words of YAML."""
 
-import inspect
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from textwrap import dedent
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from framework._component import Entry
 from framework._component.parameters import Nested
@@ -38,53 +36,24 @@ def described(entry: Entry) -> list[Parameter]:
     Raises:
         PluginError: a parameter without a default has a type that YAML cannot express.
     """
-    return list(_parameters(entry.parameters, entry.factory, ""))
+    return list(_parameters(entry.parameters, ""))
 
 
-def _parameters(model: type[BaseModel], owner: Callable[..., Any], prefix: str) -> Iterator[Parameter]:
+def _parameters(model: type[BaseModel], prefix: str) -> Iterator[Parameter]:
     properties = model.model_json_schema().get("properties", {})
-    said = meanings(owner)
     for name, info in model.model_fields.items():
         found = properties[name]
-        default = "(required)" if info.is_required() else json.dumps(found.get("default"), ensure_ascii=False)
-        yield Parameter(f"{prefix}{name}", _type(found), _bounds(found), default, said.get(name, ""))
+        # The schema leaves out defaults that are made anew each time.
+        default = found["default"] if "default" in found else info.get_default(call_default_factory=True)
+        shown = "(required)" if info.is_required() else json.dumps(to_jsonable_python(default), ensure_ascii=False)
+        yield Parameter(f"{prefix}{name}", _type(found), _bounds(found), shown, found.get("description", ""))
         if nested := _nested(info):
-            yield from _parameters(nested.model, nested.cls, f"{prefix}{name}.")
+            yield from _parameters(nested.model, f"{prefix}{name}.")
 
 
 def _nested(info: FieldInfo) -> Nested | None:
     options = (option for option in get_args(info.annotation) for option in getattr(option, "__metadata__", ()))
     return next((found for found in (*info.metadata, *options) if isinstance(found, Nested)), None)
-
-
-_TITLE = re.compile(r"^(Args|Attributes|Called with|Returns|Raises|Example):\n", re.MULTILINE)
-# Torch writes a type after the name.
-_ITEM = re.compile(r"(\w+)(?: \([^)]*\))?:\s+(.*)", re.DOTALL)
-
-
-def sections(described: Any) -> dict[str, str]:
-    """A docstring in parts: the text under ``""``, and under its title each section, such as ``Args``."""
-    text, *found = _TITLE.split(inspect.getdoc(described) or "")
-    parts = {"": text.strip()}
-    for title, rest in zip(found[::2], found[1::2], strict=True):
-        # A section ends where the indentation does.
-        body = re.match(r"(?:(?: .*)?\n?)*", rest)
-        end = body.end() if body else 0
-        parts[title] = dedent(rest[:end]).strip("\n")
-        parts[""] = f"{parts['']}\n\n{rest[end:].strip()}".strip()
-    return parts
-
-
-def items(section: str) -> dict[str, str]:
-    """The entries of a section, such as ``Args``: what is said of each name."""
-    entries = (_ITEM.fullmatch(entry) for entry in re.split(r"\n(?=\S)", section))
-    return {entry[1]: " ".join(entry[2].split()) for entry in entries if entry}
-
-
-def meanings(owner: Callable[..., Any]) -> Mapping[str, str]:
-    """What a docstring says of the parameters, by name."""
-    parts = sections(owner)
-    return {**items(parts.get("Args", "")), **items(parts.get("Attributes", ""))}
 
 
 _PATHS = {"path": "path", "file-path": "file", "directory-path": "folder"}

@@ -14,6 +14,7 @@ from pydantic.types import PathType
 from pydantic_core import core_schema
 
 from framework._component.content import Folder
+from framework._component.docstring import meanings
 from framework._component.messages import message, mistakes
 from framework._errors import PluginError
 
@@ -97,6 +98,7 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
         raise PluginError(f"{owner}: its signature cannot be read: {type(error).__name__}: {error}") from error
     # In a dataclass's signature, something else stands for these.
     factories = {f.name: f.default_factory for f in dataclasses.fields(factory)} if is_dataclass(factory) else {}
+    said = meanings(factory)
     fields: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
         if name in inputs or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -115,8 +117,8 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
             expressible = Annotated[Any, Reference(reference.kind, parameter.default)]
         if expressible is not None:
             made = factories.get(name, dataclasses.MISSING)
-            default = parameter.default if made is dataclasses.MISSING else Field(default_factory=made)
-            fields[name] = (expressible, ... if required else default)
+            default = {"default": parameter.default} if made is dataclasses.MISSING else {"default_factory": made}
+            fields[name] = (expressible, Field(**({} if required else default), description=said.get(name)))
     with warnings.catch_warnings():
         # A parameter may well be called like something that pydantic's models have, such as copy.
         warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
