@@ -31,19 +31,18 @@ def register_stages() -> Mapping[str, type[Stage]]:  # type: ignore[empty-body]
         from dataclasses import dataclass
         from typing import Annotated
 
-        import torch
         from framework import Interval, Stage, Trial, hookimpl
 
         @dataclass(frozen=True)
         class Shrink(Stage):
-            \"\"\"Multiply all weights that are not frozen by a factor.\"\"\"
+            \"\"\"Multiply the weights of all layers that are not frozen by a factor.\"\"\"
 
             factor: Annotated[float, Interval(gt=0, lt=1)] = 0.5
 
             def run(self, trial: Trial) -> None:
                 for name, weight in trial.weights().items():
-                    held = trial.frozen.get(name, torch.zeros_like(weight, dtype=torch.bool))
-                    weight.detach()[~held] *= self.factor
+                    if name not in trial.frozen:
+                        weight.data.mul_(self.factor)
 
         @hookimpl
         def register_stages():
