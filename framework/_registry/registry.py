@@ -69,7 +69,7 @@ class Registry:
         hooks = _hooks(self._manager, plugin, source)
         try:
             # A name of its own: by default pluggy takes the module's, and refuses a second of that name.
-            self._manager.register(plugin, name=str(len(self.plugins)))
+            self._manager.register(plugin, name=f"{len(self.plugins) + 1}: {source}")
         except pluggy.PluginValidationError as error:
             raise PluginError(f"{source}: {error}") from error
         try:
