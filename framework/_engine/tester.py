@@ -1,6 +1,7 @@
 """Evaluation."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -17,7 +18,8 @@ class Tester:
 
     Args:
         model: the network; the mode of each of its modules is restored afterwards.
-        loss: maps outputs (batch, classes) and labels int64 (batch,) to a scalar that is a mean over the batch.
+        loss: maps outputs (batch, classes) and labels int64 (batch,) to a scalar that is a mean over the batch; a
+            module is in eval mode meanwhile, as the network is.
         precision: see `framework._engine.precision.autocast`.
     """
 
@@ -39,7 +41,9 @@ class Tester:
         loss = torch.zeros((), device=self._device)
         correct = torch.zeros((), device=self._device, dtype=torch.int64)
         seen = 0
-        with eval_mode(self.model), torch.inference_mode(), self._autocast:
+        # A loss may learn from what it is trained with; it must not from what it is tested with.
+        loss_mode = eval_mode(self.loss) if isinstance(self.loss, nn.Module) else nullcontext()
+        with eval_mode(self.model), loss_mode, torch.inference_mode(), self._autocast:
             for images, labels in batches:
                 outputs = self.model(images)
                 loss += self.loss(outputs, labels) * len(labels)

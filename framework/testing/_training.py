@@ -14,6 +14,7 @@ from torch import Tensor, nn, optim
 
 from framework._errors import PluginError, StageError
 from framework._hookspecs import LIFECYCLE
+from framework._masks import eval_mode
 from framework._stage import Stage, Trial
 from framework.testing._course import FIT, START, Course, Interrupted, State
 from framework.testing._proof import component, difference, explained, numbers, require, same, seeded, stored
@@ -140,10 +141,10 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
     require(bool(half.isfinite()), f"{subject} gives {half.item()} in bfloat16, which is used on GPUs")
     with explained(f"{subject}: its state cannot be stored: state_dict must hold tensors only"):
         state = stored(loss.state_dict())
-    with torch.inference_mode():
+    with eval_mode(loss), torch.inference_mode():
         value(loss)
     told = difference(state, loss.state_dict())
-    require(not told, f"{subject}: evaluation changes its state ({told}): change it only if torch.is_grad_enabled()")
+    require(not told, f"{subject}: evaluation changes its state ({told}): change it only if self.training")
     with explained(f"{subject} cannot load its own state_dict"):
         other.load_state_dict(state)
     require(

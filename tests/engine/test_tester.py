@@ -49,6 +49,19 @@ def test_it_runs_in_eval_mode_without_gradients_and_restores_the_mode_of_each_mo
     assert not any(m.training for m in net.modules())
 
 
+def test_a_loss_is_in_eval_mode_too_and_a_function_has_none():
+    loss = nn.Sequential(nn.Dropout(0.5), nn.CrossEntropyLoss())
+    loss[0].eval()
+    modes = []
+    loss.forward = lambda outputs, labels: (
+        modes.append([m.training for m in loss.modules()]) or loss[1](outputs, labels)
+    )
+    found = Tester(Fixed(), loss).evaluate(fixed_batches(5))
+    assert modes == [[False, False, False]]
+    assert [m.training for m in loss.modules()] == [True, False, True]
+    assert Tester(Fixed(), nn.functional.cross_entropy).evaluate(fixed_batches(5)) == found
+
+
 def test_the_mode_is_restored_after_an_error():
     net = Fixed()
     with pytest.raises(IndexError):

@@ -52,7 +52,7 @@ def with_buffer(self):
 
 def averaged(self, outputs, labels):
     value = Loss.forward(self, outputs, labels)
-    if torch.is_grad_enabled():
+    if self.training:
         self.mean = 0.9 * self.mean + 0.1 * value.detach()
     return value * self.mean
 
