@@ -2,8 +2,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from framework import DataError, Dataset
+from framework._trial import Arrays, place
 
 
 def dataset(**changed: Any) -> Dataset:
@@ -53,3 +55,16 @@ def test_arrays_that_break_the_contract_are_an_error(changed: Any, text: str) ->
     with pytest.raises(DataError) as error:
         dataset(**changed)
     assert str(error.value) == text
+
+
+def test_images_lie_the_same_way_for_torch_however_the_arrays_do() -> None:
+    images, labels = np.arange(8 * 3 * 4 * 5, dtype=np.uint8).reshape(8, 3, 4, 5), np.zeros(8, np.int64)
+    inside_out = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    single = images[:, 0].copy()[:, np.newaxis]
+    assert single.strides != single.copy().strides
+    for given, strides in ((images, (60, 20, 5, 1)), (inside_out, (60, 20, 5, 1)), (single, (20, 20, 5, 1))):
+        split = (given, labels)
+        arrays = Arrays({"train": split, "test": split}, ("a",), (0.5,), (0.5,))
+        data = place(arrays, (), torch.device("cpu"))
+        assert data.train.images.stride() == data.test.images.stride() == strides
+        assert np.array_equal(data.train.images.numpy(), given)

@@ -101,4 +101,7 @@ def _tensor(array: NDArray[Any]) -> torch.Tensor:
     with warnings.catch_warnings():
         # Ray's object store gives read-only arrays; nothing here writes to images or labels.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(array)
+        tensor = torch.from_numpy(array)
+    # Ray hands arrays on as they are counted. One that lies otherwise, were it only that a single channel has an odd
+    # stride, is computed with in another order, and would give other results in this process.
+    return tensor.flatten().view(tensor.shape)
