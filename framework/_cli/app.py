@@ -16,6 +16,7 @@ from framework._cli.options import (
     Address,
     Disabled,
     Executor,
+    Kinds,
     Root,
     Seeds,
     Sets,
@@ -250,6 +251,19 @@ def ui(
         from framework._cli.ui import serve
 
         serve(root, tracking_uri, port)
+
+
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="the package's name, such as my-plugin", show_default=False)],
+    kinds: Kinds = ["stage"],  # noqa: B006 - typer reads it
+    folder: Annotated[Path, typer.Option("--folder", help="Where its folder is made.")] = Path("."),
+) -> None:
+    """Write a plugin package to start from: its code, its tests, and a spec that uses it."""
+    with _told():
+        from framework._cli.new_plugin import write_package
+
+        write_package(name, kinds, folder)
 
 
 def main() -> None:

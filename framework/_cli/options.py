@@ -69,6 +69,14 @@ Disabled = Annotated[
         show_default=False,
     ),
 ]
+Kinds = Annotated[
+    list[str],
+    typer.Option(
+        "--kind",
+        help="What it is to bring: stage, model, dataset, loss, optimizer, schedule, criterion or observer. "
+        "May be given several times.",
+    ),
+]
 RESULTS = Path("mlruns")
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
 

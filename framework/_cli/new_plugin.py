@@ -1,0 +1,102 @@
+"""``framework new-plugin``."""
+
+import keyword
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+import typer
+
+from framework._component import KINDS
+from framework._errors import FrameworkError, nearest
+from framework._registry import installed
+
+_OBSERVER = "observer"  # registers nothing: its hooks are called in every trial
+_TEMPLATE = Path(__file__).parent.parent / "_scaffold" / "a-plugin"
+_SUFFIXES = (".md", ".py", ".toml", ".typed", ".yaml")  # what else lies there are caches of tools
+_WORDS = re.compile("a-plugin|a_plugin|framework>=0")
+# At the end of a line: it stays only where that kind was asked for, or was not.
+_TAG = re.compile(r" *# (if|unless) (\w+)$")
+
+
+def write_package(name: str, kinds: Sequence[str], folder: Path) -> None:
+    """Write a plugin package, whole or not at all, and print what to do with it.
+
+    Args:
+        name: of the distribution; what it registers has the name of its module.
+        kinds: of what it is to register, or ``observer``.
+        folder: where its folder is made.
+
+    Raises:
+        BadParameter: the name cannot be used, or there is no such kind.
+        FrameworkError: the folder is there already, or cannot be written.
+    """
+    for kind in kinds:
+        if kind not in (*KINDS, _OBSERVER):
+            raise typer.BadParameter(f"there is no kind {kind!r} ({nearest(kind, (*KINDS, _OBSERVER))})")
+    module = _module(name, kinds)
+    package = folder / name
+    if package.exists():
+        raise FrameworkError(f"{package} is there already: choose another name or --folder, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Renamed when it is complete, so that there is never a part of it.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".new-plugin-") as temporary:
+            for path, text in _files(name, module, kinds).items():
+                file = Path(temporary, name, path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, encoding="utf-8")
+            Path(temporary, name).rename(package)
+    except OSError as error:
+        raise FrameworkError(f"{package} cannot be written: {error.strerror}") from error
+    named = f"; specs name what it brings {module!r}" if {*kinds} - {_OBSERVER} else ""
+    print(f"{package} is there{named}. What comes next:\n")
+    print(f"  python -m pip install --editable {shlex.quote(f'{package}[dev]')}")
+    print(f"  python -m pytest {shlex.quote(str(package))}")
+    print(f"  framework run {shlex.quote(str(package / 'example.yaml'))} --executor inline")
+
+
+def _module(name: str, kinds: Collection[str]) -> str:
+    """The import name of a distribution; nobody else may have either, nor register a component of that name."""
+    if not re.fullmatch(r"[A-Za-z]([\w.-]*[A-Za-z0-9])?", name, re.ASCII):
+        raise typer.BadParameter(
+            f"{name!r} cannot be the name of a package: take letters, digits, '-', '_' and '.', and begin with a letter"
+        )
+    module = re.sub(r"[-_.]+", "_", name).lower()
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names:
+        raise typer.BadParameter(f"{name!r} cannot be the name of a package: {module!r} is Python's own")
+    with suppress(metadata.PackageNotFoundError):
+        raise typer.BadParameter(f"{name!r} is taken: {name} {metadata.version(name)} is installed")
+    if owners := metadata.packages_distributions().get(module):
+        raise typer.BadParameter(f"{name!r} is taken: {owners[0]} installs a module {module!r}")
+    for kind in set(kinds) - {_OBSERVER}:
+        if entry := installed().entry(kind, module):
+            raise typer.BadParameter(f"{name!r} is taken: {entry.source} registers {kind} {module!r}")
+    return module
+
+
+def _files(name: str, module: str, kinds: Collection[str]) -> dict[str, str]:
+    """The files of the package by path: those of the template that belong to these kinds, with its names."""
+    words = {"a-plugin": name, "a_plugin": module, "framework>=0": f"framework>={metadata.version('framework')}"}
+    unwanted = {*KINDS, _OBSERVER} - set(kinds)
+
+    def renamed(text: str) -> str:
+        return _WORDS.sub(lambda match: words[match[0]], text)
+
+    def chosen(line: str) -> bool:
+        tag = _TAG.search(line)
+        return tag is None or (tag[1] == "if") != (tag[2] in unwanted)
+
+    files = {}
+    for file in sorted(_TEMPLATE.rglob("*.*")):
+        if file.suffix not in _SUFFIXES or file.stem.removeprefix("test_") in unwanted:
+            continue
+        lines = file.read_text(encoding="utf-8").splitlines()
+        text = "".join(f"{_TAG.sub('', line)}\n" for line in lines if chosen(line))
+        files[renamed(file.relative_to(_TEMPLATE).as_posix())] = renamed(text)
+    return files
