@@ -13,6 +13,8 @@ from framework import Data, Split, Stage, Trial
 from framework._component import build
 from framework._registry import Registry, installed
 
+collect_ignore = ["packages"]  # they are tested where they are installed, see test_packages.py
+
 
 class Net(nn.Module):
     """Two convolutions and a linear layer, registered in another order than that of the forward pass.
