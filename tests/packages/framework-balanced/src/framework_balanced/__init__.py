@@ -28,7 +28,7 @@ class Balanced(nn.Module):
         self.momentum = momentum
         # float32, (classes,); the first batch shows how many there are.
         self.register_buffer("frequencies", torch.empty(0))
-        self.register_load_state_dict_pre_hook(_fit)
+        self.register_load_state_dict_pre_hook(_fit)  # type: ignore[no-untyped-call]
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The weighted mean over the batch.

@@ -36,7 +36,7 @@ class SAM(optim.SGD):
         self.rho = rho
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any]) -> Any:
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         """Make one step.
 
         Args:
