@@ -116,6 +116,17 @@ def test_a_spec_that_misses_something_is_told_of_the_plugins_that_cannot_be_used
     assert line.endswith("; plugin 'its' of bad-one 1.5 (bad_one) cannot be imported: OSError: no such device)")
 
 
+def test_a_run_says_which_plugins_it_does_without(installed: str, tmp_path: Path) -> None:
+    write(tmp_path, {"spec.yaml": SPEC.replace(", {shrink: {factor: 0.25}}", "")})
+    command = ("run", "spec.yaml", "--root", "results", "--executor", "inline")
+    done = framework(*command, folder=tmp_path, PYTHONPATH=installed, TRACE="trace")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:2] == [
+        "left out: plugin 'its' of bad-one 1.5 (bad_one) cannot be imported: OSError: no such device",
+        "1 trial to run",
+    ]
+
+
 def test_a_trial_is_observed_in_ray_workers_which_leave_out_what_the_driver_does(
     installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,10 @@ def run_specs(
         print_plans(specs, session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
         return 0
     uri = tracking_uri or default_uri(root)
+    for plugin in registry.plugins:
+        if plugin.fault and not plugin.disabled:
+            # Nobody would miss one that observes.
+            say(console, f"left out: {plugin.fault}")
     chosen = session.Options(root=root, tracking_uri=uri, store=stages, **options)
     with make_view(console) as view:
         results, work = session.run(specs, registry, chosen, view)

@@ -35,7 +35,7 @@ def installed(disabled: frozenset[str] = frozenset()) -> Registry:
     for point, name in points:
         source = _source(point)
         if name in left_out:
-            registry.reject(source, point.value, f"{source} is disabled (--disable-plugin)")
+            registry.reject(source, point.value, f"{source} is disabled (--disable-plugin)", disabled=True)
             continue
         began = time.perf_counter()
         try:

@@ -24,6 +24,7 @@ class Plugin:
         components: those that it has registered.
         seconds: how long it took to import and to register.
         fault: why it cannot be used; None if it can.
+        disabled: that is what the user wants.
     """
 
     source: str
@@ -32,6 +33,7 @@ class Plugin:
     components: tuple[Entry, ...] = ()
     seconds: float = 0.0
     fault: str | None = None
+    disabled: bool = False
 
 
 class Registry:
@@ -82,9 +84,9 @@ class Registry:
         self._sources[id(plugin)] = source
         self.plugins.append(Plugin(source, module, tuple(hooks), tuple(found), seconds))
 
-    def reject(self, source: str, module: str, fault: str) -> None:
+    def reject(self, source: str, module: str, fault: str, *, disabled: bool = False) -> None:
         """Note a plugin down that cannot be used, for those who miss what it has."""
-        self.plugins.append(Plugin(source, module, fault=fault))
+        self.plugins.append(Plugin(source, module, fault=fault, disabled=disabled))
 
     @property
     def broken(self) -> Sequence[str]:
