@@ -6,6 +6,17 @@ import pytest
 import framework
 from framework._errors import nearest
 
+# Whoever changes this changes what plugins may count on: see docs/stability.md.
+PUBLIC = """
+    Batches Criterion Data DataError Dataset FrameworkError Interval Loss Masks Optimizer PluginError Precision
+    Record Schedule SpecError Split Stage StageError StoreError Tester TrackingError Trainer Trial eval_mode
+    evaluate hookimpl load_model load_model_state nearest select trainable
+"""
+
+
+def test_what_is_public_is_these_names():
+    assert framework.__all__ == PUBLIC.split()
+
 
 def test_all_names_are_listed_sorted_and_can_be_had():
     assert framework.__all__ == sorted(framework._HOME)
