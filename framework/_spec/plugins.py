@@ -1,11 +1,13 @@
 """The plugin packages that a spec says it needs."""
 
 from importlib import metadata
-
-from packaging.requirements import InvalidRequirement, Requirement
+from typing import TYPE_CHECKING
 
 from framework._errors import Problem
 from framework._spec.node import HOLE, Node
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def check_plugins(node: Node | None, found: list[Problem]) -> None:
@@ -15,6 +17,8 @@ def check_plugins(node: Node | None, found: list[Problem]) -> None:
     if not isinstance(node.value, list):
         found.append(node.problem(f"must be a list of packages, such as [framework-lion>=1.2], not {node.shown}"))
         return
+    from packaging.requirements import InvalidRequirement, Requirement  # few specs need it
+
     for item in node.value:
         try:
             required = Requirement(item.value)
@@ -28,7 +32,7 @@ def check_plugins(node: Node | None, found: list[Problem]) -> None:
             found.append(item.problem(f"{lack}: pip install '{required}'"))
 
 
-def _lack(required: Requirement) -> str:
+def _lack(required: "Requirement") -> str:
     try:
         here = metadata.version(required.name)
     except metadata.PackageNotFoundError:
