@@ -235,6 +235,13 @@ def test_a_package_can_be_left_out(tmp_path: Path) -> None:
     assert train == f"framework {version('framework')}"
 
 
+def test_what_several_plugins_of_a_package_share_is_told_once() -> None:
+    registry = Registry()
+    for module in ("its_stages", "its_losses"):
+        registry.reject("mine 1", module, "mine 1 is disabled", disabled=True)
+    assert registry.broken == ["mine 1 is disabled"]
+
+
 def test_leaving_out_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     install(tmp_path, "my-plugin", "its_module", NAP.replace("NAME", "nap"))
     text = "--disable-plugin: there are no plugins of 'my-plugins' (did you mean 'my-plugin'?)"

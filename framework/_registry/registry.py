@@ -90,8 +90,8 @@ class Registry:
 
     @property
     def broken(self) -> Sequence[str]:
-        """What is wrong with the plugins that cannot be used."""
-        return [plugin.fault for plugin in self.plugins if plugin.fault]
+        """What is wrong with the plugins that cannot be used; what several of a distribution share, once."""
+        return list(dict.fromkeys(plugin.fault for plugin in self.plugins if plugin.fault))
 
     @property
     def sources(self) -> Sequence[str]:
