@@ -1,6 +1,7 @@
 """Trials that go on from the store: from others' results, from their own checkpoints, and from what is damaged."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -228,54 +229,57 @@ def test_what_another_invocation_has_stored_in_the_meantime_is_taken(plan: Make,
     assert [end.executed for end in reports.ends] == [True] + [False] * 5
 
 
-def test_checkpoints_take_no_more_than_their_share_of_the_time(
-    plan: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, saved = [0.0], []
-    monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: now[0])
-    original = Store.save
+@dataclass
+class SlowStore:
+    """Time that stands still, but for the two seconds that every snapshot takes.
 
-    def slow(self, key, tensors, about, *, partial=False):
-        now[0] += 2.0
-        saved.append((partial, now[0]))
-        return original(self, key, tensors, about, partial=partial)
+    Attributes:
+        now: the time.
+        saved: of each snapshot, how many stages it has, whether it is a checkpoint, and when it was there.
+    """
 
-    monkeypatch.setattr(Store, "save", slow)
+    now: float = 0.0
+    saved: list[tuple[int, bool, float]] = field(default_factory=list)
 
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> SlowStore:
+    slow, save = SlowStore(), Store.save
+
+    def slowly(self, key, tensors, about, *, partial=False):
+        slow.now += 2.0
+        slow.saved.append((len(about["stages"]), partial, slow.now))
+        return save(self, key, tensors, about, partial=partial)
+
+    monkeypatch.setattr(Store, "save", slowly)
+    monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: slow.now)
+    return slow
+
+
+def test_checkpoints_take_no_more_than_their_share_of_the_time(plan: Make, tmp_path: Path, slow: SlowStore) -> None:
     class Clock(Reports):
         def __init__(self) -> None:
             super().__init__()
             self.recorded = self.tick
 
         def tick(self, record) -> None:
-            now[0] += 10.0
+            slow.now += 10.0
 
     text = LONG[: LONG.index("  - freeze")].replace("epochs: 2", "epochs: 20")
     run_trial(plan(text), CATALOG, prepare(plan(text).data, CATALOG), Store(tmp_path), Clock(), checkpoint_seconds=300)
-    partial = [at for is_partial, at in saved if is_partial]
+    partial = [at for _, is_partial, at in slow.saved if is_partial]
     # The first at once, as what it costs is not known; then every 2 s / 2 % = 100 s.
     assert partial == [12.0, 114.0]
-    saved.clear()
+    slow.saved.clear()
     run_trial(
         plan(text), CATALOG, prepare(plan(text).data, CATALOG), Store(tmp_path / "b"), Clock(), checkpoint_seconds=20
     )
-    assert len([at for is_partial, at in saved if is_partial]) > 8
+    assert len([at for _, is_partial, at in slow.saved if is_partial]) > 8
 
 
-def test_what_a_checkpoint_costs_is_known_from_the_stage_before(
-    plan: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, saved = [0.0], []
-    monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: now[0])
-    original = Store.save
-
-    def slow(self, key, tensors, about, *, partial=False):
-        now[0] += 2.0
-        saved.append((len(about["stages"]), partial))
-        return original(self, key, tensors, about, partial=partial)
-
-    monkeypatch.setattr(Store, "save", slow)
+def test_what_a_checkpoint_costs_is_known_from_the_stage_before(plan: Make, tmp_path: Path, slow: SlowStore) -> None:
     run_trial(plan(), CATALOG, prepare(plan().data, CATALOG), Store(tmp_path), Reports(), checkpoint_seconds=300)
+    saved = [(stages, is_partial) for stages, is_partial, _ in slow.saved]
     assert saved == [(1, True), (1, False), *((stage, False) for stage in range(2, 7))]
 
 

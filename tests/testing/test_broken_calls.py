@@ -1,14 +1,13 @@
 """Models, datasets, criteria and schedules that break a contract, one by one, and what is said of each."""
 
 import itertools
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from refused import assert_refused
 from torch import nn
 
 from framework.testing import (
@@ -23,12 +22,6 @@ from framework.testing import (
 
 RNG = np.random.default_rng()
 COUNT = itertools.count()
-
-
-def assert_refused(check: Callable[..., None], factory: Any, words: str, **parameters: Any) -> None:
-    factory.__doc__ = factory.__doc__ or "What is tested here."
-    with pytest.raises(AssertionError, match=re.escape(words)):
-        check(factory, **parameters)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """Losses and optimizers that break a contract, one by one, and what the check of their kind says of each."""
 
 import itertools
-import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from refused import assert_refused
 from torch import nn, optim
 
 from framework.testing import (
@@ -17,12 +16,6 @@ from framework.testing import (
 
 RNG = np.random.default_rng()
 COUNT = itertools.count()
-
-
-def assert_refused(check: Callable[..., None], factory: Any, words: str, **parameters: Any) -> None:
-    factory.__doc__ = factory.__doc__ or "What is tested here."
-    with pytest.raises(AssertionError, match=re.escape(words)):
-        check(factory, **parameters)
 
 
 # --- losses -------------------------------------------------------------------------------------------------------
