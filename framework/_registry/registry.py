@@ -1,7 +1,8 @@
 """Components by kind and name, and the plugins that they come from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pluggy
@@ -10,7 +11,7 @@ from framework import _hookspecs as hookspecs
 from framework._component import KINDS, Entry, unknown
 from framework._errors import PluginError, nearest
 
-HOOKS = (*(kind.hook for kind in KINDS.values()), *hookspecs.LIFECYCLE)
+HOOKS = (*(kind.hook for kind in KINDS.values()), *hookspecs.LIFECYCLE, *hookspecs.RESULTS)
 
 
 @dataclass(frozen=True)
@@ -148,16 +149,25 @@ class Registry:
         Raises:
             Exception: what a plugin raised, with a note that names it.
         """
-        answers = []
-        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):  # as pluggy calls them
-            source = self._sources[id(implementation.plugin)]
-            asked = {name: arguments[name] for name in implementation.argnames}
-            try:
-                answers.append((source, implementation.function(**asked)))
-            except Exception as error:
-                error.add_note(f"in {hook} of {source}")
-                raise
-        return answers
+        return [(source, call(**arguments)) for source, call in self.implementations(hook)]
+
+    def implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
+        """Those of a hook, each with its distribution.
+
+        They take all of the hook's arguments by name. What one raises has a note that names it.
+        """
+        found = reversed(getattr(self._manager.hook, hook).get_hookimpls())  # as pluggy calls them
+        return [
+            (source := self._sources[id(one.plugin)], partial(_call, one, f"in {hook} of {source}")) for one in found
+        ]
+
+
+def _call(implementation: pluggy.HookImpl, where: str, **arguments: Any) -> Any:
+    try:
+        return implementation.function(**{name: arguments[name] for name in implementation.argnames})
+    except Exception as error:
+        error.add_note(where)
+        raise
 
 
 def _hooks(manager: pluggy.PluginManager, plugin: object, source: str) -> list[str]:

@@ -34,6 +34,7 @@ TREE = ("model", "data", "defaults", "stages")
 # Of one trial: CPUs, GPUs, seconds after which it is ended, and how often it is tried again after a failure.
 RESOURCES: Mapping[str, Any] = {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
 _NOWHERE = Node(None, Mark(""))
+_NOT_IN_NAMES = "/\\"
 KEYS = ("name", "description", "plugins", "model", "data", "seeds", "defaults", "stages", "search", "resources")
 
 
@@ -151,6 +152,19 @@ def load(
     return ExperimentSpec(file, tree=tree, search=search, _root=root, _resolver=resolver, **fields)
 
 
+def read_name(file: FilePath) -> str:
+    """The name of a spec's experiment. The rest of the file is read, but not validated.
+
+    Raises:
+        SpecError: the file, or one that it extends, cannot be read, or the name is none.
+    """
+    found: list[Problem] = []
+    name = _text(read(file, found).value.get("name"), file.stem, found, _NOT_IN_NAMES)
+    if found:
+        raise _error(found)
+    return name
+
+
 def _error(found: list[Problem]) -> SpecError:
     """All mistakes, each once: what an alias stands for is written once, whatever uses it."""
     once = {(p.file, p.line, p.column, p.message): p for p in sorted(found, reverse=True)}
@@ -167,7 +181,7 @@ def _fields(root: Node, file: FilePath, found: list[Problem]) -> dict[str, Any]:
     unknown_keys(root, [*KEYS, "extends", *misplaced], "a spec", found)
     found.extend(root.problem(f"a spec needs {key!r}") for key in ("model", "data", "stages") if key not in root.value)
     return {
-        "name": _text(get("name"), file.stem, found, "/\\"),
+        "name": _text(get("name"), file.stem, found, _NOT_IN_NAMES),
         "description": _text(get("description"), "", found),
         "seeds": _seeds(get("seeds"), found),
         "resources": _resources(get("resources"), found),

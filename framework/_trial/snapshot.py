@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from framework._component import Catalog, build
 from framework._errors import StageError
+from framework._masks import Masks
 from framework._stage import Record, Trial
 from framework._store import pack, unpack
 
@@ -101,6 +102,11 @@ def restore_progress(trial: Trial, tensors: Mapping[str, Tensor], plain: Any) ->
 def model_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of the network in a snapshot."""
     return _part(tensors, "model")
+
+
+def masks_in(tensors: Mapping[str, Tensor]) -> Masks:
+    """The masks of pruning in a snapshot, by parameter name; empty if nothing is pruned."""
+    return _part(tensors, _MASKS[0])
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

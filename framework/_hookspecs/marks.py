@@ -1,0 +1,7 @@
+"""What marks a hook, and its implementations."""
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("framework")
+hookimpl = pluggy.HookimplMarker("framework")
+"""Marks a function of a plugin as the implementation of the hook of that name."""
