@@ -1,7 +1,28 @@
 """What trials report, kept as MLflow runs. The only importer of mlflow, and only once something is tracked."""
 
-from framework._tracking.models import load_model, load_model_state
-from framework._tracking.server import default_uri, ui_command
-from framework._tracking.tracker import Finished, Tracker
+from framework._tracking.loading import LoggedModel, fetch_model, load_model, load_model_state
+from framework._tracking.masks import MASKS, decode_masks, encode_masks
+from framework._tracking.params import valid_name
+from framework._tracking.reader import Point, Reader, TrialRun
+from framework._tracking.server import default_uri, public, ui_command
+from framework._tracking.tracker import Extras, Finished, Tracker
 
-__all__ = ["Finished", "Tracker", "default_uri", "load_model", "load_model_state", "ui_command"]
+__all__ = [
+    "MASKS",
+    "Extras",
+    "Finished",
+    "LoggedModel",
+    "Point",
+    "Reader",
+    "Tracker",
+    "TrialRun",
+    "decode_masks",
+    "default_uri",
+    "encode_masks",
+    "fetch_model",
+    "load_model",
+    "load_model_state",
+    "public",
+    "ui_command",
+    "valid_name",
+]

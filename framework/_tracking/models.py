@@ -9,8 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from framework._errors import DataError
-from framework._tracking.server import configure, connect, default_uri
+from framework._tracking.server import configure
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,7 +53,7 @@ class ModelWriter:
         """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
-        _import()
+        import_pytorch()
         from mlflow.models import Model
 
         try:
@@ -64,18 +63,27 @@ class ModelWriter:
         except Exception as error:  # whatever in the network torch.export cannot follow
             self._log_weights(run_id, model, error)
             return
-        logged = self._client.create_logged_model(experiment_id, name=NAME, source_run_id=run_id, params=dict(params))
+        # There is one already where the store was lost before the run could end.
+        own = f"source_run_id = '{run_id}' AND name = '{NAME}'"
+        earlier = self._client.search_logged_models([experiment_id], own)
+        logged = (
+            earlier[0]
+            if earlier
+            else self._client.create_logged_model(experiment_id, name=NAME, source_run_id=run_id, params=dict(params))
+        )
         with tempfile.TemporaryDirectory(dir=self._folder.name) as temporary:
             folder = Path(temporary, NAME)
             shutil.copytree(template, folder, ignore=shutil.ignore_patterns("*.pt2"))
-            _save(program, _graph(template), _graph(folder))
+            _save(program, graph_file(template), graph_file(folder))
             description = Model.load(str(template))
             description.run_id, description.model_id = run_id, logged.model_id
             description.model_uuid, description.artifact_path = logged.model_id, logged.artifact_location
             description.save(str(folder / "MLmodel"))
             self._client.log_model_artifacts(logged.model_id, str(folder))
         self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+        outputs = self._client.get_run(run_id).outputs if earlier else None
+        if logged.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
 
     def _log_weights(self, run_id: str, model: "nn.Module", error: Exception) -> None:
         """What is left for a network without a graph: its weights, and why there is no more."""
@@ -111,79 +119,7 @@ class ModelWriter:
         return self._exported[architecture]
 
 
-def load_model(uri: str, tracking_uri: str | None = None) -> "nn.Module":
-    """A trained network that a run has logged, on the CPU, as it evaluates: it cannot be trained.
-
-    Args:
-        uri: ``runs:/<run id>/model``.
-        tracking_uri: where the run is kept; by default where new runs are.
-
-    Returns:
-        A module of normalised images, float32 (N, channels, height, width), that gives outputs (N, classes). What
-        images are normalised by is in the run's parameters ``data.mean`` and ``data.std``.
-
-    Raises:
-        DataError: there is none, or it cannot be loaded safely.
-        TrackingError: the tracking store cannot be reached.
-    """
-    loaded = _load(uri, tracking_uri)
-    if isinstance(loaded, dict):
-        raise DataError(f"{uri} has weights only: torch.export could not export the network")
-    return loaded
-
-
-def load_model_state(uri: str, tracking_uri: str | None = None) -> "dict[str, Tensor]":
-    """The weights of a network that a run has logged, on the CPU.
-
-    Args:
-        uri: ``runs:/<run id>/model``, or ``runs:/<run id>/weights.safetensors``.
-        tracking_uri: where the run is kept; by default where new runs are.
-
-    Raises:
-        DataError: there is none, or it cannot be loaded safely.
-        TrackingError: the tracking store cannot be reached.
-    """
-    loaded = _load(uri, tracking_uri)
-    if isinstance(loaded, dict):
-        return loaded
-    return {key: tensor.detach() for key, tensor in loaded.state_dict().items()}
-
-
-def _load(uri: str, tracking_uri: str | None) -> "nn.Module | dict[str, Tensor]":
-    run_id, _, name = uri.removeprefix("runs:/").partition("/")
-    if not uri.startswith("runs:/") or not run_id or not name:
-        raise DataError(f"{uri!r} names no logged model: it must be runs:/<run id>/{NAME}")
-    client = connect(tracking_uri or default_uri(Path("mlruns")))
-    _import()
-    import mlflow.pytorch
-    from mlflow.exceptions import MlflowException
-    from safetensors.torch import load_file
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = _download(client, run_id, name, folder)
-            if path.endswith(".safetensors"):
-                return load_file(path)
-            model: nn.Module = mlflow.pytorch.load_model(path)
-        except (MlflowException, OSError) as error:
-            raise DataError(f"no model can be loaded from {uri}: {str(error).splitlines()[0]}") from error
-        return model
-
-
-def _download(client: "MlflowClient", run_id: str, name: str, folder: str) -> str:
-    """Fetch what the run logged under that name."""
-    import mlflow.artifacts
-
-    # MLflow itself looks a run's models up in the process's own tracking store, whichever it was told to use.
-    outputs = client.get_run(run_id).outputs
-    for output in reversed(outputs.model_outputs if outputs else []):
-        model = client.get_logged_model(output.model_id)
-        if model.name == name:
-            return mlflow.artifacts.download_artifacts(model.artifact_location, dst_path=folder)
-    return client.download_artifacts(run_id, name, folder)
-
-
-def _import() -> None:
+def import_pytorch() -> None:
     """Import what saves and loads models; it warns of its own type hints."""
     configure()
     warnings.filterwarnings("ignore", "(?s).*Any type hint is inferred as AnyType")
@@ -217,7 +153,7 @@ def _save_template(model: "nn.Module", example: "Tensor", folder: Path) -> "Expo
         pip_requirements=[f"{package}=={version(package)}" for package in ("mlflow", "torch", "numpy")],
         serialization_format="pt2",
     )
-    return torch.export.load(_graph(folder))
+    return torch.export.load(graph_file(folder))
 
 
 def _save(program: "ExportedProgram", template: Path, path: Path) -> None:
@@ -243,5 +179,6 @@ def _save(program: "ExportedProgram", template: Path, path: Path) -> None:
 _WRITTEN_BY_TORCH = ("archive_format", "archive_version", "byteorder", ".data/")
 
 
-def _graph(folder: Path) -> Path:
+def graph_file(folder: Path) -> Path:
+    """Where a saved model has its graph and its weights."""
     return folder / "data" / "model.pt2"

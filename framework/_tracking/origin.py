@@ -2,26 +2,34 @@
 
 import getpass
 import os
+import platform
 import socket
 import subprocess
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 
-PROCESS = "framework.process"
+COMMIT, PROCESS, VERSIONS = "mlflow.source.git.commit", "framework.process", "framework.versions"
 
 
 def source() -> dict[str, str]:
-    """Who runs this, from which commit, in which process."""
+    """Who runs this, from which commit, in which process, with which versions of what is no plugin."""
     tags = {
         "mlflow.source.name": "framework run",
         "mlflow.source.type": "LOCAL",
         PROCESS: f"{socket.gethostname()}:{os.getpid()}",
+        VERSIONS: _versions(),
     }
     with suppress(KeyError, OSError):  # a container's user may have no name
         tags["mlflow.user"] = getpass.getuser()
     if commit := _commit(os.getcwd()):
-        tags["mlflow.source.git.commit"] = commit
+        tags[COMMIT] = commit
     return tags
+
+
+@cache
+def _versions() -> str:
+    return f"Python {platform.python_version()}, torch {version('torch')}, mlflow {version('mlflow')}"
 
 
 @cache  # starting a process takes as long as all else that opening a run does

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from framework._plan import TrialPlan
 
-_LONGEST = 6000
+_LONGEST, _LONGEST_NAME = 6000, 250
 _CUT = " … (cut; whole in spec.yaml)"
 
 
@@ -33,9 +33,21 @@ def valid_name(name: str) -> str:
     return posixpath.normpath(re.sub(r"[^\w./ :-]", "_", name, flags=re.ASCII)).strip("./") or "_"
 
 
+def run_name(name: str) -> str:
+    """A trial's name as every database takes it: of a long one the beginning, and the seed at its end."""
+    name = fit(name, len(name))
+    variant, _, seed = name.rpartition(" ")
+    return f"{variant[: _LONGEST_NAME - len(seed) - 2]}… {seed}" if len(name) > _LONGEST_NAME else name
+
+
+def fit(text: str, longest: int) -> str:
+    """A text as every database takes it: cut, and without what PostgreSQL or UTF-8 cannot hold."""
+    return text.replace("\0", "�").encode(errors="replace").decode()[:longest]
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _cut(value: str) -> str:
-    return value if len(value) <= _LONGEST else value[: _LONGEST - len(_CUT)] + _CUT
+    return fit(value, _LONGEST) if len(value) <= _LONGEST else fit(value, _LONGEST - len(_CUT)) + _CUT

@@ -1,10 +1,13 @@
 """What is known of the run of one trial."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
+    from torch import nn
+
     from framework._plan import TrialPlan
     from framework._stage import Record
 
@@ -28,6 +31,25 @@ class Finished:
     stopped: bool
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a trial's run keeps besides what was reported.
+
+    Attributes:
+        files: by path.
+        metrics: by name; logged at the trial's last epoch.
+        note: what the run says of itself, Markdown.
+        model: the trained network; nobody else uses it.
+        shape: (channels, height, width) of the network's input; needed with a model.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    model: "nn.Module | None" = None
+    shape: Sequence[int] = ()
+
+
 @dataclass
 class OpenRun:
     """The run of a trial that goes on.
@@ -38,6 +60,8 @@ class OpenRun:
         epoch: of the last one.
         stamp: time of the last record, milliseconds since 1970.
         pending: records that are still to be written.
+        unsent: what there is to write of them, in batches; the same ones if it is written again.
+        extras: what the run keeps besides, once its trial has ended.
     """
 
     plan: "TrialPlan"
@@ -49,6 +73,8 @@ class OpenRun:
     epoch: int = 0
     stamp: int = 0
     pending: "list[Record]" = field(default_factory=list)
+    unsent: "list[list[Metric]]" = field(default_factory=list)
+    extras: Extras = field(default_factory=Extras)
 
     def rewind(self) -> None:
         """Take records from the trial's start on again."""

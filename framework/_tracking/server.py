@@ -3,12 +3,11 @@
 import logging
 import os
 import re
+import sqlite3
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ _SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+_DATABASES = r"(sqlite|postgresql|mysql|mssql)\b"
 
 
 def default_uri(root: Path) -> str:
@@ -37,10 +37,10 @@ def is_new(uri: str) -> bool:
 
 
 def artifact_location(uri: str, root: Path, experiment: str) -> str | None:
-    """Where a new experiment's artifacts go: beside a SQLite database, else where the server says (None)."""
+    """Where a new experiment's artifacts go: into ``root`` with a database, else where the server says (None)."""
     # An experiment's name may hold a slash; a folder's may not.
     folder = re.sub(r"[^\w. -]", "_", experiment)
-    return (root.absolute() / "artifacts" / folder).as_uri() if uri.startswith("sqlite:") else None
+    return (root.absolute() / "artifacts" / folder).as_uri() if re.match(_DATABASES, uri) else None
 
 
 def ui_command(uri: str, root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
@@ -50,7 +50,7 @@ def ui_command(uri: str, root: Path, host: str = "127.0.0.1", port: int = 5000) 
         TrackingError: the runs are on a server, which has a UI of its own.
     """
     if uri.startswith("http"):
-        raise TrackingError(f"these runs are on a server that has its own UI: open {uri}")
+        raise TrackingError(f"these runs are on a server that has its own UI: open {public(uri)}")
     configure()
     artifacts = (root.absolute() / "artifacts").as_uri()
     server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
@@ -66,6 +66,7 @@ def configure() -> None:
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs what it raises
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -75,8 +76,8 @@ def connect(uri: str) -> "MlflowClient":
         TrackingError: it cannot be reached or opened.
     """
     with plainly(uri):
-        reach(uri)
         configure()
+        reach(uri)
         from mlflow import MlflowClient
 
         if is_new(uri):
@@ -111,7 +112,7 @@ def pages(search: Callable[..., Any]) -> Iterator[Any]:
             return
 
 
-def reach(uri: str) -> None:
+def reach(uri: str, seconds: float = 10.0) -> None:
     """Ask a server once whether it is there: MLflow's own client asks for four minutes before it gives up.
 
     Raises:
@@ -119,8 +120,14 @@ def reach(uri: str) -> None:
     """
     if not uri.startswith("http"):
         return
-    with plainly(uri), suppress(urllib.error.HTTPError):  # an answer is an answer; MLflow will say what is wrong
-        urllib.request.urlopen(f"{_public(uri).rstrip('/')}/health", timeout=10).close()
+    with plainly(uri):
+        # MLflow's own request, as it knows of credentials, certificates and proxies. Any answer is an answer: if
+        # something is wrong, it shows in what is asked next.
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+
+        server = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        http_request(server, "/health", "GET", max_retries=0, raise_on_status=False, timeout=seconds)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -135,12 +142,58 @@ def plainly(uri: str) -> Iterator[None]:
     except Exception as error:
         if not _is_the_stores(error):
             raise
-        reason = str(getattr(error, "reason", None) or error).strip().splitlines() or [type(error).__name__]
-        raise TrackingError(f"the tracking store {_public(uri)} refuses: {reason[0]}") from error
+        store, code = f"the tracking store {public(uri)}", _code(error)
+        if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
+            raise TrackingError(f"{store} wants credentials that it knows: set {_CREDENTIALS}") from error
+        if code == "PERMISSION_DENIED":
+            raise TrackingError(f"{store} does not permit this: {_CREDENTIALS} must name who may") from error
+        raise TrackingError(f"{store} refuses: {reason(error)}") from error
+
+
+_CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+
+
+def lost(error: Exception) -> bool:
+    """Whether a store did not answer, or said that it cannot now: it may be there again in a while."""
+    from requests import exceptions
+
+    if _code(error) == "TEMPORARILY_UNAVAILABLE":  # its database cannot be reached
+        database = getattr(error.__cause__, "orig", None)
+        return not isinstance(database, sqlite3.Error) or getattr(database, "sqlite_errorcode", 0) in _LOCKED
+    # With an answer that says `later`, MLflow's client raises a RetryError; all its errors come in a wrapping.
+    away = (exceptions.ChunkedEncodingError, exceptions.ConnectionError, exceptions.RetryError, exceptions.Timeout)
+    return any(isinstance(cause, away) for cause in (error, error.__cause__, error.__context__))
+
+
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def reason(error: BaseException) -> str:
+    """What is behind an error of a tracking store, in a line, without user and password."""
+    if isinstance(error, Exception) and lost(error):
+        while behind := _behind(error):
+            error = behind
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return public(re.sub(r"too many (\d+) error responses", r"HTTP \1", lines[0]))
+
+
+def _behind(error: BaseException) -> BaseException | None:
+    """What made a request fail: three libraries wrap it."""
+    wrapped = (error.__cause__, error.__context__, getattr(error, "reason", None), *error.args)
+    return next((one for one in wrapped if isinstance(one, BaseException)), None)
+
+
+def _code(error: Exception) -> str:
+    """MLflow's code of an error, also of one that MLflow's client for artifacts raises."""
+    response = getattr(error, "response", None)
+    if response is None:
+        return str(getattr(error, "error_code", ""))
+    return {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}.get(response.status_code, "")
 
 
 def _is_the_stores(error: Exception) -> bool:
-    if isinstance(error, OSError):  # includes what requests and urllib raise
+    # Files may go to a bucket directly; what requests raises is an OSError.
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _BUCKETS:
         return True
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -148,6 +201,9 @@ def _is_the_stores(error: Exception) -> bool:
     return isinstance(error, MlflowException | SQLAlchemyError)
 
 
-def _public(uri: str) -> str:
-    """Without user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+_BUCKETS = ("azure", "boto3", "botocore", "google")
+
+
+def public(text: str) -> str:
+    """A URI, or a text with URIs, without user and password."""
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -1,26 +1,27 @@
 """One MLflow run per trial, written behind the training's back."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from framework._errors import TrackingError
-from framework._tracking.run import Finished, OpenRun
+from framework._errors import FrameworkError, TrackingError
+from framework._tracking.patience import Patience
+from framework._tracking.run import Extras, Finished, OpenRun
 from framework._tracking.runs import Runs
-from framework._tracking.server import connect, is_new, plainly, reach
+from framework._tracking.server import connect, is_new, plainly, public, reach
 from framework._tracking.writer import Writer
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from framework._plan import TrialPlan
     from framework._stage import Record
 
-__all__ = ["Finished", "Tracker"]
+__all__ = ["Extras", "Finished", "Tracker"]
 T = TypeVar("T")
+# How long an interrupted invocation still writes, seconds: where the store answers, and where it does not.
+_GRACE, _SHORT_GRACE = 30.0, 3.0
 
 
 class Tracker:
@@ -29,18 +30,24 @@ class Tracker:
     Connecting begins at once and in the background: making a new database takes some seconds. Use it as a context
     manager, or call `close`: until then runs are open, and what went wrong is not raised.
 
+    While the store does not answer, what is to be written is kept, and tried again for a while.
+
     Args:
         uri: the tracking URI.
         root: the folder of the local store; a SQLite database's artifacts go under it.
+        tell: is told, on another thread, when the store does not answer, and when it does again.
 
     Attributes:
         is_new: the store is only now being made.
+        uri: its URI, without user and password.
     """
 
-    def __init__(self, uri: str, root: Path) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, root: Path, tell: Callable[[str], None] = lambda text: None) -> None:
+        self._uri, self.uri = uri, public(uri)
         self.is_new = is_new(uri)
         self._root = root
+        self._tell = tell
+        self._patience = Patience(f"the tracking store {public(uri)}", tell)
         self._errors: list[Exception] = []
         self._interrupted = False
         # These two are the writer thread's.
@@ -88,7 +95,8 @@ class Tracker:
         Raises:
             TrackingError: the store cannot be reached or written.
         """
-        self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command)))
+        now = time.time()
+        self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command, now)))
 
     def trial_started(
         self, plan: "TrialPlan", spec: str, *, notes: Mapping[str, Any] | None = None, force: bool = False
@@ -117,19 +125,30 @@ class Tracker:
         """An open trial is tried again, and will report from its start; what its run has already is passed over."""
         self._put(lambda runs: self._open[plan.identity].rewind())
 
-    def summarised(self, experiment: str, metrics: Mapping[str, float]) -> None:
-        """Log metrics on the invocation's parent run in an experiment."""
-        self._put(lambda runs: runs.summarise(experiment, metrics))
+    def summarised(
+        self,
+        experiment: str,
+        metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, bytes] | None = None,
+        note: Callable[[str], str] | None = None,
+    ) -> None:
+        """Log metrics and files on the invocation's parent run in an experiment.
+
+        Args:
+            experiment: it must have been started.
+            metrics: by name.
+            files: by path.
+            note: makes what the run says of itself, Markdown, given the run's id; called on the writer thread.
+        """
+        now = time.time()
+        self._put(lambda runs: runs.summarise(experiment, metrics or {}, files or {}, note, now))
 
     def trial_ended(
         self,
         plan: "TrialPlan",
         reason: str | None,
         *,
-        files: Mapping[str, bytes] | None = None,
-        model: "Callable[[], nn.Module] | None" = None,
-        shape: Sequence[int] = (),
-        traceback: str | None = None,
+        extras: Callable[[str], Extras] = lambda run_id: Extras(),
         stopped: str | None = None,
         logged: Callable[[], None] = lambda: None,
     ) -> None:
@@ -141,32 +160,30 @@ class Tracker:
         Args:
             plan: the trial.
             reason: why it failed; None if it did not.
-            files: what its run keeps, by path.
-            model: makes a network that nobody else uses; called on the writer thread.
-            shape: (channels, height, width) of the network's input; needed with a model.
-            traceback: where it failed, kept as ``traceback.txt``.
+            extras: makes what its run keeps besides, given the run's id; called on the writer thread.
             stopped: why it finished before its end, if it did; the run of a later invocation may go on from there.
             logged: called on the writer thread when all of this is written.
         """
-        now = time.time()
+        now, why = time.time(), [reason]
+
+        def make(runs: Runs) -> None:
+            run = self._open[plan.identity]
+            try:
+                run.extras = extras(run.run_id)
+            except Exception as error:  # not the store's fault: the trial's run says so, and `close` raises it
+                self._errors.append(error)
+                why[0] = reason or f"{type(error).__name__}: {error}"
 
         def job(runs: Runs) -> None:
             run = self._open[plan.identity]
-            why = reason
-            try:
-                network = model() if model else None
-            except Exception as error:  # not the store's fault: the trial's run says so, and `close` raises it
-                self._errors.append(error)
-                network, why = None, reason or f"{type(error).__name__}: {error}"
-            runs.log_files(run, files or {})
-            if network is not None:
-                runs.log_model(run, network, shape)
-            if traceback is not None:
-                runs.log_text(run, traceback, "traceback.txt")
-            runs.end(run, "FINISHED" if why is None else "FAILED", why, now, stopped=stopped)
+            runs.log_files(run.run_id, run.extras.files)
+            if run.extras.model is not None:
+                runs.log_model(run, run.extras.model, run.extras.shape)
+            runs.end(run, "FINISHED" if why[0] is None else "FAILED", why[0], now, stopped=stopped)
             logged()
             del self._open[plan.identity]
 
+        self._put(make)
         self._put(job)
 
     def wait(self) -> None:
@@ -179,8 +196,9 @@ class Tracker:
         return self._errors[0] if self._errors else None
 
     def interrupt(self) -> None:
-        """Say that the invocation does not come to its end, before it is closed."""
+        """Say that the invocation does not come to its end, before it is closed: the store is not waited for."""
         self._interrupted = True
+        self._patience.end()
 
     def close(self) -> None:
         """Write what is left and end all runs: trials still open are KILLED, and none is left RUNNING.
@@ -189,18 +207,33 @@ class Tracker:
             TrackingError: something could not be written.
             Exception: a model could not be made; what its callable raised.
         """
-        self._writer.put(partial(self._attempt, self._finish))
-        self._writer.close()
+        self._writer.put(partial(self._attempt, partial(self._finish, time.time())))
+        grace = _SHORT_GRACE if self._patience.waiting else _GRACE
+        try:
+            whole = self._writer.close(grace if self._interrupted else None)
+        except KeyboardInterrupt:
+            self.interrupt()
+            raise
+        finally:
+            self._patience.close()
         if self._errors:
             raise self._errors[0]
+        if not whole:
+            raise TrackingError(f"the tracking store {public(self._uri)} does not answer")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if kind is not None:
-            self.interrupt()
-        self.close()
+        if kind is None:
+            self.close()
+            return
+        self.interrupt()
+        try:
+            self.close()
+        except FrameworkError as lost:  # why the invocation ends is what its caller has to know
+            if lost is not error:
+                self._tell(str(lost))
 
     # --- on the writer thread ----------------------------------------------------------------------------------
 
@@ -218,7 +251,7 @@ class Tracker:
         with plainly(self._uri):
             if self._runs is None:
                 self._runs = Runs(connect(self._uri), self._uri, self._root)
-            return job(self._runs)
+            return self._patience.ask(partial(job, self._runs), self._runs.forget)
 
     def _attempt(self, job: Callable[[], None]) -> None:
         try:
@@ -232,15 +265,15 @@ class Tracker:
             if run.pending:
                 self._do(partial(_write, run))
 
-    def _finish(self) -> None:
+    def _finish(self, now: float) -> None:
         if self._runs is None:
             return
-        jobs = [partial(_kill, run) for run in self._open.values()]
-        jobs += [partial(_end_parent, name, self._interrupted) for name in self._runs.experiments]
+        jobs = [partial(_kill, run, now) for run in self._open.values()]
+        jobs += [partial(_end_parent, name, self._interrupted, now) for name in self._runs.experiments]
         try:
             # Where the store has failed before, all is tried once more: what refuses one run may take another's end.
             if self._errors:
-                reach(self._uri)
+                reach(self._uri, seconds=2.0)
             for job in jobs:
                 self._attempt(partial(self._ask, job))
         finally:
@@ -251,9 +284,10 @@ def _write(run: OpenRun, runs: Runs) -> None:
     runs.write(run)
 
 
-def _kill(run: OpenRun, runs: Runs) -> None:
-    runs.end(run, "KILLED", "interrupted", time.time())
+def _kill(run: OpenRun, now: float, runs: Runs) -> None:
+    run.extras = Extras()
+    runs.end(run, "KILLED", "interrupted", now)
 
 
-def _end_parent(experiment: str, interrupted: bool, runs: Runs) -> None:
-    runs.end_parent(experiment, interrupted)
+def _end_parent(experiment: str, interrupted: bool, now: float, runs: Runs) -> None:
+    runs.end_parent(experiment, interrupted, now)

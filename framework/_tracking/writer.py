@@ -42,10 +42,18 @@ class Writer:
         self.put(run)
         return future.result()
 
-    def close(self) -> None:
-        """Do what is left, then end the thread."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Do what is left, then end the thread.
+
+        Args:
+            seconds: how long to wait for that; None: until it has come to pass.
+
+        Returns:
+            Whether all is done.
+        """
         self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         due: float | None = None
