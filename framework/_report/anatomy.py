@@ -1,0 +1,162 @@
+"""What a network consists of, and what its zeros could save."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from framework._masks import eval_mode, prunable
+
+TOTALS = ("parameters", "nonzero", "flops", "flops_effective", "dead_filters", "bytes")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A prunable weight of a network.
+
+    Attributes:
+        name: of the parameter.
+        weights: how many it has.
+        zeros: how many of them are exactly 0.
+        filters: how many output channels, or rows, it has.
+        dead_filters: how many of them have no other weight than 0; a bias may still make their output a constant.
+        flops: of its operations on one image, as if no weight were 0.
+    """
+
+    name: str
+    weights: int
+    zeros: int
+    filters: int
+    dead_filters: int
+    flops: int
+
+    @property
+    def flops_effective(self) -> float:
+        """Without those on zeros."""
+        return self.flops * (self.weights - self.zeros) / self.weights
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a network consists of.
+
+    One multiply-add counts as 2 FLOPs. What `torch.utils.flop_counter` has a formula for is counted: convolutions,
+    matrix products and attention.
+
+    Attributes:
+        parameters: how many numbers it learns.
+        nonzero: how many of them are not 0.
+        bytes: of its state dict.
+        flops: of a forward pass of one image, as if no weight were 0.
+        layers: the prunable weights, in the order in which they are used.
+    """
+
+    parameters: int
+    nonzero: int
+    bytes: int
+    flops: int
+    layers: Sequence[Layer]
+
+    @property
+    def flops_effective(self) -> float:
+        """Of each layer those on weights that are not 0, and all others."""
+        return self.flops - sum(layer.flops - layer.flops_effective for layer in self.layers)
+
+    @property
+    def dead_filters(self) -> int:
+        """Of all layers."""
+        return sum(layer.dead_filters for layer in self.layers)
+
+    def metrics(self) -> dict[str, float]:
+        """As metrics: ``model/parameters``, …"""
+        return {f"model/{name}": float(getattr(self, name)) for name in TOTALS}
+
+
+def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
+    """What a network consists of, as the metrics of a run.
+
+    Args:
+        model: the network, which is left as it is.
+        shape: (channels, height, width) of one image.
+
+    Returns:
+        ``model/parameters``, ``model/nonzero``, ``model/flops``, ``model/flops_effective``, ``model/dead_filters`` and
+        ``model/bytes``; see `Anatomy`.
+
+    Raises:
+        StageError: it has no prunable weight.
+    """
+    weights = prunable(model, (name for name, _ in model.named_modules()))
+    with eval_mode(model):  # an exported network refuses to be put into a mode
+        return dissect(model, weights, shape).metrics()
+
+
+def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int]) -> Anatomy:
+    """What a network consists of; it may be an exported one, whose layers are no modules any more.
+
+    Args:
+        model: the network, as it evaluates; it is left as it is.
+        weights: its prunable weights by name.
+        shape: (channels, height, width) of one image.
+    """
+    first = next(iter(weights.values()))
+    with FlopCounterMode(display=False) as counter, _ByWeight(weights, counter) as by_weight:
+        # With gradients: without them, attention takes a path that the counter has no formula for.
+        model(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    layers = [_layer(name, weights[name].detach(), by_weight) for name in {**by_weight.flops, **weights}]
+    others = [p for p in model.parameters() if not any(p is weight for weight in weights.values())]
+    tensors = [value for value in model.state_dict().values() if isinstance(value, Tensor)]
+    return Anatomy(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        nonzero=sum(layer.weights - layer.zeros for layer in layers) + sum(int(torch.count_nonzero(p)) for p in others),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        flops=counter.get_total_flops(),
+        layers=layers,
+    )
+
+
+class _ByWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Says which weight each operation is on: one that reads any part of its memory."""
+
+    def __init__(self, weights: Mapping[str, Tensor], counter: FlopCounterMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops: dict[str, int] = {}
+        self.groups: dict[str, int] = {}  # of the weights of transposed convolutions
+        self._counter = counter
+        self._places = {
+            name: range(weight.data_ptr(), weight.data_ptr() + weight.numel() * weight.element_size())
+            for name, weight in weights.items()
+        }
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = self._counter.get_total_flops()
+        result = func(*args, **(kwargs or {}))  # the counter's mode is around this one
+        flops = self._counter.get_total_flops() - before
+        addresses = [arg.data_ptr() for arg in args if isinstance(arg, Tensor)] if flops else []
+        for name, place in self._places.items():
+            if any(address in place for address in addresses):
+                self.flops[name] = self.flops.get(name, 0) + flops
+                if func is torch.ops.aten.convolution.default and args[6]:
+                    self.groups[name] = args[8]
+                break
+        return result
+
+
+def _layer(name: str, weight: Tensor, by_weight: _ByWeight) -> Layer:
+    rows = weight.flatten(1)
+    if name in by_weight.groups:
+        # A transposed convolution's weight is (in, out / groups, …).
+        rows = weight.reshape(by_weight.groups[name], -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1).flatten(1)
+    others = torch.count_nonzero(rows, dim=1)  # all that there is to count of it, in one pass
+    return Layer(
+        name=name,
+        weights=weight.numel(),
+        zeros=weight.numel() - int(others.sum()),
+        filters=len(rows),
+        dead_filters=int((others == 0).sum()),
+        flops=by_weight.flops.get(name, 0),
+    )

@@ -1,0 +1,71 @@
+"""Variants side by side."""
+
+from typing import TYPE_CHECKING
+
+from framework._errors import DataError
+from framework._report.figures.style import BLUE, LETTER, WIDTH, called, canvas, headline, measure, styled
+from framework._report.figures.variants import (
+    FEWEST,
+    Sweep,
+    brief,
+    explained,
+    finished,
+    mean,
+    titled,
+    variants,
+    varying,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST = 30  # variants that find room
+_ROW = 0.2  # inches
+_LONGEST = 40  # letters of a variant
+_ASIDE = 3.5  # points from a mean to its trials
+
+
+def plot_variants(sweep: Sweep, metric: str = "test/accuracy") -> "Figure":
+    """A metric of each variant, side by side: its mean over the seeds, with its 95 % interval from three seeds on.
+
+    Args:
+        sweep: the results; of no more than 30 variants.
+        metric: its last value.
+
+    Raises:
+        DataError: no trial has it, naming the nearest metric, or there are too many variants.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    from framework._report.statistics import interval
+
+    trials = finished(sweep, metric)
+    found = variants(trials, sweep.swept)
+    if len(found) > MOST:
+        raise DataError(f"there are {len(found)} variants: {MOST} at most find room")
+    columns = varying(found, sweep.swept)
+    labels = [variant.told(columns, brief(columns)) for variant in found]
+    if max(map(len, labels)) > _LONGEST:
+        labels = [_cut(variant.told(columns)) for variant in found]
+    with styled():
+        left = 0.2 + LETTER * max(map(len, labels))
+        figure, [axes] = canvas(WIDTH, 0.95 + _ROW * len(found), left=left, top=0.45)
+        headline(figure, f"{titled(found)}:  {called(metric)} by variant", explained(found, metric))
+        below = axes.transData + ScaledTranslation(0, -_ASIDE / 72, figure.dpi_scale_trans)
+        for row, variant in enumerate(found):
+            values = variant.values(metric)
+            axes.plot(values, [row] * len(values), "o", ms=3, color=BLUE, alpha=0.4, mew=0, transform=below)
+            if len(values) >= FEWEST and (bounds := interval(values)):
+                axes.plot(bounds, [row, row], "|-", color=BLUE, lw=1, ms=5)
+            axes.plot([mean(values)], [row], "o", color=BLUE)
+        measure(axes.xaxis, metric)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.grid(axis="both")
+    return figure
+
+
+def _cut(label: str) -> str:
+    half = _LONGEST // 2  # what sets variants apart may stand at either end
+    return label if len(label) <= _LONGEST else f"{label[:half]}…{label[1 - half :]}"

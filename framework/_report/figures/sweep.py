@@ -1,0 +1,103 @@
+"""The figures of a sweep: those that make sense for what was swept, and those of plugins."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from framework._errors import FrameworkError, PluginError
+from framework._report.figures import dots, history
+from framework._report.figures.against import plot_against
+from framework._report.figures.variants import Sweep, Variant, driver, finished, is_number, mean, variants, varying
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from framework._registry import Registry
+
+_ACCURACIES = ("test/accuracy", "val/accuracy", "train/accuracy")
+_VARIES = 0.005  # of the sparsity and of the frozen fraction, between variants
+_THERE = 0.001  # of them, below which it is by chance
+
+
+def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
+    """The figures of a sweep that there is something to show in, judged by what was swept and what came out.
+
+    Args:
+        sweep: the results, of one experiment or of several.
+
+    Returns:
+        ``accuracy-against-sparsity`` and ``accuracy-against-frozen`` where these differ between variants,
+        ``accuracy-against-<name>`` for each other number that was swept, ``accuracy-by-variant`` where something was
+        swept that is no number, ``accuracy-over-epochs`` (with sparsity and frozen fraction) of up to seven variants.
+    """
+    frame = sweep.frame()
+    done = frame[(frame["status"] == "FINISHED") & ~frame["stopped"].astype(bool)]
+    metric = next((name for name in _ACCURACIES if name in done and done[name].notna().any()), None)
+    figures: dict[str, Figure] = {}
+    if metric is not None:
+        trials = finished(sweep, metric)
+        found = variants(trials, sweep.swept)
+        columns = varying(found, sweep.swept)
+        measured = [x for x in ("sparsity", "frozen") if x in trials and _spread(found, x) > _VARIES]
+        along = {driver(trials, sweep.swept, x) for x in measured}
+        numbers = [column for column in columns if column != "experiment" and is_number(trials, column)]
+        for x in (*measured, *(column for column in numbers if column not in along)):
+            figures[f"accuracy-against-{x}"] = plot_against(sweep, x, metric)
+        if {*columns} - {*numbers} and len(found) <= dots.MOST:
+            figures["accuracy-by-variant"] = dots.plot_variants(sweep, metric)
+    if 0 < len(history.shown(sweep)) <= history.MOST and (histories := _histories(sweep)):
+        figures["accuracy-over-epochs"] = history.draw_history(sweep, histories)
+    return figures
+
+
+def _spread(found: Sequence[Variant], x: str) -> float:
+    means = [mean(values) for variant in found if (values := variant.values(x))]
+    return max(means, default=0.0) - min(means, default=0.0)
+
+
+def _histories(sweep: Sweep) -> "dict[str, DataFrame]":
+    """Of the accuracy, and of the sparsity and the frozen fraction where there is any."""
+    accuracy = next((name for name in _ACCURACIES[1:] if name in sweep.metrics), None)
+    read = {name: sweep.history(name) for name in (accuracy, "sparsity", "frozen") if name in sweep.metrics}
+    return {name: values for name, values in read.items() if name == accuracy or (values["value"] > _THERE).any()}
+
+
+def _warn(text: str) -> None:
+    logging.getLogger("framework").warning(text)
+
+
+def all_sweep_figures(sweep: Sweep, registry: "Registry", remark: Callable[[str], None] = _warn) -> "dict[str, Figure]":
+    """The figures of a sweep, and those that plugins draw of it with the hook ``sweep_figures``.
+
+    Args:
+        sweep: the results, of one experiment or of several.
+        registry: has the plugins.
+        remark: is told which plugin has failed, and why; the figures of the others are there all the same.
+    """
+    figures = sweep_figures(sweep)
+    for source, draw in registry.implementations("sweep_figures"):
+        try:
+            given = draw(trials=sweep.frame(), history=sweep.history)
+            _check(given, figures)
+        except Exception as error:  # whatever it is, it must not take the other figures down
+            what = str(error) if isinstance(error, FrameworkError) else f"{type(error).__name__}: {error}"
+            remark(f"{source}: sweep_figures failed: {what}")
+        else:
+            figures |= given
+    return figures
+
+
+def _check(given: object, known: "Mapping[str, Figure]") -> None:
+    from matplotlib.figure import Figure
+
+    if not isinstance(given, Mapping):
+        raise PluginError(f"it must return figures by name, not {type(given).__name__}")
+    for name, figure in given.items():
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
+            raise PluginError(f"a figure's name becomes a file's: letters, digits, '.', '-' and '_', not {name!r}")
+        if not isinstance(figure, Figure):
+            raise PluginError(f"{name!r} must be a matplotlib.figure.Figure, not {type(figure).__name__}")
+        if name in known:
+            raise PluginError(f"there is a figure called {name!r} already")

@@ -1,0 +1,170 @@
+"""What runs say of themselves in MLflow's UI: Markdown."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from shlex import quote as quoted
+from urllib.parse import quote
+
+from framework._plan import TrialPlan
+from framework._report.comparison import Group
+from framework._report.formats import render
+from framework._report.table import Result
+
+_LONGEST = 5000  # characters: what a tag has room for
+_LONGEST_TEXT, _LONGEST_LINE, _NAMED = 1000, 150, 10
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run, and what it keeps.
+
+    Attributes:
+        run_id: of the run.
+        files: their paths.
+        command: that made it.
+        tracking_uri: where it is kept, without a password.
+    """
+
+    run_id: str
+    files: Collection[str]
+    command: str
+    tracking_uri: str
+
+
+def trial_note(
+    result: Result, why: str | None, kept: Kept, normalisation: tuple[Sequence[float], Sequence[float]] | None
+) -> str:
+    """What a trial's run says of itself: what it is, its result, how to load its network and how to reproduce it.
+
+    Args:
+        result: how it came out.
+        why: why it failed, or was stopped; None if it came to its end.
+        kept: its run.
+        normalisation: of the images that its network takes, each channel's mean and standard deviation; None if the
+            run keeps no network.
+    """
+    plan = result.plan
+    parts = [f"**{plan.experiment}** {_name(plan)}\n{_stages(plan)}", _result(result)]
+    if why is not None:
+        parts.insert(0, f"**{'Failed' if result.error else 'Stopped early'}:** {_cut(why, _LONGEST_TEXT)}")
+    parts += [_image(kept, name) for name in kept.files if name.rpartition("/")[2] == "curves.png"]
+    if normalisation:
+        parts += ["### Load the network", _loading(kept, *normalisation)]
+    return "\n\n".join([*parts, "### Reproduce", _reproducing(kept)])
+
+
+def sweep_note(
+    description: str, groups: Sequence[Group], metric: str, failed: Sequence[tuple[str, str]], kept: Kept
+) -> str:
+    """What an invocation's run says of itself: its question, how the variants came out, and how to run it again.
+
+    Args:
+        description: what the spec says of itself.
+        groups: the variants.
+        metric: by which they are compared.
+        failed: name and reason of each trial that failed.
+        kept: its run.
+    """
+    images = [name for name in kept.files if name.endswith(".png")]
+    after = [_image(kept, name) for name in images[:1]]
+    if len(images) > 1:
+        after.append(f"More of them are in Artifacts: {', '.join(f'`{name}`' for name in images[1:])}.")
+    if failed:
+        lines = [f"- {name}: {_cut(why, _LONGEST_LINE)}" for name, why in failed[:_NAMED]]
+        lines += [f"- … and {len(failed) - _NAMED} more"] if len(failed) > _NAMED else []
+        after += ["### Failed", "\n".join(lines)]
+    after += ["### Reproduce", _line(kept.command)]
+    before = [_cut(description, _LONGEST_TEXT)] if description else []
+    room = _LONGEST - sum(len(part) + 2 for part in (*before, *after))
+    return "\n\n".join([*before, _table(groups, metric, room), *after])
+
+
+def _table(groups: Sequence[Group], metric: str, room: int) -> str:
+    """The comparison, as many rows of it as there is room for."""
+    if not groups:
+        return "No trial has come to its end."
+    lines = render(groups, metric, "markdown").splitlines()
+    rest = f"… and {len(groups)} more: all are in `summary.csv`."
+    while len(lines) > 2 and sum(len(line) + 1 for line in (*lines, rest)) > room:
+        lines.pop()
+    left = len(groups) - (len(lines) - 2)
+    return "\n".join(lines) + (f"\n\n… and {left} more: all are in `summary.csv`." if left else "")
+
+
+def _name(plan: TrialPlan) -> str:
+    return f"{plan.variant}, seed {plan.seed}" if plan.variant else f"seed {plan.seed}"
+
+
+def _stages(plan: TrialPlan) -> str:
+    lengths = [f" ({_count(epochs, 'epoch')})" if epochs else "" for epochs in plan.stage_epochs]
+    return "Stages: " + " → ".join(f"{stage['name']}{n}" for stage, n in zip(plan.stages, lengths, strict=True))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+_CELLS: dict[str, Callable[[Result], str]] = {
+    "test accuracy": lambda result: _percent(result.metrics.get("test/accuracy")),
+    "sparsity": lambda result: _percent(result.metrics.get("sparsity")),
+    "epochs": lambda result: str(result.epochs),
+    "seconds": lambda result: f"{result.seconds:.1f}",
+}
+
+
+def _result(result: Result) -> str:
+    rows = [[*_CELLS], ["--:"] * len(_CELLS), [cell(result) for cell in _CELLS.values()]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _image(kept: Kept, name: str) -> str:
+    # Relative to the UI, wherever that is.
+    return f"![{name}](get-artifact?path={quote(name)}&run_uuid={kept.run_id})"
+
+
+def _loading(kept: Kept, mean: Sequence[float], std: Sequence[float]) -> str:
+    # The UI is as wide as the longest line of a block.
+    return _block(
+        "python",
+        "import mlflow",
+        "",
+        f'mlflow.set_tracking_uri("{kept.tracking_uri}")',
+        "network = mlflow.pytorch.load_model(",
+        f'    "runs:/{kept.run_id}/model"',
+        ")",
+        "# It takes images of values in [0, 1],",
+        f"# less {_numbers(mean)},",
+        f"# divided by {_numbers(std)}.",
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
+
+
+def _reproducing(kept: Kept) -> str:
+    alone = _block(
+        "sh",
+        f"MLFLOW_TRACKING_URI={quoted(kept.tracking_uri)} \\",
+        "  mlflow artifacts download --dst-path . \\",
+        f"  --artifact-path spec.yaml --run-id {kept.run_id}",
+        "framework run spec.yaml --root reproduced \\",
+        "  --tracking-uri sqlite:///reproduced/mlflow.db",  # where it is, it would be found to be finished
+    )
+    return f"This trial alone:\n\n{alone}\n\nAll that was run with it: {_line(kept.command)}"
+
+
+def _block(language: str, *lines: str) -> str:
+    return "\n".join([f"```{language}", *lines, "```"])
+
+
+def _line(command: str) -> str:
+    return f"`{_cut(command, _LONGEST_TEXT)}`"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 2]} …"
