@@ -3,21 +3,26 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import yaml
-from torch import nn
 
+from framework._executors.artist import Artist
+from framework._executors.extras import Ended, make_extras
 from framework._executors.limiter import Limiter
 from framework._executors.listener import Listener, Outcome
 from framework._plan import TrialPlan
 from framework._registry import Registry
+from framework._report.figures import sketch_of
+from framework._report.notes import Kept, trial_note
 from framework._report.table import Result
 from framework._stage import Record
 from framework._store import Store
-from framework._tracking import Finished, Tracker
-from framework._trial import Arrays, StageEnd, build_model, model_state
+from framework._tracking import Extras, Finished, Tracker
+from framework._trial import Arrays, StageEnd
 
 HOW = ("executed", "shared", "restored")
 # A trial's experiment and key.
@@ -64,10 +69,12 @@ class Bookkeeper:
     Args:
         registry: where components are looked up.
         tracker: takes the runs.
+        artist: draws the trials.
         view: shows them.
         store: has the trials' final states.
         limiter: keeps the store small; None lets it grow.
         results: takes the results.
+        command: the command line.
         force: replace runs that are not finished.
         wait: wait for the tracking after every trial.
 
@@ -81,39 +88,40 @@ class Bookkeeper:
         self,
         registry: Registry,
         tracker: Tracker,
+        artist: Artist,
         view: View,
         store: Store,
         limiter: Limiter | None,
         results: dict[Identity, Result],
         *,
+        command: str,
         force: bool,
         wait: bool,
     ) -> None:
-        self.registry, self.tracker, self.view, self.store = registry, tracker, view, store
+        self.registry, self.tracker, self.artist, self.view, self.store = registry, tracker, artist, view, store
         self.limiter, self.results, self.force, self.wait = limiter, results, force, wait
+        self.command = command
         self.arrays: dict[str, Arrays] = {}
         self.work: dict[str, Work] = {}
         self._executed: set[str] = set()
         self._counted: set[tuple[Identity, int]] = set()
-        # Of running trials, the epoch and the last value of each metric.
-        self._reported: dict[Identity, tuple[int, dict[str, float]]] = {}
+        # Of running trials.
+        self._reported: dict[Identity, list[Record]] = {}
         # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
         self._unlogged: Counter[str] = Counter()
 
     def started(self, plan: TrialPlan) -> None:
-        self._reported[plan.identity] = 0, {}
+        self._reported[plan.identity] = []
         self._unlogged[plan.key] += 1
         arrays = self.arrays.get(plan.key)
         # The logged model takes normalised images: whoever loads it has to know by what.
         notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
         self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
+        self.artist.warm()
         self.view.started(plan)
 
     def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
-        _, metrics = self._reported[plan.identity]
-        for record in records:
-            metrics.update(record.metrics)
-        self._reported[plan.identity] = records[-1].epoch, metrics
+        self._reported[plan.identity] += records
         self.tracker.recorded(plan, records)
         self.view.recorded(plan, records)
 
@@ -136,37 +144,48 @@ class Bookkeeper:
         self.view.staged(plan, end)
 
     def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
-        self._reported[plan.identity] = 0, {}
+        self._reported[plan.identity] = []
         self.tracker.trial_restarted(plan)
         self.view.retried(plan, outcome)
 
     def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        epochs, metrics = self._reported.pop(plan.identity)
+        records = self._reported.pop(plan.identity)
+        metrics = {name: value for record in records for name, value in record.metrics.items()}
+        epochs = records[-1].epoch if records else 0
         stopped = outcome.stopped is not None
-        self.results[plan.identity] = Result(plan, metrics, epochs, outcome.seconds, outcome.error, stopped)
-        complete = not stopped and outcome.error is None
-
-        def model() -> nn.Module:
-            network = build_model(plan, self.registry, self.arrays[plan.key])
-            network.load_state_dict(model_state(self.store.load(plan.key)[0]))
-            return network
+        result = Result(plan, metrics, epochs, outcome.seconds, outcome.error, stopped)
+        self.results[plan.identity] = result
 
         def logged() -> None:
             self._unlogged[plan.key] -= 1
 
+        drawing = self.artist.draw(sketch_of(plan, records, outcome.files))
+        ended = Ended(plan, outcome, records, self.arrays.get(plan.key), partial(self._drawn, plan, drawing))
         self.tracker.trial_ended(
             plan,
             outcome.error,
-            files=outcome.files,
-            model=model if complete else None,
-            shape=self.arrays[plan.key].splits["train"][0].shape[1:] if complete else (),
-            traceback=outcome.traceback,
+            extras=partial(self._extras, ended, result),
             stopped=outcome.stopped,
             logged=logged,
         )
         if self.wait:
             self.tracker.wait()
         self.view.ended(plan, outcome)
+
+    def _extras(self, trial: Ended, result: Result, run_id: str) -> Extras:
+        extras = make_extras(trial, self.registry, self.store, run_id)
+        kept = Kept(run_id, extras.files, self.command, self.tracker.uri)
+        arrays, outcome = trial.arrays, trial.outcome
+        normalisation = (arrays.mean, arrays.std) if arrays and extras.model else None
+        note = trial_note(result, outcome.error or outcome.stopped, kept, normalisation)
+        return replace(extras, note=note)
+
+    def _drawn(self, plan: TrialPlan, drawing: "Future[Mapping[str, bytes]]") -> Mapping[str, bytes]:
+        try:
+            return drawing.result()
+        except Exception as error:  # a trial without its figures is still a trial
+            self.view.noted(plan, f"{plan.experiment} {plan.name}: no figure could be drawn: {error}")
+            return {}
 
 
 def recall(

@@ -1,7 +1,7 @@
 """Runs trials one after another in this process: for debuggers, notebooks and single trials."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,7 +9,6 @@ from framework._executors.agenda import Agenda
 from framework._executors.listener import Listener, Outcome, Stopped, failure
 from framework._plan import TrialPlan
 from framework._registry import Registry
-from framework._report.figures import as_png, trial_figure
 from framework._stage import Record
 from framework._store import Store
 from framework._trial import Arrays, Reporter, StageEnd, run_trial
@@ -68,41 +67,14 @@ def attempt(
     reporter: Reporter,
     checkpoint_seconds: float,
 ) -> Outcome:
-    """Run one trial, and draw it; whatever it raises becomes its outcome."""
+    """Run one trial; whatever it raises becomes its outcome."""
     began = time.monotonic()
-    keeper = _Keeper(reporter)
     files: dict[str, bytes] = {}
     try:
-        run_trial(plan, registry, arrays, store, keeper, checkpoint_seconds=checkpoint_seconds, artifacts=files)
+        run_trial(plan, registry, arrays, store, reporter, checkpoint_seconds=checkpoint_seconds, artifacts=files)
         outcome = Outcome(time.monotonic() - began)
     except Stopped as stop:
         outcome = Outcome(time.monotonic() - began, stopped=str(stop))
     except Exception as error:  # one trial's failure, whatever it is, must not end the others
         outcome = failure(error, time.monotonic() - began)
-    try:
-        # Drawn here, where trials run side by side: drawn one after another they would outlast short trials.
-        files |= keeper.figures(plan)
-    except Exception as error:
-        reporter.noted(f"{plan.experiment} {plan.name}: no figure could be drawn: {type(error).__name__}: {error}")
     return replace(outcome, files=files)
-
-
-@dataclass
-class _Keeper:
-    """Hands on what a trial reports, and keeps what its figures show."""
-
-    reporter: Reporter
-    records: list[Record] = field(default_factory=list)
-
-    def recorded(self, record: Record) -> None:
-        self.records.append(record)
-        self.reporter.recorded(record)
-
-    def noted(self, text: str) -> None:
-        self.reporter.noted(text)
-
-    def staged(self, *ends: StageEnd) -> None:
-        self.reporter.staged(*ends)
-
-    def figures(self, plan: TrialPlan) -> dict[str, bytes]:
-        return {"curves.png": as_png(trial_figure(plan, self.records))} if self.records else {}

@@ -19,7 +19,7 @@ class Outcome:
         seconds: from its start to its end.
         error: why it failed, in a sentence; None if it finished.
         traceback: where, if it was not one of the errors that explain themselves.
-        files: what its run is to keep, by path: figures, and what plugins have logged.
+        files: what its run is to keep, by path: what has been logged.
         stopped: why it finished before its end; None if it did not.
     """
 

@@ -1,7 +1,8 @@
 """One invocation: from specs to finished, tracked trials."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,16 +10,18 @@ from typing import Literal
 from framework._errors import Problem, SpecError
 from framework._executors import inline
 from framework._executors.agenda import Agenda
+from framework._executors.artist import Artist
 from framework._executors.bookkeeper import Bookkeeper, Identity, View, Work, recall
 from framework._executors.gate import Gate
 from framework._executors.limiter import Limiter
 from framework._executors.search import Point, Sampler, Search, study_of
+from framework._executors.summary import summarise
 from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._report.table import Result
 from framework._spec import ExperimentSpec
 from framework._store import Store
-from framework._tracking import Finished, Tracker
+from framework._tracking import Finished, Tracker, public
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ def run(
         _refuse_schedulers(specs)
     store = Store(options.store)
     stored = store.stored()  # before anything is started: a store that cannot be reached shows here
-    # For what plugins load from earlier runs.
-    os.environ["MLFLOW_TRACKING_URI"] = options.tracking_uri
     if options.verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
-    with Tracker(options.tracking_uri, options.root) as tracker:
+    with (
+        _as_default(options.tracking_uri),
+        Artist() as artist,
+        Tracker(options.tracking_uri, options.root, view.remarked) as tracker,
+    ):
         if options.executor == "ray" and tracker.is_new:
             # Starting Ray takes seconds, as making the database does; nothing can be finished in a new one.
             from framework._executors import ray_tune
@@ -123,17 +128,34 @@ def run(
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
             tracker.start(spec.name, spec.description, trials, options.command)
         gate = Gate((), stored)
-        books = _open_books(registry, options, tracker, view, results, store, gate)
+        books = _open_books(registry, options, tracker, artist, view, results, store, gate)
         suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
         _execute(Agenda(busy, suggesting, earlier, gate, books), pending, books, options)
-    planned |= {name: search.plans for name, search in searches.items()}
+        planned |= {name: search.plans for name, search in searches.items()}
+        ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
+        summarise(busy, ended, books, options.tracking_uri)
     return [results[plan.identity] for plans in planned.values() for plan in plans], books.work
+
+
+@contextmanager
+def _as_default(tracking_uri: str) -> Iterator[None]:
+    """Have plugins load from there what they load of earlier runs; this process's next run may have another root."""
+    name = "MLFLOW_TRACKING_URI"
+    before = os.environ.get(name)
+    os.environ[name] = tracking_uri
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _open_books(
     registry: Registry,
     options: Options,
     tracker: Tracker,
+    artist: Artist,
     view: View,
     results: dict[Identity, Result],
     store: Store,
@@ -142,7 +164,18 @@ def _open_books(
     limiter = None if options.store_limit is None else Limiter(store, gate, options.store_limit)
     # Exporting the model changes how torch's optimizers run, in every thread of the process.
     wait = options.executor == "inline"
-    return Bookkeeper(registry, tracker, view, store, limiter, results, force=options.force, wait=wait)
+    return Bookkeeper(
+        registry,
+        tracker,
+        artist,
+        view,
+        store,
+        limiter,
+        results,
+        command=public(options.command),
+        force=options.force,
+        wait=wait,
+    )
 
 
 def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:

@@ -1,0 +1,71 @@
+"""What a trial's run keeps besides what was reported: its network, files and notes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from framework._executors.listener import Outcome
+from framework._plan import TrialPlan
+from framework._registry import Registry
+from framework._report.anatomy import anatomy
+from framework._stage import Record
+from framework._store import Store
+from framework._tracking import MASKS, Extras, encode_masks
+from framework._trial import Arrays, build_model, masks_in, model_state
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended.
+
+    Attributes:
+        plan: the trial.
+        outcome: how it ended.
+        records: all that it reported.
+        arrays: its data; None if it could not be loaded.
+        figures: waits for its figures, and gives them as files.
+    """
+
+    plan: TrialPlan
+    outcome: Outcome
+    records: Sequence[Record]
+    arrays: Arrays | None
+    figures: Callable[[], Mapping[str, bytes]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to its end."""
+        return self.outcome.error is None and self.outcome.stopped is None
+
+
+def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str) -> Extras:
+    """What the run keeps, made on the tracking's thread.
+
+    Args:
+        trial: has ended.
+        registry: where its components are looked up.
+        store: has its final state.
+        run_id: of its run.
+
+    Raises:
+        StoreError: the final state is not there any more.
+    """
+    files = {**trial.outcome.files, **trial.figures()}
+    if trial.outcome.traceback is not None:
+        files["traceback.txt"] = trial.outcome.traceback.encode()
+    if not trial.complete:
+        return Extras(files)
+    assert trial.arrays is not None  # else it could not have come to its end
+    tensors, _ = store.load(trial.plan.key)
+    if masks := masks_in(tensors):
+        files[MASKS] = encode_masks(masks)
+    model = _network(trial.plan, trial.arrays, registry, tensors)
+    shape = trial.arrays.splits["train"][0].shape[1:]
+    return Extras(files, metrics=anatomy(model, shape), model=model, shape=shape)
+
+
+def _network(plan: TrialPlan, arrays: Arrays, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:
+    network = build_model(plan, registry, arrays)
+    network.load_state_dict(model_state(tensors))
+    return network
