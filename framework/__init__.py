@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from annotated_types import Interval
 
+    from framework._api import results, run
     from framework._component import Criterion, Loss, Optimizer, Schedule
     from framework._dataset import Dataset
     from framework._engine import Batches, Precision, Tester, Trainer, evaluate, trainable
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     )
     from framework._hookspecs import hookimpl
     from framework._masks import Masks, eval_mode, select
+    from framework._report.results import Results
     from framework._stage import Data, Record, Split, Stage, Trial
     from framework._tracking import load_model, load_model_state
 
 _HOMES = {
     "annotated_types": ["Interval"],
+    "framework._api": ["results", "run"],
     "framework._component": ["Criterion", "Loss", "Optimizer", "Schedule"],
     "framework._dataset": ["Dataset"],
     "framework._engine": ["Batches", "Precision", "Tester", "Trainer", "evaluate", "trainable"],
@@ -45,6 +48,7 @@ _HOMES = {
     ],
     "framework._hookspecs": ["hookimpl"],
     "framework._masks": ["Masks", "eval_mode", "select"],
+    "framework._report.results": ["Results"],
     "framework._stage": ["Data", "Record", "Split", "Stage", "Trial"],
     "framework._tracking": ["load_model", "load_model_state"],
 }
@@ -64,6 +68,7 @@ __all__ = [
     "PluginError",
     "Precision",
     "Record",
+    "Results",
     "Schedule",
     "SpecError",
     "Split",
@@ -80,6 +85,8 @@ __all__ = [
     "load_model",
     "load_model_state",
     "nearest",
+    "results",
+    "run",
     "select",
     "trainable",
 ]

@@ -1,16 +1,14 @@
 """The commands and their options."""
 
-import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from framework._cli.groups import plugins_app, store_app
 from framework._cli.options import (
     RESULTS,
     Address,
@@ -24,14 +22,11 @@ from framework._cli.options import (
     StoreLimit,
     StoreUri,
     TrackingUri,
-    parse_age,
     parse_seeds,
     stages_in,
 )
-from framework._errors import FrameworkError, PluginError, SpecError
-
-if TYPE_CHECKING:
-    from framework._registry import Registry
+from framework._cli.outcomes import outcomes_app
+from framework._cli.told import load_registry, told
 
 app = typer.Typer(
     name="framework",
@@ -43,12 +38,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-plugins_app = typer.Typer(
-    help="Show the components that specs can name.", invoke_without_command=True, rich_markup_mode=None
-)
-app.add_typer(plugins_app, name="plugins")
-store_app = typer.Typer(help="Look after the stored stages.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(store_app, name="store")
 
 
 @app.command()
@@ -80,14 +69,14 @@ def run(
 
     Exit codes: 0 all finished, 1 some failed, 2 bad usage or spec, 130 interrupted.
     """
-    with _told():
+    with told():
         from framework._cli.run import run_specs
 
         code = run_specs(
             specs,
             sets,
             parse_seeds(seeds),
-            _registry(disable_plugin),
+            load_registry(disable_plugin),
             dry_run=dry_run,
             root=root,
             tracking_uri=tracking_uri,
@@ -124,10 +113,10 @@ def plan(
     disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
-    with _told():
+    with told():
         from framework._cli.plan import show_plan
 
-        registry = _registry(disable_plugin)
+        registry = load_registry(disable_plugin)
         show_plan(specs, sets, parse_seeds(seeds), registry, store=stages_in(root, store), whole=whole, pair=explain)
 
 
@@ -139,105 +128,22 @@ def validate(
     disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Check specs, and report every mistake with its place."""
-    with _told():
+    with told():
         from framework._cli.plan import validate_specs
 
-        validate_specs(specs, sets, parse_seeds(seeds), _registry(disable_plugin))
+        validate_specs(specs, sets, parse_seeds(seeds), load_registry(disable_plugin))
 
 
-@plugins_app.callback(invoke_without_command=True)
-def plugins(context: typer.Context) -> None:
-    """Show the components that specs can name."""
-    if context.invoked_subcommand is None:
-        list_plugins(disable_plugin=[])
-
-
-@plugins_app.command("list")
-def list_plugins(
-    verbose: Annotated[
-        bool,
-        typer.Option("-v", "--verbose", help="Show the distributions, their hooks and how long they take to load."),
-    ] = False,
-    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
-) -> None:
-    """List all components, and what is wrong with plugins that cannot be used."""
-    with _told():
-        from framework._cli.plugins import list_components, list_distributions
-
-        (list_distributions if verbose else list_components)(_registry(disable_plugin))
-
-
-@plugins_app.command("show")
-def show_plugin(
-    kind: Annotated[str, typer.Argument(help="stage, model, dataset, loss, optimizer, schedule or criterion")],
-    name: Annotated[str, typer.Argument(help="the component's name")],
-) -> None:
-    """Show a component's parameters: types, bounds, defaults, and where it comes from."""
-    with _told():
-        from framework._cli.plugins import show_component
-
-        show_component(_registry(()), kind, name)
-
-
-@store_app.command("list")
-def list_store(root: Root = RESULTS, store: StoreUri = None) -> None:
-    """List the stored stages, the newest last."""
-    with _told():
-        from framework._cli.store import list_snapshots
-        from framework._store import Store
-
-        list_snapshots(Store(stages_in(root, store)))
-
-
-@store_app.command("size")
-def store_size(root: Root = RESULTS, store: StoreUri = None) -> None:
-    """Say how much is stored."""
-    with _told():
-        from framework._cli.store import show_size
-        from framework._store import Store
-
-        show_size(Store(stages_in(root, store)))
-
-
-@store_app.command("gc")
-def store_gc(
-    keep_last: Annotated[
-        int | None, typer.Option(min=0, help="Remove all but the newest N.", metavar="N", show_default=False)
-    ] = None,
-    older_than: Annotated[
-        str | None, typer.Option(help="Remove what is older: 7d, 12h, 30m.", metavar="AGE", show_default=False)
-    ] = None,
-    unreferenced: Annotated[bool, typer.Option("--unreferenced", help="Remove what no run refers to.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and stop.")] = False,
-    root: Root = RESULTS,
-    store: StoreUri = None,
-    tracking_uri: TrackingUri = None,
-) -> None:
-    """Remove stored stages. Of several choices, a stage goes only if all of them choose it."""
-    if keep_last is None and older_than is None and not unreferenced:
-        raise typer.BadParameter("say what to remove: give --keep-last, --older-than or --unreferenced")
-    with _told():
-        from framework._cli.store import collect
-        from framework._store import Store
-
-        collect(
-            Store(stages_in(root, store)),
-            root,
-            tracking_uri,
-            keep_last=keep_last,
-            older=parse_age(older_than),
-            only_unreferenced=unreferenced,
-            dry_run=dry_run,
-        )
+app.add_typer(outcomes_app)
 
 
 @app.command()
 def schema(disable_plugin: Disabled = []) -> None:  # noqa: B006 - typer reads it
     """Print the JSON schema of specs, for editors."""
-    with _told():
+    with told():
         from framework._cli.plugins import print_schema
 
-        print_schema(_registry(disable_plugin))
+        print_schema(load_registry(disable_plugin))
 
 
 @app.command()
@@ -247,7 +153,7 @@ def ui(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Open the MLflow UI on the results, at http://127.0.0.1:PORT."""
-    with _told():
+    with told():
         from framework._cli.ui import serve
 
         serve(root, tracking_uri, port)
@@ -260,10 +166,14 @@ def new_plugin(
     folder: Annotated[Path, typer.Option("--folder", help="Where its folder is made.")] = Path("."),
 ) -> None:
     """Write a plugin package to start from: its code, its tests, and a spec that uses it."""
-    with _told():
+    with told():
         from framework._cli.new_plugin import write_package
 
         write_package(name, kinds, folder)
+
+
+app.add_typer(plugins_app, name="plugins")
+app.add_typer(store_app, name="store")
 
 
 def main() -> None:
@@ -273,30 +183,9 @@ def main() -> None:
     app()
 
 
-def _registry(disabled: Iterable[str]) -> "Registry":
-    from framework._registry import installed
-
-    return installed(frozenset(disabled))
-
-
 def _ui_command(root: Path, tracking_uri: str | None) -> str:
     """What opens the UI on these results."""
+    from framework._tracking import public
+
     given = ["--root", str(root)] if root != RESULTS else []
-    return shlex.join(["framework", "ui", *given, *(["--tracking-uri", tracking_uri] if tracking_uri else [])])
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn errors that are the user's to read into their text and an exit code."""
-    try:
-        yield
-    except FrameworkError as error:
-        print(f"error: {error}" if not isinstance(error, SpecError) else error, file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, SpecError | PluginError) else 1) from None
-    except KeyboardInterrupt:
-        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
-        # The reader (head, say) has left; without this Python complains again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+    return shlex.join(["framework", "ui", *given, *(["--tracking-uri", public(tracking_uri)] if tracking_uri else [])])

@@ -9,8 +9,11 @@ _ENDLESS = 10_000
 
 
 def make_console() -> Console:
-    """The terminal; lines that go to a file or a pipe are as long as they are."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS)
+    """The terminal; lines that go to a file, a pipe or a notebook are as long as they are."""
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS
+    # A notebook takes text as a file does, but its kernel has all programs believe that it is a terminal.
+    notebook = "ipykernel" in sys.modules
+    return Console(width=width, force_jupyter=False, force_terminal=False if notebook else None)
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:

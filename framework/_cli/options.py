@@ -15,7 +15,38 @@ class Executor(StrEnum):
     INLINE = "inline"
 
 
+class TableFormat(StrEnum):
+    """How a table is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+
+
+class Target(StrEnum):
+    """What a network is exported to."""
+
+    STATE_DICT = "state-dict"
+    TORCH_PRUNE = "torch-prune"
+    TORCH_EXPORT = "torch-export"
+    ONNX = "onnx"
+
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        help="A trial: the id of its run, the beginning of it, or 'EXPERIMENT/TRIAL', such as "
+        "'unprune/prune.amount=0.2 seed=1'",
+        show_default=False,
+    ),
+]
 Specs = Annotated[list[Path], typer.Argument(help="Specs, such as experiments/*.yaml", show_default=False)]
+Chosen = Annotated[
+    list[str],
+    typer.Argument(help="Specs or experiments. Default: all experiments.", metavar="SPEC|EXPERIMENT"),
+]
 Sets = Annotated[
     list[str],
     typer.Option(
@@ -77,7 +108,17 @@ Kinds = Annotated[
         "May be given several times.",
     ),
 ]
+Metric = Annotated[str, typer.Option("--metric", help="What is compared: the last value of each trial.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        help="What the others are compared with, seed by seed: a label, an experiment, or prune.amount=0.1.",
+        show_default=False,
+    ),
+]
 RESULTS = Path("mlruns")
+FORMATS = ("png", "svg")  # of figures
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
 
 
@@ -94,6 +135,14 @@ def parse_seeds(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no list of integers, such as 0,1,2", param_hint="--seeds") from None
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """``png,svg`` as words."""
+    found = tuple(part.strip() for part in text.split(","))
+    for wrong in {*found} - {*FORMATS}:
+        raise typer.BadParameter(f"{wrong!r} is none of {', '.join(FORMATS)}", param_hint="--format")
+    return found
 
 
 def parse_age(text: str | None) -> float | None:

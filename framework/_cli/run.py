@@ -8,6 +8,7 @@ from framework._cli.console import make_console, say
 from framework._cli.load import load_specs
 from framework._cli.options import stages_in
 from framework._cli.plan import print_plans
+from framework._cli.ui import views
 from framework._cli.view import make_view
 from framework._executors import session
 from framework._executors.bookkeeper import HOW, Work
@@ -15,7 +16,7 @@ from framework._registry import Registry
 from framework._report.table import Result, best, summarise, summary_table
 from framework._spec import ExperimentSpec
 from framework._store import Store
-from framework._tracking import default_uri
+from framework._tracking import Reader, default_uri, public
 
 
 def run_specs(
@@ -60,7 +61,11 @@ def run_specs(
     failed = [result for result in results if result.error]
     for result in failed:
         say(console, f"failed: {result.plan.experiment} {result.plan.name}: {result.error}")
-    say(console, f"Compare the runs:  {ui}")
+    if uri.startswith("http"):  # a server has its own UI
+        for line in views(Reader(uri), public(uri).rstrip("/"), [spec.name for spec in specs]):
+            say(console, f"Compare the runs of {line}")
+    else:
+        say(console, f"Compare the runs:  {ui}")
     return 1 if failed else 0
 
 

@@ -3,13 +3,15 @@
 import os
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
 from framework._errors import FrameworkError, TrackingError
-from framework._tracking import default_uri, ui_command
+from framework._tracking import Reader, default_uri, ui_command
 
 _HOST = "127.0.0.1"
+_SHOWN = 10
 
 
 def serve(root: Path, tracking_uri: str | None, port: int) -> NoReturn:
@@ -29,6 +31,15 @@ def serve(root: Path, tracking_uri: str | None, port: int) -> NoReturn:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise FrameworkError(f"port {port} cannot be used ({reason}): choose another with --port") from error
-    print(f"MLflow UI: http://{_HOST}:{port}   (Ctrl-C stops it)", flush=True)
+    address = f"http://{_HOST}:{port}"
+    lines = [f"MLflow UI: {address}   (Ctrl-C stops it)", *(f"  {line}" for line in views(Reader(uri), address))]
+    print("\n".join(lines), flush=True)
     # In our place, so that whatever ends us ends the server.
     os.execv(sys.executable, command)
+
+
+def views(reader: Reader, address: str, experiments: Iterable[str] | None = None) -> list[str]:
+    """Where the UI at an address shows the trials of experiments, by default of the newest ones: ``name: URL``."""
+    found = {name: reader.views(name) for name in (reader.experiments() if experiments is None else experiments)}
+    lines = [f"{name}: {address}/{next(iter(links.values()))}" for name, links in found.items() if links]
+    return lines[:_SHOWN] + ([f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])

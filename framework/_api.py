@@ -1,0 +1,114 @@
+"""Experiments from Python, as the command line runs and reads them."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from framework._cli.console import make_console
+from framework._cli.load import load_specs
+from framework._cli.options import RESULTS, stages_in
+from framework._cli.select import select
+from framework._cli.view import make_view
+from framework._executors import session
+from framework._registry import installed
+from framework._report.results import Results
+from framework._tracking import Reader, default_uri
+
+
+def run(
+    specs: str | Path | Sequence[str | Path],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+    root: str | Path | None = None,
+    tracking_uri: str | None = None,
+    store: str | None = None,
+    executor: Literal["ray", "inline"] = "ray",
+    address: str | None = None,
+    max_concurrent: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """Run every trial of the specs that is not finished yet, and say on the way how they get on.
+
+    Args:
+        specs: files, such as ``experiments/unprune.yaml``; one or several.
+        settings: values to change in every spec, by path: ``{"data.name": "digits", "stages.*.train.epochs": 1}``.
+        seeds: replicates to run instead of the specs'.
+        root: where results lie. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
+        tracking_uri: the MLflow store. None: ``$MLFLOW_TRACKING_URI``, else a database in ``root``.
+        store: where the results of stages are kept. None: ``$FRAMEWORK_STORE``, else ``stages`` in ``root``.
+        executor: ``ray`` runs trials in parallel, ``inline`` one by one in this process.
+        address: of a running Ray cluster; None starts Ray on this machine, for as long as this process lives.
+        max_concurrent: most trials at once; None: as many as fit.
+        force: run finished trials again, from the start.
+        quiet: say nothing.
+
+    Returns:
+        What came out of exactly the trials of these specs, those that were finished earlier included. A trial that
+        failed does not stop the others: its ``status`` says so.
+
+    Raises:
+        SpecError: a spec or a setting is wrong; holds every mistake found.
+        FrameworkError: nothing could be run, or results could not be tracked.
+    """
+    files = [Path(spec) for spec in ([specs] if isinstance(specs, str | Path) else specs)]
+    sets = [f"{path}={json.dumps(value, default=str)}" for path, value in (settings or {}).items()]
+    folder = _root(root)
+    options = session.Options(
+        root=folder,
+        tracking_uri=tracking_uri or default_uri(folder),
+        store=stages_in(folder, store or os.environ.get("FRAMEWORK_STORE")),
+        executor=executor,
+        address=address,
+        max_concurrent=max_concurrent,
+        force=force,
+        command=_command(files, sets, seeds, folder, executor, force),
+    )
+    registry = installed(frozenset(os.environ.get("FRAMEWORK_DISABLE_PLUGINS", "").split()))
+    loaded = load_specs(files, sets, seeds, registry)
+    console = Console(quiet=True) if quiet else make_console()
+    with make_view(console) as view:
+        results, _ = session.run(loaded, registry, options, view)
+    only = {result.plan.identity for result in results}
+    return Results(Reader(options.tracking_uri), [spec.name for spec in loaded], only)
+
+
+def results(*experiments: str | Path, root: str | Path | None = None, tracking_uri: str | None = None) -> Results:
+    """What came out of earlier runs.
+
+    Args:
+        experiments: their names, or the specs' files, of which only the name is read; none: all that have trials.
+        root: where results lie. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
+        tracking_uri: the MLflow store. None: ``$MLFLOW_TRACKING_URI``, else a database in ``root``.
+
+    Raises:
+        SpecError: a spec cannot be read.
+        DataError: there is no such experiment; names the nearest.
+        TrackingError: the tracking store cannot be reached, or there is none.
+    """
+    return select([str(name) for name in experiments], _root(root), tracking_uri)
+
+
+def _root(given: str | Path | None) -> Path:
+    return Path(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
+
+
+def _command(
+    files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None, root: Path, executor: str, force: bool
+) -> str:
+    """The command line that runs the same trials."""
+    words = ["framework", "run", *map(str, files)]
+    words += [word for setting in sets for word in ("--set", setting)]
+    if seeds is not None:
+        words += ["--seeds", ",".join(map(str, seeds))]
+    if root != RESULTS:
+        words += ["--root", str(root)]
+    if executor != "ray":
+        words += ["--executor", executor]
+    return shlex.join([*words, *(["--force"] if force else [])])

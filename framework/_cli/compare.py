@@ -1,0 +1,40 @@
+"""``framework compare``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from framework._cli.console import make_console
+from framework._cli.select import select
+from framework._report.comparison import compare
+from framework._report.formats import Format, print_comparison, render
+
+
+def compare_experiments(
+    names: Sequence[str],
+    metric: str,
+    by: Sequence[str],
+    baseline: str | None,
+    format: Format | Literal["table"],
+    root: Path,
+    tracking_uri: str | None,
+) -> None:
+    """Print how the variants of experiments came out.
+
+    Args:
+        names: experiments or spec files; none: all experiments.
+        metric: what is compared.
+        by: what to group by, as lists with commas; none: all that was swept.
+        baseline: the group that the others are compared with.
+        format: ``table`` for the terminal, or one for documents and programs.
+        root: where results lie.
+        tracking_uri: the MLflow store.
+    """
+    results = select(names, root, tracking_uri)
+    chosen = [name.strip() for listed in by for name in listed.split(",")]
+    groups = compare(results, metric, chosen or None, baseline)
+    if format == "table":
+        print_comparison(groups, metric, make_console())
+    else:
+        sys.stdout.write(render(groups, metric, format))

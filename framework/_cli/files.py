@@ -1,0 +1,32 @@
+"""Files that commands write."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from framework._errors import FrameworkError
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Where to write a file; it takes its place when it is whole, or not at all.
+
+    Raises:
+        FrameworkError: it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".framework-") as folder:
+            part = Path(folder, file.name)
+            yield part
+            os.replace(part, file)
+    except OSError as error:
+        raise FrameworkError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file that needs no quotes in a shell."""
+    return re.sub(r"[^\w.=+-]+", "_", text).strip("._-") or "_"

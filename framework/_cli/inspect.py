@@ -1,0 +1,113 @@
+"""``framework inspect``."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from framework._cli.console import make_console, say
+from framework._cli.find import called, find_network
+from framework._cli.store import readable
+from framework._masks import layer_name
+from framework._report.anatomy import TOTALS, Anatomy, dissect
+from framework._report.latency import Latency, latencies
+from framework._tracking import Reader, TrialRun, default_uri, fetch_model, valid_name
+
+_HONEST = "unstructured zeros do not speed up dense kernels: a multiplication by 0 takes as long as any other"
+
+
+def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: bool) -> None:
+    """Print what a trial's network consists of, and how long it takes.
+
+    Args:
+        name: of its run, see `find_trial`.
+        root: the folder of the local store.
+        tracking_uri: the tracking store; None for the default one.
+        latency: measure how long it takes.
+
+    Raises:
+        DataError: there is no such run, or it has no network that can be run.
+        TrackingError: the tracking store cannot be reached.
+    """
+    uri, console = tracking_uri or default_uri(root), make_console()
+    trial = find_network(name, Reader(uri))
+    with fetch_model(f"runs:/{trial.run_id}/model", uri) as logged:
+        if not logged.exported:
+            _say_totals(console, trial, trial.metrics, logged.size)
+            say(console, "torch.export could not export this network: there are only its weights, so it cannot be run")
+            return
+        network, shape = logged.module(), logged.shape
+        weights = prunable_names(trial, network.state_dict())
+        found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
+        _say_totals(console, trial, found.metrics(), logged.size)
+    console.print(_layers(found))
+    if latency:
+        say(console, f"\n{_HONEST}")
+        console.print(_latencies(latencies(network, weights, shape)))
+
+
+def prunable_names(trial: TrialRun, names: Iterable[str]) -> list[str]:
+    """Of the names in a network's state dict those of its prunable weights, as the trial has reported them."""
+    layers = {name.removeprefix("sparsity/") for name in trial.metrics if name.startswith("sparsity/")}
+    return [name for name in names if valid_name(layer_name(name)) in layers]
+
+
+def _say_totals(console: Console, trial: TrialRun, metrics: Mapping[str, float], size: int) -> None:
+    say(console, f"{called(trial)}  run {trial.run_id}\n")
+    totals = {name: metrics[f"model/{name}"] for name in TOTALS if f"model/{name}" in metrics}
+    if totals:
+        share, effective = totals["nonzero"] / totals["parameters"], totals["flops_effective"] / totals["flops"]
+        not_zero, on_others = (
+            f"{totals['nonzero']:,.0f} ({share:.2%})",
+            f"{flops(totals['flops_effective'])} ({effective:.2%})",
+        )
+        say(console, f"parameters    {totals['parameters']:,.0f}, of which {not_zero} are not 0")
+        say(console, f"FLOPs         {flops(totals['flops'])} for one image; without those on zeros {on_others}")
+        say(console, f"dead filters  {totals['dead_filters']:,.0f}, of which all weights are 0")
+        say(console, f"state dict    {readable(int(totals['bytes']))}")
+    say(console, f"logged model  {readable(size)}\n")
+
+
+def flops(number: float) -> str:
+    """FLOPs for people."""
+    for unit in ("", " k", " M", " G"):
+        if number < 999.5:
+            return f"{number:.4g}{unit}"
+        number /= 1000
+    return f"{number:.4g} T"
+
+
+def _layers(found: Anatomy) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("layer", "weights", "zeros", "share", "filters", "dead", "FLOPs", "effective"):
+        table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=column != "layer")
+    for layer in found.layers:
+        table.add_row(
+            Text(layer.name.removesuffix(".weight")),
+            f"{layer.weights:,}",
+            f"{layer.zeros:,}",
+            f"{layer.zeros / layer.weights:.2%}",
+            f"{layer.filters:,}",
+            f"{layer.dead_filters:,}",
+            flops(layer.flops),
+            flops(layer.flops_effective),
+        )
+    return table
+
+
+def _latencies(measured: Iterable[Latency]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("batch", "threads", "with its zeros", "zeros filled in", "ratio", "rounds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for latency in measured:
+        table.add_row(
+            str(latency.batch),
+            str(latency.threads),
+            f"{1000 * latency.sparse:.2f} ms",
+            f"{1000 * latency.dense:.2f} ms",
+            f"{latency.sparse / latency.dense:.2f}",
+            str(latency.rounds),
+        )
+    return table

@@ -1,0 +1,139 @@
+"""The commands that show what came out."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from framework._cli.options import (
+    RESULTS,
+    Baseline,
+    Chosen,
+    Disabled,
+    Metric,
+    Root,
+    Run,
+    TableFormat,
+    Target,
+    TrackingUri,
+    parse_formats,
+)
+from framework._cli.told import load_registry, told
+
+outcomes_app = typer.Typer(rich_markup_mode=None)
+
+
+@outcomes_app.command()
+def compare(
+    names: Chosen = [],  # noqa: B006 - typer reads it
+    metric: Metric = "test/accuracy",
+    by: Annotated[
+        list[str],
+        typer.Option(
+            help="Pool the trials by these values only: --by prune.amount, --by experiment,seed. "
+            "Default: by all that was swept.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+    baseline: Baseline = None,
+    format: Annotated[TableFormat, typer.Option(help="How the table is written.")] = TableFormat.TABLE,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Show how the variants came out over their seeds, and how sure that is."""
+    with told():
+        from framework._cli.compare import compare_experiments
+
+        compare_experiments(names, metric, by, baseline, format.value, root, tracking_uri)
+
+
+@outcomes_app.command()
+def figures(
+    names: Chosen = [],  # noqa: B006 - typer reads it
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder they are written to.")] = Path("figures"),
+    trials: Annotated[bool, typer.Option("--trials", help="Also those of each trial.")] = False,
+    format: Annotated[str, typer.Option(help="Which kinds of files.")] = "png,svg",
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+) -> None:
+    """Draw what came out, for papers: PNG and SVG files of sweeps and of trials.
+
+    Exit codes: 0 all are drawn, 1 a plugin has failed or there is nothing to draw, 2 bad usage or spec.
+    """
+    formats = parse_formats(format)
+    with told():
+        from framework._cli.figures import write_figures
+
+        code = write_figures(names, load_registry(disable_plugin), output, formats, root, tracking_uri, trials=trials)
+    raise typer.Exit(code)
+
+
+@outcomes_app.command()
+def report(
+    names: Chosen = [],  # noqa: B006 - typer reads it
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    metric: Metric = "test/accuracy",
+    baseline: Baseline = None,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+) -> None:
+    """Write one page that shows experiments to others: question, set-up, results, figures, how to reproduce."""
+    with told():
+        from framework._cli.report import write_report
+        from framework._tracking import public
+
+        write_report(
+            names,
+            output,
+            root,
+            tracking_uri,
+            load_registry(disable_plugin),
+            metric=metric,
+            baseline=baseline,
+            command=public(shlex.join(["framework", *sys.argv[1:]])),
+        )
+
+
+@outcomes_app.command()
+def inspect(
+    trial: Run,
+    latency: Annotated[
+        bool, typer.Option(help="Measure how long it takes, with its zeros and with them filled.")
+    ] = True,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Show what a trial's network consists of: parameters, zeros, FLOPs, dead filters, size, latency."""
+    with told():
+        from framework._cli.inspect import inspect_run
+
+        inspect_run(trial, root, tracking_uri, latency=latency)
+
+
+@outcomes_app.command()
+def export(
+    trial: Run,
+    format: Annotated[
+        Target,
+        typer.Option(
+            help="state-dict: weights with exact zeros. torch-prune: with weight_orig and weight_mask, as "
+            "torch.nn.utils.prune has them. torch-export: an ExportedProgram. onnx: ONNX.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file [default: named after the trial]", show_default=False),
+    ] = None,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Write a trial's network to a file that other programs read."""
+    with told():
+        from framework._cli.export import export_run
+
+        export_run(trial, format, output, root, tracking_uri)

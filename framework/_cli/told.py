@@ -1,0 +1,38 @@
+"""What commands have in common: their plugins, and how their errors are told."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from framework._errors import FrameworkError, PluginError, SpecError
+
+if TYPE_CHECKING:
+    from framework._registry import Registry
+
+
+def load_registry(disabled: Iterable[str]) -> "Registry":
+    """All installed plugins but those of these distributions."""
+    from framework._registry import installed
+
+    return installed(frozenset(disabled))
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn errors that are the user's to read into their text and an exit code."""
+    try:
+        yield
+    except FrameworkError as error:
+        print(f"error: {error}" if not isinstance(error, SpecError) else error, file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, SpecError | PluginError) else 1) from None
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader (head, say) has left; without this Python complains again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
