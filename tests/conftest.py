@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from running import cluster, gate, study  # noqa: F401 - fixtures
+from served import nothing_set, pass_by, postgres, served, server_client, tracking  # noqa: F401 - fixtures
 from torch import nn
 
 from framework import Data, Split, Stage, Trial

@@ -56,7 +56,7 @@ def test_every_trial_is_a_finished_run_under_the_invocations(study: Study) -> No
         assert runs.keys() == names
         assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
         assert {run.info.status for run in (parent, *runs.values())} == {"FINISHED"}
-        assert parent.data.tags["mlflow.note.content"] == "Prune, train, unprune."
+        assert parent.data.tags["mlflow.note.content"].startswith("Prune, train, unprune.\n\n| variant ")
         assert parent.data.metrics["trials"] == len(names)
 
 
@@ -70,6 +70,17 @@ def test_parameters_are_flat_and_swept_ones_have_a_short_name_too(study: Study) 
     assert params["stages.4.train.batch_size"] == "64"
     assert params["stages.0.train.optimizer"] == "sgd"
     assert "stages.0.train.optimizer.momentum" in params
+
+
+def test_metrics_are_what_was_measured_and_no_noise(study: Study) -> None:
+    measured = re.compile(
+        r"(train|val|test)/(loss|accuracy)|sparsity(/[\w.]+)?|frozen|lr|images_per_second|model/\w+|stage|epochs|seconds"
+    )
+    for run in trials(study.root, "study").values():
+        assert [name for name in run.data.metrics if not measured.fullmatch(name)] == []
+    [parent] = parents(study.root, "study")
+    known = {f"{what}/{how}" for what in ("stages", "epochs") for how in ("executed", "shared", "restored")}
+    assert parent.data.metrics.keys() == {"trials", "failed", *known}
 
 
 def test_metrics_stand_on_one_epoch_axis(study: Study) -> None:
@@ -90,9 +101,22 @@ def test_metrics_stand_on_one_epoch_axis(study: Study) -> None:
         assert 0 < run.data.metrics["test/accuracy"] <= 1
 
 
-def test_the_figure_is_a_picture(study: Study, tmp_path: Path) -> None:
-    run = trials(study.root, "single")["seed=3"]
-    assert artifact(study, run, "curves.png", tmp_path).startswith(b"\x89PNG")
+def test_the_figures_of_a_trial_are_pictures(study: Study, tmp_path: Path) -> None:
+    runs = [*trials(study.root, "study").values(), *trials(study.root, "single").values()]
+    for run in runs:
+        for name in ("curves", "layers", "weights", "confusion"):
+            assert artifact(study, run, f"figures/{name}.png", tmp_path).startswith(b"\x89PNG")
+            assert b"<svg" in artifact(study, run, f"figures/{name}.svg", tmp_path)
+
+
+def test_what_figures_show_is_complete_also_of_shared_stages(study: Study, tmp_path: Path) -> None:
+    for run in trials(study.root, "study").values():
+        states = json.loads(artifact(study, run, "weights.json", tmp_path))
+        assert [state["name"] for state in states] == ["the start", "train", "prune", "train", "unprune", "train"]
+        confusion = json.loads(artifact(study, run, "confusion.json", tmp_path))
+        assert confusion["classes"] == [str(digit) for digit in range(10)]
+        right = sum(row[index] for index, row in enumerate(confusion["counts"]))
+        assert right / sum(map(sum, confusion["counts"])) == run.data.metrics["test/accuracy"]
 
 
 def test_the_kept_spec_is_the_trial(study: Study, tmp_path: Path) -> None:

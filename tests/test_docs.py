@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from running import Study
 
 import framework
 from framework import SpecError, _hookspecs, testing
@@ -24,14 +25,17 @@ from framework._cli import app
 from framework._component import KINDS, Entry, usable
 from framework._component.described import described
 from framework._component.docstring import items, sections
-from framework._hookspecs import LIFECYCLE
+from framework._hookspecs import LIFECYCLE, RESULTS
 from framework._registry import Registry, installed
+from framework._report.figures import all_sweep_figures
+from framework._report.results import Results
 from framework._spec import load
+from framework._tracking import Reader
 
 PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-HOOKS = [*(kind.hook for kind in KINDS.values()), *LIFECYCLE]
+HOOKS = [*(kind.hook for kind in KINDS.values()), *LIFECYCLE, *RESULTS]
 BUILT_IN = [entry for kind in KINDS for entry in usable(installed(), kind)[0] if entry.source.startswith("framework ")]
 OURS = [entry for entry in BUILT_IN if not entry.factory.__module__.startswith("torch.")]
 
@@ -75,7 +79,7 @@ def test_every_hook_is_documented_with_its_signature_and_an_example(hook: str) -
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_test_of_its_name(hook: str) -> None:
-    tests = (file.read_text() for file in (PROJECT / "tests").glob("test_*.py"))
+    tests = (file.read_text() for file in (PROJECT / "tests").rglob("test_*.py") if "packages" not in file.parts)
     assert any(re.search(rf"^def test_\w*{hook}", text, re.MULTILINE) for text in tests)
 
 
@@ -154,6 +158,18 @@ def test_python_runs_and_what_it_registers_keeps_its_promises(
         testing.check_observer(module)
 
 
+def test_sweep_figures_of_the_documentation_draw_real_results(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(Reader(f"sqlite:///{study.root / 'mlflow.db'}"))
+    drawn: list[str] = []
+    for page in PAGES:
+        for module in run_blocks(page, monkeypatch):
+            if {*RESULTS} & {*vars(module)}:
+                remarks: list[str] = []
+                drawn += all_sweep_figures(results, Registry([(module, "documentation 1")]), remarks.append)
+                assert remarks == []
+    assert {"speed", "learning-rate"} <= {*drawn}
+
+
 YAML = [(page, line, text) for page in PAGES for line, text in blocks(page, "yaml")]
 # What a fragment needs to be a spec.
 REST = {"model": "convnet", "data": "digits", "stages": "[prune: {amount: {uniform: [0.1, 0.2]}}]"}
@@ -190,7 +206,7 @@ COMMANDS = [
     line.partition("  #")[0].strip()
     for page in [PROJECT / "README.md", *PAGES]
     for _, block in blocks(page, "sh")
-    for line in block.splitlines()
+    for line in block.replace("\\\n", "").splitlines()
     if line.startswith("framework ")
 ]
 

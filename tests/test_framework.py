@@ -9,8 +9,8 @@ from framework._errors import nearest
 # Whoever changes this changes what plugins may count on: see docs/stability.md.
 PUBLIC = """
     Batches Criterion Data DataError Dataset FrameworkError Interval Loss Masks Optimizer PluginError Precision
-    Record Schedule SpecError Split Stage StageError StoreError Tester TrackingError Trainer Trial eval_mode
-    evaluate hookimpl load_model load_model_state nearest select trainable
+    Record Results Schedule SpecError Split Stage StageError StoreError Tester TrackingError Trainer Trial eval_mode
+    evaluate hookimpl load_model load_model_state nearest results run select trainable
 """
 
 

@@ -76,8 +76,8 @@ def test_what_a_lost_tracking_server_did_not_get_is_delivered_next_time(
     assert here("run", "plain.yaml", "--root", "results", "--executor", "inline", monkeypatch=monkeypatch) == 0
     server = serve()
     command = [SCRIPT, "run", "waiting.yaml", "--root", "results", "--tracking-uri", serve.uri, "--executor", "inline"]
-    # By default the client asks for minutes: a server that is back by then has missed nothing.
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    # By default it is waited for: see test_servers_lost.py.
+    patience = {"FRAMEWORK_TRACKING_PATIENCE": "1"}
     with (tmp_path / "told.txt").open("w") as told:
         run = subprocess.Popen(
             command, cwd=tmp_path, env=environment(PYTHONPATH=gate, **patience), stdout=told, stderr=told

@@ -110,7 +110,7 @@ def test_trial_ended(tmp_path: Path) -> None:
     watcher = Watcher()
     trial, _ = run(registry_of(watcher), tmp_path)
     assert watcher.told == TOLD
-    assert trial.artifacts == FILES
+    assert trial.artifacts == {**FILES, "confusion.json": trial.artifacts["confusion.json"]}
 
 
 def test_what_an_observer_measures_is_in_the_records(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_what_is_stored_is_not_observed_again_but_its_files_and_metrics_are_ther
     watcher = Watcher()
     trial, again = run(registry_of(watcher), tmp_path, SPEC.replace("lr: 0.01", "lr: 0.02"))
     assert watcher.told == [TOLD[0], *TOLD[8:]]
-    assert trial.artifacts == FILES
+    assert trial.artifacts == {**FILES, "confusion.json": trial.artifacts["confusion.json"]}
     assert comparable(again.records[:3]) == comparable(reports.records[:3])
 
 

@@ -266,6 +266,16 @@ def test_the_observers_figures_are_in_every_run_also_of_shared_stages(inline: Ra
             assert Path(path).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_package_draws_its_figure_of_the_sweep(installed: Environment, inline: Ran) -> None:
+    done = installed.framework("figures", "together", "--root", "results", "-o", "drawn", folder=inline.folder)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "drawn/distances.png" in done.stdout
+    text = (inline.folder / "drawn" / "distances.svg").read_text()
+    for words in ("features.0", "prune.amount=0.3", "prune.amount=0.6", "epoch"):
+        assert f">{words}</text>" in text
+    assert (inline.folder / "drawn" / "accuracy-against-sparsity.svg").exists()
+
+
 def test_what_was_used_is_told_by_each_run(inline: Ran) -> None:
     for run in trials(inline.root, "together").values():
         told = " ".join(f"{key}={value}" for key, value in [*run.data.tags.items(), *run.data.params.items()])

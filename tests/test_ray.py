@@ -79,10 +79,14 @@ def test_failed_trials_are_failed_runs_that_hold_the_reason_and_none_is_left_run
     for variant, reason in REASONS.items():
         run = runs[f"{variant} seed=0"]
         assert run.info.status == "FAILED"
-        assert run.data.tags["framework.reason"] == run.data.tags["mlflow.note.content"] == reason
+        assert run.data.tags["framework.reason"] == reason
+        assert run.data.tags["mlflow.note.content"].startswith(f"**Failed:** {reason}\n")
     assert runs[f"{FINE} seed=0"].info.status == "FINISHED"
     [parent] = parents(failing.root, "failing")
     assert parent.info.status == "FAILED"
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"| {FINE} | 1 |" in note
+    assert all(f"\n- {variant} seed=0: {reason[:100]}" in note for variant, reason in REASONS.items())
     assert parent.data.metrics == {
         "trials": 4,
         "failed": 3,

@@ -18,7 +18,7 @@ from framework._masks import forward_order, prunable, sparsity
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._spec import load
 from framework._stage import Record
-from framework._tracking import Tracker, default_uri, load_model, load_model_state, ui_command
+from framework._tracking import Extras, Tracker, default_uri, load_model, load_model_state, ui_command
 from framework._tracking.params import parameters, valid_name
 
 SHAPE = (1, 8, 8)
@@ -180,7 +180,7 @@ def test_trials_are_nested_under_the_invocation_which_says_how_they_went(
     assert children[1].info.status == "FAILED"
     assert children[1].data.tags["framework.reason"] == "prune: no layer matches 'fc9'"
     assert children[1].data.tags["mlflow.note.content"] == "prune: no layer matches 'fc9'"
-    assert client.get_experiment_by_name(experiment).tags["mlflow.note.content"] == "What it is for."
+    assert client.get_experiment_by_name(experiment).tags["framework.description"] == "What it is for."
 
 
 def test_a_run_says_which_commit_it_comes_from(
@@ -392,7 +392,7 @@ def test_more_metrics_and_parameters_than_a_batch_takes_are_all_there(
     run = runs_of(client, experiment)[plan.name]
     assert run.data.params["model.p249"] == "249"
     assert run.data.metrics["sparsity/layer1199.weird_name"] == 1199 / 1200
-    assert len(run.data.metrics) == 1200 + 4
+    assert len(run.data.metrics) == 1200 + 5  # train/loss, sparsity, stage, epochs, seconds
 
 
 def test_a_long_parameter_is_cut_where_one_can_see_it(
@@ -433,7 +433,7 @@ def test_the_model_loads_with_its_weights_its_sparsity_and_for_any_batch(
         begin(tracker, *plans)
         for plan, network in zip(plans, networks, strict=True):
             tracker.recorded(plan, [record(4)])
-            tracker.trial_ended(plan, None, model=lambda network=network: network, shape=SHAPE)
+            tracker.trial_ended(plan, None, extras=lambda run, network=network: Extras(model=network, shape=SHAPE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     import mlflow.pytorch
 
@@ -500,7 +500,7 @@ def test_networks_that_only_look_alike_do_not_share_a_graph(
     with open_tracker() as tracker:
         begin(tracker, *plans)
         for plan, network in zip(plans, networks, strict=True):
-            tracker.trial_ended(plan, None, model=lambda network=network: network, shape=SHAPE)
+            tracker.trial_ended(plan, None, extras=lambda run, network=network: Extras(model=network, shape=SHAPE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     import mlflow.pytorch
 
@@ -516,7 +516,7 @@ def test_a_network_without_a_graph_leaves_its_weights_and_says_so(
     network = Moody()
     with open_tracker() as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, model=lambda: network, shape=SHAPE)
+        tracker.trial_ended(plan, None, extras=lambda run: Extras(model=network, shape=SHAPE))
     run = runs_of(client, plan.experiment)[plan.name]
     assert run.info.status == "FINISHED"
     assert run.data.tags["framework.model"].startswith(
@@ -548,7 +548,9 @@ def test_files_are_logged_as_they_are(
 ) -> None:
     with open_tracker() as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, files={"curves.png": b"\x89PNG drawn", "norms/conv1/a.txt": b""})
+        tracker.trial_ended(
+            plan, None, extras=lambda run: Extras({"curves.png": b"\x89PNG drawn", "norms/conv1/a.txt": b""})
+        )
     run = runs_of(client, plan.experiment)[plan.name]
     assert artifact(client, run, "curves.png", tmp_path) == b"\x89PNG drawn"
     assert artifact(client, run, "norms/conv1/a.txt", tmp_path) == b""
@@ -569,7 +571,7 @@ def test_a_model_that_cannot_be_made_fails_its_trial_and_no_other(
     good, bad = make_plan(experiment, "a"), make_plan(experiment, "b", seed=2)
     tracker = open_tracker()
     begin(tracker, bad, good)
-    tracker.trial_ended(bad, None, model=lambda: 1 / 0)
+    tracker.trial_ended(bad, None, extras=lambda run: 1 / 0)
     tracker.trial_ended(good, None)
     tracker.wait()
     assert isinstance(tracker.error, ZeroDivisionError)
@@ -637,7 +639,7 @@ def test_artifacts_lie_beside_the_database_and_nothing_in_the_current_folder(
 ) -> None:
     with open_tracker() as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, model=lambda: Scaled(1.0), shape=SHAPE)
+        tracker.trial_ended(plan, None, extras=lambda run: Extras(model=Scaled(1.0), shape=SHAPE))
     run_id = runs_of(client, plan.experiment)[plan.name].info.run_id
     folder = root / "artifacts" / plan.experiment
     assert (folder / run_id / "artifacts" / "spec.yaml").read_text() == "name: it\n"

@@ -1,4 +1,6 @@
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -105,3 +107,56 @@ def test_a_trial_is_measured_on_the_split_asked_for_with_its_own_loss(make_trial
 
 def test_without_a_validation_set_nothing_is_measured(make_trial, make_data):
     assert evaluate(make_trial(data=make_data(validation=None)), "validation") == {}
+
+
+def test_what_each_image_was_taken_for_is_kept_in_the_order_of_the_batches():
+    tester = Tester(Fixed(), nn.CrossEntropyLoss())
+    assert tester.predictions.tolist() == []
+    tester.evaluate(fixed_batches(2))
+    assert tester.predictions.tolist() == [0, 1, 2, 0, 1]
+
+
+def confusion(trial):
+    return json.loads(trial.artifacts["confusion.json"])
+
+
+def test_the_test_sets_confusion_is_counted_in_the_pass_that_measures_it(make_trial):
+    trial = make_trial()
+    passes = []
+    trial.model.register_forward_hook(lambda *_: passes.append(None))
+    found = evaluate(trial, "test", batch_size=5)
+    assert len(passes) == 3
+    told = confusion(trial)
+    assert told["classes"] == ["a", "b", "c"]
+    assert [sum(row) for row in told["counts"]] == trial.data.test.labels.bincount().tolist()
+    assert sum(told["counts"][i][i] for i in range(3)) / 12 == found["test/accuracy"]
+    with torch.no_grad():
+        trial.model.eval()
+        outputs = trial.model((trial.data.test.images.float() / 255 - 0.4) / 0.2)
+    for label, predicted in zip(trial.data.test.labels.tolist(), outputs.argmax(1).tolist(), strict=True):
+        told["counts"][label][predicted] -= 1
+    assert told["counts"] == [[0] * 3] * 3
+
+
+def test_the_validation_set_has_no_confusion(make_trial):
+    trial = make_trial()
+    evaluate(trial, "validation")
+    assert trial.artifacts == {}
+
+
+def test_a_network_may_have_more_outputs_than_there_are_classes(make_trial):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    nn.init.zeros_(net[1].weight)
+    net[1].bias.data = torch.arange(5.0)
+    trial = make_trial(net)
+    evaluate(trial, "test")
+    assert confusion(trial) == {
+        "classes": ["a", "b", "c", "3", "4"],
+        "counts": [[0, 0, 0, 0, 4], [0, 0, 0, 0, 4], [0, 0, 0, 0, 4], [0] * 5, [0] * 5],
+    }
+
+
+def test_of_more_than_a_hundred_classes_none_is_kept(make_trial, make_data):
+    trial = make_trial(data=replace(make_data(), classes=tuple(map(str, range(101)))))
+    evaluate(trial, "test")
+    assert trial.artifacts == {}

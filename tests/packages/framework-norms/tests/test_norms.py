@@ -3,11 +3,12 @@ from io import BytesIO
 import pytest
 import torch
 from matplotlib.image import imread
+from pandas import DataFrame
 
 import framework_norms
 from framework import Record
 from framework.testing import check_observer, tiny_trial
-from framework_norms import epoch_ended, stage_ended, stage_started, trial_ended, trial_started
+from framework_norms import epoch_ended, stage_ended, stage_started, sweep_figures, trial_ended, trial_started
 from framework_norms.figures import histogram, norms_over_epochs
 
 
@@ -46,3 +47,16 @@ def test_a_figure_shows_what_it_is_given() -> None:
     few, many = (Record(epoch, 0, {"norm/fc": norm, "val/loss": 9.0}, 0.0) for epoch, norm in ((1, 1.0), (2, 4.0)))
     assert norms_over_epochs([few]) != norms_over_epochs([few, many])
     assert histogram(torch.zeros(4), "prune") != histogram(torch.ones(4), "prune")
+
+
+def test_a_sweep_has_a_panel_for_each_layer_with_the_mean_of_each_variant() -> None:
+    reported = DataFrame(
+        [("a", 1, 1.0), ("a", 2, 2.0), ("a", 1, 3.0), ("a", 2, 4.0), ("b", 1, 9.0)],
+        columns=["variant", "epoch", "value"],
+    )
+    trials = DataFrame({"variant": ["a", "a", "b"], "distance/fc": [2.0, 4.0, 9.0]})
+    drawn = sweep_figures(trials, {"distance/fc": reported}.__getitem__)
+    [axes] = drawn["distances"].axes
+    assert {line.get_label(): list(line.get_ydata()) for line in axes.lines} == {"a": [2.0, 3.0], "b": [9.0]}
+    assert axes.get_ylabel() == "fc"
+    assert sweep_figures(DataFrame({"variant": ["a"]}), {}.__getitem__) == {}

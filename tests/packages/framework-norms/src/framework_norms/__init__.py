@@ -1,15 +1,20 @@
 """Watches how the layers' weights grow, and how far they go. Every hook of a trial's life is used once."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from framework import Trial, hookimpl
-from framework_norms.figures import histogram, norms_over_epochs
+from framework_norms.figures import distances_over_epochs, histogram, norms_over_epochs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass
@@ -61,3 +66,10 @@ def stage_ended(trial: Trial, name: str) -> None:
 @hookimpl
 def trial_ended(trial: Trial) -> None:
     trial.log_artifact("norms/norms.png", norms_over_epochs(trial.records))
+
+
+@hookimpl
+def sweep_figures(trials: "DataFrame", history: "Callable[[str], DataFrame]") -> "Mapping[str, Figure]":
+    """``distances``: how far each layer has gone, variant by variant."""
+    layers = [name for name in trials.columns if name.startswith("distance/")]
+    return {"distances": distances_over_epochs({layer: history(layer) for layer in layers})} if layers else {}

@@ -1,9 +1,10 @@
-"""Figures as PNG, without pyplot: trials may run in threads."""
+"""Figures, without pyplot: trials may run in threads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 from matplotlib.figure import Figure
+from pandas import DataFrame
 from torch import Tensor
 
 from framework import Record
@@ -33,6 +34,24 @@ def norms_over_epochs(records: Sequence[Record]) -> bytes:
     axes.set(xlabel="epoch", ylabel="norm")
     figure.legend(loc="outside right upper")
     return _png(figure)
+
+
+def distances_over_epochs(histories: Mapping[str, DataFrame]) -> Figure:
+    """The mean over the seeds, a panel for each layer and a line for each variant.
+
+    Args:
+        histories: by metric, all that was reported of it: columns ``variant``, ``epoch`` and ``value``.
+    """
+    figure = Figure(figsize=(6.3, 0.6 + 1.2 * len(histories)), layout="constrained")
+    panels = figure.subplots(len(histories), sharex=True, squeeze=False)[:, 0]
+    for axes, (metric, values) in zip(panels, histories.items(), strict=True):
+        for variant, group in values.groupby("variant", sort=False):
+            means = group.groupby("epoch")["value"].mean()
+            axes.plot(means.index, means, label=variant or "all")
+        axes.set_ylabel(metric.removeprefix("distance/"))
+    panels[0].legend()
+    panels[-1].set_xlabel("epoch")
+    return figure
 
 
 def _png(figure: Figure) -> bytes:
