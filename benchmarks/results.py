@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from framework._store import Store
-from framework._tracking.models import load_model_state
+from framework._tracking import load_model_state
 from framework._trial import model_state
 
 # How fast it was and how long it took: no two runs agree on that.
