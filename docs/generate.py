@@ -33,6 +33,11 @@ it but its artifacts ([Trial.log_artifact](writing-a-plugin.md#observe-trials)).
 state is put back afterwards. An exception fails the trial, and the error names the plugin and the hook. What is
 logged as a warning with the logger `framework` is shown to the user.
 """
+RESULTS_INTRO = """
+What has an effect on no trial, and so is in no key: these are called when trials have ended. What one raises is told
+with the plugin's name, and nothing else fails. A figure of a single trial needs no hook of its own: draw it in
+[stage_ended](#stage_endedtrial-name-stage) or [trial_ended](#trial_endedtrial), and keep it with `trial.log_artifact`.
+"""
 COMPONENTS_INTRO = """
 What comes with the framework, and is registered through the same [hooks](hooks.md) as anybody's. Where a spec names a
 component it gives its name, or a mapping of its name and its parameters. `framework plugins show KIND NAME` shows the
@@ -59,6 +64,9 @@ def hooks() -> str:
     parts += ["## Hooks that observe trials", LIFECYCLE_INTRO]
     for name in _hookspecs.LIFECYCLE:
         parts += _hook(name)
+    parts += ["## Hooks that show results", RESULTS_INTRO]
+    for name in _hookspecs.RESULTS:
+        parts += _hook(name)
     return _page(parts)
 
 
@@ -66,8 +74,8 @@ def _hook(name: str) -> Iterator[str]:
     hook = getattr(_hookspecs, name)
     code = ast.parse(textwrap.dedent(inspect.getsource(hook))).body[0]
     assert isinstance(code, ast.FunctionDef)
-    types = {a.arg: ast.unparse(a.annotation) for a in code.args.args if a.annotation}
-    returns = ast.unparse(code.returns) if code.returns else "None"
+    types = {a.arg: _type(a.annotation) for a in code.args.args if a.annotation}
+    returns = _type(code.returns) if code.returns else "None"
     about = sections(hook)
     yield f"### {name}({', '.join(types)})"
     yield _markdown(about[""])
@@ -80,6 +88,11 @@ def _hook(name: str) -> Iterator[str]:
     gives = " ".join(about.get("Returns", "").split())
     yield f"Returns `{returns}`" + (f": {_markdown(gives)}" if gives else ".")
     yield f"```python\n{_spaced(about['Example'])}\n```"
+
+
+def _type(annotation: ast.expr) -> str:
+    """One that stands in quotes, as what it names takes long to import, without them."""
+    return ast.unparse(annotation).strip("'")
 
 
 def _spaced(example: str) -> str:
