@@ -42,6 +42,8 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/snapshot.py
 	$(BIN)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/registry.py
+	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/figures.py
 
 bench-long: install ## measure the whole study, and kill it fifty times
 	$(BIN)/python benchmarks/study.py --reuse-only
