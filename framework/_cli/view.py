@@ -84,12 +84,12 @@ class PlainView:
         self.progressed(running)
 
     def noted(self, plan: TrialPlan, text: str) -> None:
-        self.remarked(text)
-
-    def remarked(self, text: str) -> None:
         if text not in self.notes:  # all trials of a sweep say the same
             self.notes.add(text)
-            self.line(f"note: {text}")
+            self.remarked(text)
+
+    def remarked(self, text: str) -> None:
+        self.line(f"note: {text}")
 
     def staged(self, plan: TrialPlan, end: StageEnd) -> None:
         self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)

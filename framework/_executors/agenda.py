@@ -111,7 +111,7 @@ class Agenda:
         if (search.suggests or search.scheduler) and not result.error and search.metric not in result.metrics:
             hint = nearest(search.metric, result.metrics)
             text = f"{plan.experiment}: search.metric: no trial so far reports {search.metric!r} ({hint})"
-            self._books.view.remarked(text)
+            self._books.noted(plan, text)
 
     def _load(self, plan: TrialPlan) -> bool:
         """Load data, once for all trials that share it."""

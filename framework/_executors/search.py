@@ -68,6 +68,7 @@ class Search:
         self._results, self._make_sampler, self._note = results, make_sampler, note
         self._planner = Planner(spec, sweep(spec.spaces))
         self._plans: dict[str, TrialPlan] = {}
+        self._refused: set[str] = set()
         self._open: dict[int, list[TrialPlan]] = {}
         for number, point in self._known.items():
             self._take(number, point)
@@ -113,7 +114,10 @@ class Search:
         try:
             plans = self._planner(values, tree)
         except SpecError as error:
-            self._note(f"{self.spec.name}: a point of the search space is passed over: {error}")
+            why = str(error)
+            if why not in self._refused:  # one reason may rule out many points
+                self._refused.add(why)
+                self._note(f"{self.spec.name}: a point of the search space is passed over: {why}")
             plans = []
         self._open[number] = plans
         for plan in plans:

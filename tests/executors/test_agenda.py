@@ -132,7 +132,7 @@ def test_a_metric_that_trials_do_not_report_is_noted(scene: Scene) -> None:
     scene.end(0, metric="val/acuracy")
     assert scene.sampler.told == {0: None}
     text = "tune: search.metric: no trial so far reports 'val/accuracy' (did you mean 'val/acuracy'?)"
-    assert ("remarked", text) in scene.books.told
+    assert ("noted", scene.agenda.plan(0), text) in scene.books.told
 
 
 def test_where_no_data_can_be_had_every_suggestion_fails_and_that_is_all(registry: Registry, tmp_path: Path) -> None:

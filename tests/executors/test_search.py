@@ -104,11 +104,11 @@ def test_a_point_without_a_number_for_every_seed_has_failed(spec: Any, losses: A
 
 def test_values_that_do_not_go_together_are_passed_over(spec: Any) -> None:
     text = TEXT.replace("lr: {log", "nesterov: {choice: [false, true]}, momentum: {choice: [0.9, 0.0]}, lr: {log")
-    study = Study(spec(text=text), [1, 1, 0.01, 0], [0, 1, 0.01, 0])
-    assert study.search.suggest()[2] == []
+    study = Study(spec(text=text), [1, 1, 0.01, 0], [1, 1, 0.01, 0], [0, 1, 0.01, 0])
+    assert study.search.suggest()[2] == study.search.suggest()[2] == []
     study.search.learn()
-    assert study.sampler.told == {0: None}
-    [note] = study.notes
+    assert study.sampler.told == {0: None, 1: None}
+    [note] = study.notes  # for both
     assert note.startswith("tune: a point of the search space is passed over: ")
     assert "Nesterov momentum requires a momentum" in note
     assert len(study.search.suggest()[2]) == 2
