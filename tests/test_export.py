@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from running import Study, here, trials
+from test_tracking import Moody
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -160,18 +161,6 @@ def test_without_the_packages_for_onnx_it_says_what_to_install(
 
 
 # --- what not every trial has -----------------------------------------------------------------------------------------
-
-
-class Moody(nn.Module):
-    """A network that no graph can follow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        outputs = self.linear(x.flatten(1))
-        return outputs if outputs.sum() > 0 else -outputs
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,28 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from running import SCRIPT, Study, environment, parents, state, trials
+from test_tracking import SHAPE, Moody, begin, make_plan
+
+from framework._report.notes import Kept, trial_note
+from framework._report.table import Result
+from framework._tracking import Extras, Tracker
 
 RUN = "prune.amount=0.5 seed=1"
 
 
 def block(study: Study, language: str) -> str:
-    note = trials(study.root, "study")[RUN].data.tags["mlflow.note.content"]
+    return block_of(trials(study.root, "study")[RUN], language)
+
+
+def block_of(run: Any, language: str) -> str:
+    note = run.data.tags["mlflow.note.content"]
     [found] = re.findall(rf"^```{language}\n(.*?)^```", note, re.DOTALL | re.MULTILINE)
     return str(found)
 
@@ -28,6 +39,24 @@ def test_the_python_of_a_trials_note_loads_its_network(
     ours = state(study.root, trials(study.root, "study")[RUN], monkeypatch)
     assert loaded.keys() == ours.keys()
     assert all(torch.equal(loaded[name], value) for name, value in ours.items())
+
+
+def test_the_python_of_a_note_loads_the_weights_of_a_network_without_a_graph(tmp_path: Path) -> None:
+    plan = make_plan("moody", stages=({"name": "train"},), stage_epochs=(1,))
+    network, uri = Moody(), f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+    def extras(run_id: str) -> Extras:
+        kept = Kept(run_id, [], "framework run moody.yaml", uri)
+        note = partial(trial_note, Result(plan, {}, 1, 1.0, None), None, kept, ((0.5,), (0.25,)))
+        return Extras(model=network, shape=SHAPE, note=note)
+
+    with Tracker(uri, tmp_path) as tracker:
+        begin(tracker, plan)
+        tracker.trial_ended(plan, None, extras=extras)
+    source = block_of(trials(tmp_path, "moody")[plan.name], "python")
+    source += "import torch; torch.save(state_dict, 'state.pt')"
+    subprocess.run([sys.executable, "-c", source], cwd=tmp_path, env=environment(), check=True)
+    assert torch.equal(torch.load(tmp_path / "state.pt")["linear.weight"], network.linear.weight)
 
 
 def test_the_commands_of_a_trials_note_reproduce_it(study: Study, tmp_path: Path) -> None:

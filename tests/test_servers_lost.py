@@ -64,7 +64,7 @@ def test_an_answer_that_is_lost_leaves_nothing_twice(
         tracker.summarised(
             "twice", {"epochs/executed": 5.0}, {"notes/summary.txt": b"five"}, lambda run: "Five epochs."
         )
-        extras = Extras({"a.txt": b"a"}, {"model/flops": 7.0}, "A note.", network, SHAPE)
+        extras = Extras({"a.txt": b"a"}, {"model/flops": 7.0}, lambda exported: "A note.", network, SHAPE)
         tracker.trial_ended(plan, None, extras=lambda run: extras)
         tracker.trial_ended(other, "why not")
     endings = ("experiments/create", "runs/create", "runs/log-batch", "runs/set-tag", "runs/update", "outputs")

@@ -177,7 +177,7 @@ class Bookkeeper:
         kept = Kept(run_id, extras.files, self.command, self.tracker.uri)
         arrays, outcome = trial.arrays, trial.outcome
         normalisation = (arrays.mean, arrays.std) if arrays and extras.model else None
-        note = trial_note(result, outcome.error or outcome.stopped, kept, normalisation)
+        note = partial(trial_note, result, outcome.error or outcome.stopped, kept, normalisation)
         return replace(extras, note=note)
 
     def _drawn(self, plan: TrialPlan, drawing: "Future[Mapping[str, bytes]]") -> Mapping[str, bytes]:

@@ -9,6 +9,7 @@ from framework._plan import TrialPlan
 from framework._report.comparison import Group
 from framework._report.formats import render
 from framework._report.table import Result
+from framework._tracking import WEIGHTS
 
 _LONGEST = 5000  # characters: what a tag has room for
 _LONGEST_TEXT, _LONGEST_LINE, _NAMED = 1000, 150, 10
@@ -32,7 +33,11 @@ class Kept:
 
 
 def trial_note(
-    result: Result, why: str | None, kept: Kept, normalisation: tuple[Sequence[float], Sequence[float]] | None
+    result: Result,
+    why: str | None,
+    kept: Kept,
+    normalisation: tuple[Sequence[float], Sequence[float]] | None,
+    exported: bool,
 ) -> str:
     """What a trial's run says of itself: what it is, its result, how to load its network and how to reproduce it.
 
@@ -42,6 +47,7 @@ def trial_note(
         kept: its run.
         normalisation: of the images that its network takes, each channel's mean and standard deviation; None if the
             run keeps no network.
+        exported: it keeps the network; otherwise only its weights.
     """
     plan = result.plan
     parts = [f"**{plan.experiment}** {_name(plan)}\n{_stages(plan)}", _result(result)]
@@ -49,7 +55,8 @@ def trial_note(
         parts.insert(0, f"**{'Failed' if result.error else 'Stopped early'}:** {_cut(why, _LONGEST_TEXT)}")
     parts += [_image(kept, name) for name in kept.files if name.rpartition("/")[2] == "curves.png"]
     if normalisation:
-        parts += ["### Load the network", _loading(kept, *normalisation)]
+        load = _loading(kept, *normalisation) if exported else _loading_weights(kept)
+        parts += [f"### Load the {'network' if exported else 'weights'}", load]
     return "\n\n".join([*parts, "### Reproduce", _reproducing(kept)])
 
 
@@ -139,6 +146,21 @@ def _loading(kept: Kept, mean: Sequence[float], std: Sequence[float]) -> str:
         "# It takes images of values in [0, 1],",
         f"# less {_numbers(mean)},",
         f"# divided by {_numbers(std)}.",
+    )
+
+
+def _loading_weights(kept: Kept) -> str:
+    return _block(
+        "python",
+        "import mlflow",
+        "from safetensors.torch import load_file",
+        "",
+        f'mlflow.set_tracking_uri("{kept.tracking_uri}")',
+        "file = mlflow.artifacts.download_artifacts(",
+        f'    "runs:/{kept.run_id}/{WEIGHTS}"',
+        ")",
+        "# torch.export could not follow the network.",
+        "state_dict = load_file(file)",
     )
 
 

@@ -2,6 +2,7 @@
 
 from framework._tracking.loading import LoggedModel, fetch_model, load_model, load_model_state
 from framework._tracking.masks import MASKS, decode_masks, encode_masks
+from framework._tracking.models import WEIGHTS
 from framework._tracking.params import valid_name
 from framework._tracking.reader import Point, Reader, TrialRun
 from framework._tracking.server import default_uri, public, ui_command
@@ -9,6 +10,7 @@ from framework._tracking.tracker import Extras, Finished, Tracker
 
 __all__ = [
     "MASKS",
+    "WEIGHTS",
     "Extras",
     "Finished",
     "LoggedModel",

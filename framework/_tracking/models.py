@@ -40,8 +40,8 @@ class ModelWriter:
         shape: Sequence[int],
         step: int,
         params: Mapping[str, str],
-    ) -> None:
-        """Log a network as ``runs:/<run>/model``.
+    ) -> bool:
+        """Log a network as ``runs:/<run>/model``, or its weights alone where it cannot be exported.
 
         Args:
             run_id: the run that it belongs to.
@@ -50,6 +50,9 @@ class ModelWriter:
             shape: (channels, height, width) of its input.
             step: the epoch at which it is logged.
             params: what to show beside it.
+
+        Returns:
+            Whether it could be exported.
         """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
@@ -62,7 +65,7 @@ class ModelWriter:
             raise
         except Exception as error:  # whatever in the network torch.export cannot follow
             self._log_weights(run_id, model, error)
-            return
+            return False
         # There is one already where the store was lost before the run could end.
         own = f"source_run_id = '{run_id}' AND name = '{NAME}'"
         earlier = self._client.search_logged_models([experiment_id], own)
@@ -84,6 +87,7 @@ class ModelWriter:
         outputs = self._client.get_run(run_id).outputs if earlier else None
         if logged.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
             self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+        return True
 
     def _log_weights(self, run_id: str, model: "nn.Module", error: Exception) -> None:
         """What is left for a network without a graph: its weights, and why there is no more."""

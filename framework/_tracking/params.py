@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from framework._plan import TrialPlan
 
-_LONGEST, _LONGEST_NAME = 6000, 250
+_LONGEST, _LONGEST_NAME, _LONGEST_VALUE = 6000, 250, 200
 _CUT = " … (cut; whole in spec.yaml)"
 
 
@@ -26,6 +26,13 @@ def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
         valid_name(name): _cut(_text(value))
         for name, value in {**swept, **dict(flat(tree)), **dict(flat(notes))}.items()
     }
+
+
+def comparable(value: Any) -> Any:
+    """A swept value as it can be compared: a number or a text, short enough for a tag."""
+    from framework._plan import short
+
+    return value if isinstance(value, bool | int | float | None) else short(value)[:_LONGEST_VALUE]
 
 
 def valid_name(name: str) -> str:

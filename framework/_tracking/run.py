@@ -1,6 +1,6 @@
 """What is known of the run of one trial."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,14 @@ class Extras:
     Attributes:
         files: by path.
         metrics: by name; logged at the trial's last epoch.
-        note: what the run says of itself, Markdown.
+        note: makes what the run says of itself, Markdown, given whether its network could be exported.
         model: the trained network; nobody else uses it.
         shape: (channels, height, width) of the network's input; needed with a model.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
-    note: str = ""
+    note: Callable[[bool], str] = lambda exported: ""
     model: "nn.Module | None" = None
     shape: Sequence[int] = ()
 
@@ -62,6 +62,7 @@ class OpenRun:
         pending: records that are still to be written.
         unsent: what there is to write of them, in batches; the same ones if it is written again.
         extras: what the run keeps besides, once its trial has ended.
+        exported: the run keeps the network, not only its weights.
     """
 
     plan: "TrialPlan"
@@ -75,6 +76,7 @@ class OpenRun:
     pending: "list[Record]" = field(default_factory=list)
     unsent: "list[list[Metric]]" = field(default_factory=list)
     extras: Extras = field(default_factory=Extras)
+    exported: bool = False
 
     def rewind(self) -> None:
         """Take records from the trial's start on again."""

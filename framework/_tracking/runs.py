@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from framework._errors import TrackingError
 from framework._tracking.models import ModelWriter
 from framework._tracking.origin import PROCESS, is_dead, source
-from framework._tracking.params import fit, parameters, run_name, valid_name
+from framework._tracking.params import comparable, fit, parameters, run_name, valid_name
 from framework._tracking.run import Finished, OpenRun
 from framework._tracking.server import artifact_location, pages, public
 from framework._tracking.view import NOTE, Views
@@ -29,7 +29,7 @@ COMMAND, KEY, PLUGINS, POINT, REASON, STAGES, STOPPED, VARIANT = (f"framework.{n
 STAGE = "stage"  # with every record: the index of the stage that reported it
 PARENT = "mlflow.parentRunId"
 _METRICS, _PARAMS = 1000, 100  # what MLflow takes in one batch
-_LONGEST_TAG, _LONGEST_VALUE = 5000, 200
+_LONGEST_TAG = 5000
 T = TypeVar("T")
 
 
@@ -120,7 +120,7 @@ class Runs:
         unfinished = [] if force else [r for r in earlier if r.info.status != "FINISHED" or STOPPED in r.data.tags]
         tags = {**source(), KEY: plan.key, PARENT: parent.run_id}
         tags[STAGES] = " ".join(plan.keys[1:])[:_LONGEST_TAG]
-        tags[VARIANT] = json.dumps({name: _plain(value) for name, value in plan.swept.items()})
+        tags[VARIANT] = json.dumps({name: comparable(value) for name, value in plan.swept.items()})
         tags[PLUGINS] = ", ".join(plan.plugins)[:_LONGEST_TAG]
         name = run_name(plan.name)
         if unfinished:
@@ -171,10 +171,10 @@ class Runs:
                 self._client.log_artifacts(run_id, folder)
 
     def log_model(self, run: OpenRun, model: "nn.Module", shape: Sequence[int]) -> None:
-        """Log the trained network."""
+        """Log the trained network, or its weights where it cannot be exported."""
         swept = {**run.plan.swept, "seed": run.plan.seed}
         params = {name: fit(str(value), _LONGEST_TAG) for name, value in swept.items()}
-        self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params)
+        run.exported = self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params)
 
     def end(
         self,
@@ -204,8 +204,8 @@ class Runs:
             self._say(run.run_id, REASON, reason)
         if stopped is not None:
             self._say(run.run_id, STOPPED, stopped)
-        if run.extras.note:
-            self._client.set_tag(run.run_id, NOTE, fit(run.extras.note, _LONGEST_TAG))
+        if note := run.extras.note(run.exported):
+            self._client.set_tag(run.run_id, NOTE, fit(note, _LONGEST_TAG))
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
         parent = self._parents[run.plan.experiment]
         parent.failed += status == "FAILED"
@@ -296,13 +296,6 @@ class Runs:
     def _log(self, run: OpenRun, metrics: "Sequence[Metric]") -> None:
         for batch in _batches(metrics, _METRICS):
             self._client.log_batch(run.run_id, metrics=batch)
-
-
-def _plain(value: Any) -> Any:
-    """A swept value as it can be compared: a number or a text, short enough for a tag."""
-    from framework._plan import short
-
-    return value if isinstance(value, bool | int | float | None) else short(value)[:_LONGEST_VALUE]
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -18,8 +18,14 @@ RESULT = Result(PLAN, {METRIC: 0.98765, "sparsity": 0.2}, epochs=9, seconds=3.14
 KEPT = Kept("abc", ["figures/curves.png", "figures/layers.png"], "framework run prune.yaml", "sqlite:////r/mlflow.db")
 
 
-def note_of(why: str | None = None, normalisation: Any = ((0.5,), (0.25,)), kept: Kept = KEPT, **fields: Any) -> str:
-    return trial_note(replace(RESULT, **fields), why, kept, normalisation)
+def note_of(
+    why: str | None = None,
+    normalisation: Any = ((0.5,), (0.25,)),
+    kept: Kept = KEPT,
+    exported: bool = True,
+    **fields: Any,
+) -> str:
+    return trial_note(replace(RESULT, **fields), why, kept, normalisation, exported)
 
 
 def test_a_trials_note_says_what_came_out_and_how_to_have_it() -> None:
@@ -34,9 +40,10 @@ def test_a_trials_note_says_what_came_out_and_how_to_have_it() -> None:
     assert note.endswith("All that was run with it: `framework run prune.yaml`")
 
 
-def test_the_lines_of_blocks_are_short_as_the_page_is_as_wide_as_the_longest() -> None:
+@pytest.mark.parametrize("exported", [True, False])
+def test_the_lines_of_blocks_are_short_as_the_page_is_as_wide_as_the_longest(exported: bool) -> None:
     kept = replace(KEPT, run_id="0" * 32)
-    blocks = re.findall(r"^```\w+\n(.*?)\n```", note_of(kept=kept), re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```\w+\n(.*?)\n```", note_of(kept=kept, exported=exported), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     assert max(len(line) for block in blocks for line in block.splitlines()) <= 75
 
@@ -51,6 +58,13 @@ def test_a_failed_trials_note_begins_with_the_reason_and_offers_no_network() -> 
     assert "| – | – | 0 |" in note
     assert "Load the network" not in note
     assert "Reproduce" in note
+
+
+def test_of_a_network_that_cannot_be_exported_the_weights_are_offered() -> None:
+    note = note_of(exported=False)
+    assert "### Load the weights" in note
+    assert '"runs:/abc/weights.safetensors"' in note
+    assert "runs:/abc/model" not in note
 
 
 def test_a_stopped_trial_says_so() -> None:
