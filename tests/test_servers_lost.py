@@ -127,7 +127,7 @@ def test_nobody_waits_who_does_not_want_to(pass_by: Callable[..., Proxy], server
     with pytest.raises(KeyboardInterrupt):
         lose_it()
     interrupting.join()
-    assert time.monotonic() - asked[0] < 5
+    assert time.monotonic() - asked[0] < 60  # and not ten minutes
     # What it did not get is said, and comes with the next invocation.
     assert "refuses: Remote end closed connection without response" in told.get_nowait()
     proxy.down = False

@@ -100,7 +100,7 @@ def test_no_process_is_left_when_the_one_that_draws_is_killed() -> None:
     finally:
         process.kill()
         process.communicate()
-    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 20)
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_ctrl_c_leaves_no_process_and_no_traceback_and_what_has_ended_is_drawn(gate: str, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_no_process_and_no_traceback_and_what_has_ended_is_drawn(g
         [worker] = workers(process.pid)
         time.sleep(1)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130
