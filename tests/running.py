@@ -8,7 +8,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,13 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def cluster(gate: str) -> Iterator[str]:
+    """The address of a Ray cluster that was started where there was no token, and asks for none."""
+    with ray_cluster(PYTHONPATH=gate, RAY_AUTH_MODE="disabled") as address:
+        yield address
+
+
+@contextmanager
+def ray_cluster(**more: str) -> Iterator[str]:
     """The address of a Ray cluster of two CPUs on the loopback interface, started somewhere else."""
     # Not pytest's folder: the paths of Ray's sockets must be short.
     folder = tempfile.mkdtemp(prefix="ray-")
@@ -186,7 +193,7 @@ def cluster(gate: str) -> Iterator[str]:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(PYTHONPATH=gate, PYTHONUNBUFFERED="1"),
+            env=environment(PYTHONUNBUFFERED="1", **more),
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import secrets
 import select
 import signal
 import struct
@@ -14,7 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from running import SCRIPT, Study, all_runs, client, environment, framework, here, parents, trials, wait_for, write
+from running import (
+    SCRIPT,
+    Study,
+    all_runs,
+    client,
+    environment,
+    framework,
+    here,
+    parents,
+    ray_cluster,
+    trials,
+    wait_for,
+    write,
+)
 
 FAILING = """
         name: failing
@@ -28,6 +42,12 @@ FAILING = """
               - unprune
               - train: {steps: 3, optimizer: {name: sgd, lr: 1e30}}
               - prune: {amount: 0.5}
+        """
+SHORT = """
+        name: short
+        model: convnet
+        data: digits
+        stages: [prune: {amount: 0.5}]
         """
 WAITING = """
         name: waiting
@@ -213,6 +233,15 @@ def test_more_than_any_machine_has_is_one_sentence(
         "error: single: resources.cpu asks for 64, but there are only 2 here: lower it with --set resources.cpu=…\n"
     )
     assert {run.info.status for run in all_runs(root, "single")} == {"FINISHED", "KILLED"}
+
+
+def test_a_token_is_sent_only_to_a_cluster_that_asks_for_one(cluster: str, tmp_path: Path) -> None:
+    write(tmp_path, {"short.yaml": SHORT})
+    token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    with ray_cluster(**token) as asking:
+        for address in (asking, cluster):
+            done = framework("run", "short.yaml", "--root", address, "--address", address, folder=tmp_path, **token)
+            assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
 def test_no_cluster_at_the_address_is_one_sentence(

@@ -13,6 +13,7 @@ from framework._executors.agenda import Agenda
 from framework._executors.artist import Artist
 from framework._executors.bookkeeper import Bookkeeper, Identity, View, Work, recall
 from framework._executors.gate import Gate
+from framework._executors.joining import settle
 from framework._executors.limiter import Limiter
 from framework._executors.search import Point, Sampler, Search, study_of
 from framework._executors.summary import summarise
@@ -92,9 +93,8 @@ def run(
     Raises:
         FrameworkError: nothing could be run, or results could not be tracked.
     """
-    if options.address is None:
-        # A Ray of our own keeps to the loopback interface. Read when ray is imported, which planning may do.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if options.executor == "ray":
+        settle(options.address)  # planning may import ray
     planned = plan_all(specs)
     if options.executor == "inline":
         _refuse_schedulers(specs)

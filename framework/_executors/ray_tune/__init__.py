@@ -1,8 +1,6 @@
 """Runs trials in parallel with Ray Tune, on this machine or on a cluster. The only package that imports ray."""
 
 import os
-import sys
-from pathlib import Path
 
 # Read when ray is imported: records go to our own tracking alone, and Ctrl-C is ours to handle.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -15,10 +13,6 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")  # we say so, and of which trial
-# A cluster started where there is a token asks for it, but a driver that is told the address does not send it.
-# Ray that has been imported before, as in a notebook, no longer reads this, but the processes that it starts would.
-if "ray" not in sys.modules and Path.home().joinpath(".ray", "auth_token").exists():
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 from framework._executors.ray_tune.cluster import connect
 from framework._executors.ray_tune.space import expand

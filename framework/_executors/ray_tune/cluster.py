@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import socket
 import threading
 import warnings
 from collections.abc import Mapping
@@ -10,9 +9,9 @@ from collections.abc import Mapping
 import ray
 
 from framework._errors import FrameworkError
+from framework._executors.joining import knock
 from framework._spec import ExperimentSpec
 
-_REACH_SECONDS = 5.0
 _ROUNDING = 1e-6
 
 
@@ -26,7 +25,8 @@ def connect(address: str | None, verbose: bool) -> None:
         return
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        _reach(address)
+        if address is not None:
+            knock(address)
         with warnings.catch_warnings():
             warnings.simplefilter("default" if verbose else "ignore")
             ray.init(
@@ -46,13 +46,6 @@ def connect(address: str | None, verbose: bool) -> None:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word to us
     if not verbose:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-
-
-def _reach(address: str | None) -> None:
-    """Knock at a cluster's door: Ray itself asks for minutes, loudly."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
 def resources(spec: ExperimentSpec, there: Mapping[str, float]) -> dict[str, float]:

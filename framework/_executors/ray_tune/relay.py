@@ -1,5 +1,6 @@
 """What Ray Tune tells on the driver."""
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -58,7 +59,7 @@ class Relay(tune.Callback):
         file = Path(trial.error_file or "")
         traceback = file.read_text() if file.is_file() else None
         timeout = _plan(trial).resources["timeout"]
-        reason = "its worker process died: it was killed, ran out of memory, or crashed in native code"
+        reason = _reason(traceback or "")
         if timeout is not None and seconds >= timeout:
             reason = f"it was ended after its timeout of {timeout:g} s (resources.timeout)"
         self._end(trial, Outcome(seconds, reason, traceback))
@@ -74,6 +75,19 @@ class Relay(tune.Callback):
         else:
             self.listener.ended(plan, outcome)
         self.agenda.ended(index, again=again)
+
+
+def _reason(told: str) -> str:
+    """Why a trial ended that has not said so itself, of all that Ray has to say."""
+    if "low on memory" in told:
+        used = re.search(r"was (\S+ used / \S+) limit", told)
+        return (
+            f"Ray ended its worker as memory ran low{f' ({used[1]})' if used else ''}: "
+            "run fewer trials at once (--max-concurrent), or smaller batches"
+        )
+    if not told or "worker process has died" in told:
+        return "its worker process died: it was killed, ran out of memory, or crashed in native code"
+    return f"Ray could not run it: {told.strip().splitlines()[-1].strip()}"
 
 
 def _plan(trial: Any) -> TrialPlan:

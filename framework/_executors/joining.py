@@ -1,0 +1,51 @@
+"""What has to be settled before ray is imported, which reads its settings then."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+KNOCK_SECONDS = 5.0
+_ASK_SECONDS = 15.0
+_MODE = "RAY_AUTH_MODE"
+
+
+def settle(address: str | None) -> None:
+    """Have a Ray of our own keep to the loopback interface, or speak to a cluster as it wants to be spoken to."""
+    if address is None:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    elif _MODE not in os.environ and "ray" not in sys.modules and _has_token() and _asks_for_token(address):
+        os.environ[_MODE] = "token"
+
+
+def knock(address: str) -> None:
+    """Connect to a cluster's port: Ray itself asks for minutes, loudly.
+
+    Raises:
+        OSError: nobody is there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+
+
+def _has_token() -> bool:
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    return bool(given) or Path.home().joinpath(".ray", "auth_token").exists()
+
+
+def _asks_for_token(address: str) -> bool:
+    """A cluster that was started where there was no token knows none: a driver that sends one waits in vain.
+
+    A driver that is told the address sends none of itself, and Ray does not say which kind a cluster is.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        knock(address)
+        done = subprocess.run(
+            command, env={**os.environ, _MODE: "disabled"}, capture_output=True, text=True, timeout=_ASK_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # joining it says why
+    return "AuthenticationError" in done.stderr

@@ -1,0 +1,42 @@
+"""What is made of Ray's errors."""
+
+import pytest
+
+from framework._executors.ray_tune.relay import _reason
+
+# As Ray 2.60 writes them to a trial's error.txt, but for ids.
+HEAD = "Failure # 1 (occurred at 2026-11-24_18-54-08)\n"
+KILLED = """The actor died unexpectedly before finishing this task.
+\tclass_name: ImplicitFunc
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker \
+unexpectedly exits with a connection error code 2. End of file. There are some potential root causes. (1) The process \
+is killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop --force is called. (3) The worker is crashed \
+unexpectedly due to SIGSEGV or other unexpected errors.
+"""
+NO_MEMORY = """1 worker(s) were killed due to the node running low on memory. Memory on the node \
+(IP: 127.0.0.1, ID: 41a25c) was 22.65GB used / 23.54GB limit (0.962)
+OOM kill reason: Memory usage 24320000000B exceeded threshold of 24012688588B (95.0% of 25276514304B limit)
+Top 10 memory users: PID\tMEM(GB)\tCOMMAND
+"""
+CANCELLED = """The actor died unexpectedly before finishing this task.
+\tclass_name: ImplicitFunc
+The actor is dead because all references to the actor were removed including lineage ref count.
+The actor never ran - it was cancelled before it started running.
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("", "its worker process died: it was killed, ran out of memory, or crashed in native code"),
+        (KILLED, "its worker process died: it was killed, ran out of memory, or crashed in native code"),
+        (
+            NO_MEMORY,
+            "Ray ended its worker as memory ran low (22.65GB used / 23.54GB): run fewer trials at once "
+            "(--max-concurrent), or smaller batches",
+        ),
+        (CANCELLED, "Ray could not run it: The actor never ran - it was cancelled before it started running."),
+    ],
+)
+def test_a_trial_that_has_not_said_why_it_ended_has_rays_reason(told: str, reason: str) -> None:
+    assert _reason(HEAD + told if told else told) == reason
