@@ -1,5 +1,6 @@
 """Small data, networks and trials that many tests share."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from framework import Data, Split, Stage, Trial
 from framework._component import build
 from framework._registry import Registry, installed
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and it would break lines
 collect_ignore = ["packages"]  # they are tested where they are installed, see test_packages.py
 
 
