@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KNOCK_SECONDS = 5.0
+_KNOCK_SECONDS = 5.0
 _ASK_SECONDS = 15.0
 _MODE = "RAY_AUTH_MODE"
 
@@ -27,7 +27,7 @@ def knock(address: str) -> None:
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 
 def _has_token() -> bool:

@@ -55,8 +55,8 @@ def trial_note(
         parts.insert(0, f"**{'Failed' if result.error else 'Stopped early'}:** {_cut(why, _LONGEST_TEXT)}")
     parts += [_image(kept, name) for name in kept.files if name.rpartition("/")[2] == "curves.png"]
     if normalisation:
-        load = _loading(kept, *normalisation) if exported else _loading_weights(kept)
-        parts += [f"### Load the {'network' if exported else 'weights'}", load]
+        loading = _loading if exported else _loading_weights
+        parts += [f"### Load the {'network' if exported else 'weights'}", loading(kept, *normalisation)]
     return "\n\n".join([*parts, "### Reproduce", _reproducing(kept)])
 
 
@@ -143,13 +143,11 @@ def _loading(kept: Kept, mean: Sequence[float], std: Sequence[float]) -> str:
         "network = mlflow.pytorch.load_model(",
         f'    "runs:/{kept.run_id}/model"',
         ")",
-        "# It takes images of values in [0, 1],",
-        f"# less {_numbers(mean)},",
-        f"# divided by {_numbers(std)}.",
+        *_taking(mean, std),
     )
 
 
-def _loading_weights(kept: Kept) -> str:
+def _loading_weights(kept: Kept, mean: Sequence[float], std: Sequence[float]) -> str:
     return _block(
         "python",
         "import mlflow",
@@ -161,7 +159,16 @@ def _loading_weights(kept: Kept) -> str:
         ")",
         "# torch.export could not follow the network.",
         "state_dict = load_file(file)",
+        *_taking(mean, std),
     )
+
+
+def _taking(mean: Sequence[float], std: Sequence[float]) -> list[str]:
+    return [
+        "# The network takes images of values in [0, 1],",
+        f"# less {_numbers(mean)},",
+        f"# divided by {_numbers(std)}.",
+    ]
 
 
 def _numbers(values: Sequence[float]) -> str:
