@@ -53,6 +53,9 @@ WHERE = {
     "schedule": "How the learning rate changes over a stage: its parameter `schedule`. Epochs count from the beginning "
     "of the stage.",
     "criterion": "Which weights `prune` takes: its parameter `criterion`. Those with the lowest scores go.",
+    "distribution": "How many of the weights that go each layer loses: the parameter `distribution` of `prune` and "
+    "`gradual`.",
+    "sparsifier": "What changes masks while a stage trains: its parameter `sparsifier`.",
 }
 
 

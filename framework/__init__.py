@@ -11,9 +11,26 @@ if TYPE_CHECKING:
     from annotated_types import Interval
 
     from framework._api import results, run
-    from framework._component import Criterion, Loss, Optimizer, Schedule
+    from framework._batches import Batches, ImageBatches
+    from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule
     from framework._dataset import Dataset
-    from framework._engine import Batches, Precision, Tester, Trainer, evaluate, trainable
+    from framework._engine import (
+        EarlyStopping,
+        Mode,
+        Network,
+        Objective,
+        Precision,
+        Tester,
+        Trainer,
+        Training,
+        apportion,
+        evaluate,
+        fit,
+        remove_lowest,
+        scores,
+        spread,
+        trainable,
+    )
     from framework._errors import (
         DataError,
         FrameworkError,
@@ -25,17 +42,36 @@ if TYPE_CHECKING:
         nearest,
     )
     from framework._hookspecs import hookimpl
-    from framework._masks import Masks, eval_mode, select
+    from framework._masks import Masks, eval_mode, lowest, select
     from framework._report.results import Results
+    from framework._sparsifier import Sparsifier, Step
     from framework._stage import Data, Record, Split, Stage, Trial
+    from framework._task import Classification, Meter, Task
     from framework._tracking import load_model, load_model_state
 
 _HOMES = {
     "annotated_types": ["Interval"],
     "framework._api": ["results", "run"],
-    "framework._component": ["Criterion", "Loss", "Optimizer", "Schedule"],
+    "framework._batches": ["Batches", "ImageBatches"],
+    "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule"],
     "framework._dataset": ["Dataset"],
-    "framework._engine": ["Batches", "Precision", "Tester", "Trainer", "evaluate", "trainable"],
+    "framework._engine": [
+        "EarlyStopping",
+        "Mode",
+        "Network",
+        "Objective",
+        "Precision",
+        "Tester",
+        "Trainer",
+        "Training",
+        "apportion",
+        "evaluate",
+        "fit",
+        "remove_lowest",
+        "scores",
+        "spread",
+        "trainable",
+    ],
     "framework._errors": [
         "DataError",
         "FrameworkError",
@@ -47,47 +83,67 @@ _HOMES = {
         "nearest",
     ],
     "framework._hookspecs": ["hookimpl"],
-    "framework._masks": ["Masks", "eval_mode", "select"],
+    "framework._masks": ["Masks", "eval_mode", "lowest", "select"],
     "framework._report.results": ["Results"],
+    "framework._sparsifier": ["Sparsifier", "Step"],
     "framework._stage": ["Data", "Record", "Split", "Stage", "Trial"],
+    "framework._task": ["Classification", "Meter", "Task"],
     "framework._tracking": ["load_model", "load_model_state"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Batches",
+    "Classification",
     "Criterion",
     "Data",
     "DataError",
     "Dataset",
+    "Distribution",
+    "EarlyStopping",
     "FrameworkError",
+    "ImageBatches",
     "Interval",
     "Loss",
     "Masks",
+    "Meter",
+    "Mode",
+    "Network",
+    "Objective",
     "Optimizer",
     "PluginError",
     "Precision",
     "Record",
     "Results",
     "Schedule",
+    "Sparsifier",
     "SpecError",
     "Split",
     "Stage",
     "StageError",
+    "Step",
     "StoreError",
+    "Task",
     "Tester",
     "TrackingError",
     "Trainer",
+    "Training",
     "Trial",
+    "apportion",
     "eval_mode",
     "evaluate",
+    "fit",
     "hookimpl",
     "load_model",
     "load_model_state",
+    "lowest",
     "nearest",
+    "remove_lowest",
     "results",
     "run",
+    "scores",
     "select",
+    "spread",
     "trainable",
 ]
 

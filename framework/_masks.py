@@ -162,3 +162,23 @@ def select(names: Sequence[str], patterns: Sequence[str] | None, exclude: Sequen
 def _parents(name: str) -> list[str]:
     parts = name.split(".")
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
+    """Mark the ``count`` candidates with the lowest scores, the first ones among equals.
+
+    Args:
+        scores: (N,), any number type without NaN.
+        candidates: bool, (N,).
+        count: at most the number of candidates.
+
+    Returns:
+        bool, (N,), with exactly ``count`` True.
+    """
+    if count == 0:
+        return torch.zeros_like(candidates)
+    threshold = scores[candidates].kthvalue(count).values
+    marked = candidates & (scores < threshold)
+    ties = (candidates & (scores == threshold)).nonzero().squeeze(1)
+    marked[ties[: count - int(marked.sum())]] = True
+    return marked

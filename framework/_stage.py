@@ -4,16 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from framework import _masks as masks
+from framework._batches import Augmentation, Batches, ImageBatches
 from framework._errors import StageError
 from framework._masks import Masks
+from framework._task import Classification, Task
 
-Augmentation = Literal["crop", "flip", "cutout"]
+SplitName: TypeAlias = Literal["train", "validation", "test"]
 
 
 class Split(NamedTuple):
@@ -55,6 +57,44 @@ class Data:
         """(channels, height, width) of one image."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """Those that there are."""
+        return ("train", "test") if self.validation is None else ("train", "validation", "test")
+
+    @property
+    def task(self) -> Task:
+        """What the outputs of a network mean on this data."""
+        return Classification(self.classes)
+
+    def batches(self, split: SplitName, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
+        """Batches of a split; see `Trial.batches`.
+
+        Args:
+            split: which.
+            size: images per batch.
+            seed: of order and augmentation; None: the given order, unaugmented.
+            channels_last: memory format of the inputs.
+
+        Raises:
+            StageError: there is no validation set.
+        """
+        found = getattr(self, split)
+        if found is None:
+            raise StageError("there is no validation set: hold one out with data: {validation: 0.1}")
+        augment = () if seed is None else self.augment
+        images, labels = found
+        return ImageBatches(
+            images,
+            labels,
+            self.mean,
+            self.std,
+            batch_size=size,
+            augment=augment,
+            seed=seed,
+            channels_last=channels_last,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +175,45 @@ class Trial:
     def weights(self) -> dict[str, nn.Parameter]:
         """The prunable weights by parameter name, in forward order."""
         return masks.prunable(self.model, self.module_order)
+
+    def batches(self, split: SplitName, size: int = 256, *, channels_last: bool = False) -> Batches:
+        """Batches of (inputs, targets), on the trial's device.
+
+        Those to train on are shuffled and augmented anew in every pass, by the stage's seed; the others come in their
+        order.
+
+        Args:
+            split: which; a trial may be without ``validation``.
+            size: inputs per batch.
+            channels_last: memory format of the inputs.
+
+        Raises:
+            StageError: there is no validation set.
+        """
+        seed = self.seed if split == "train" else None
+        return self.data.batches(split, size, seed=seed, channels_last=channels_last)
+
+    def set_masks(self, masks: Masks) -> None:
+        """Prune and unprune: take these masks in the place of those of the same names.
+
+        What is pruned now becomes 0, and its value is kept in ``before_pruning``; what is unpruned stays 0 until
+        something gives it a value. A weight whose mask is all True is no longer listed in ``masks``.
+
+        While an optimizer lives, `Trainer.set_masks` has to be told as well: its state knows nothing of this.
+
+        Args:
+            masks: by name of a prunable weight, bool of its shape; True = the weight may be non-zero.
+        """
+        weights = self.weights()
+        for name, mask in masks.items():
+            value = weights[name].detach()
+            closed = ~mask if name not in self.masks else ~mask & self.masks[name]
+            before = self.before_pruning.get(name, torch.zeros_like(value))
+            self.before_pruning[name] = torch.where(closed, value, before).masked_fill_(mask, 0.0)
+            value.masked_fill_(~mask, 0.0)
+            self.masks[name] = mask
+            if bool(mask.all()):
+                del self.masks[name], self.before_pruning[name]
 
     def generator(self) -> torch.Generator:
         """A fresh CPU generator with the stage's seed: two of them draw the same numbers."""

@@ -1,11 +1,14 @@
 """Pruning criteria: the elements with the lowest scores are pruned."""
 
 from collections.abc import Callable, Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from framework import hookimpl
+from framework import Interval, Mode, Network, hookimpl
+
+Count = Annotated[int, Interval(ge=1)]
 
 
 def l1(weight: Tensor) -> Tensor:
@@ -28,6 +31,84 @@ def random(weight: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(weight.shape, generator=generator).to(weight.device)
 
 
+def snip(network: Network, images: Count = 128, batches: Count = 1, mode: Mode = "train") -> dict[str, Tensor]:
+    """SNIP (Lee et al. 2019, arXiv:1810.02340): by how much the loss would change without the weight, to first order.
+
+    The score is |w · ∂L/∂w|; the gradient is of all images together. Made for networks that have not been trained yet.
+
+    Args:
+        images: per batch.
+        batches: whose gradients are averaged.
+        mode: of normalisation meanwhile: by the batch (``train``) or by the running statistics.
+
+    Example:
+        stages:
+          - prune: {amount: 0.9, criterion: snip}
+          - train: {epochs: 10}
+    """
+    found = list(network.gradients(network.batches(batches, images), mode))
+    return {name: (weight * sum(g[name] for g in found)).abs() for name, weight in network.weights.items()}
+
+
+def grasp(
+    network: Network,
+    per_class: Count = 10,
+    batch_size: Count = 128,
+    temperature: Annotated[float, Interval(gt=0)] = 200.0,
+    mode: Mode = "train",
+) -> dict[str, Tensor]:
+    """GraSP (Wang et al. 2020, arXiv:2002.07376): keep the weights that the flow of gradients needs.
+
+    The score is w · Hg, where g is the gradient of the loss and H its Hessian; with the paper's sign, -w · Hg, the
+    largest go. Made for networks that have not been trained yet.
+
+    Args:
+        per_class: images of each class that the loss is taken over.
+        batch_size: images at a time.
+        temperature: what the outputs are divided by.
+        mode: of normalisation meanwhile: by the batch (``train``) or by the running statistics.
+
+    Example:
+        stages:
+          - prune: {amount: 0.9, criterion: grasp}
+          - train: {epochs: 10}
+    """
+    network.model.train(mode == "train")
+    weights, batches = list(network.weights.values()), network.batches(size=batch_size, per_class=per_class)
+
+    def gradient(inputs: Tensor, targets: Tensor, graph: bool) -> tuple[Tensor, ...]:
+        loss = network.loss(network.model(inputs) / temperature, targets)
+        return torch.autograd.grad(loss, weights, create_graph=graph)
+
+    whole = [sum(parts) for parts in zip(*(gradient(*batch, False) for batch in batches), strict=True)]
+    flow = [torch.zeros_like(weight) for weight in weights]
+    for batch in batches:
+        product = sum((g * fixed).sum() for g, fixed in zip(gradient(*batch, True), whole, strict=True))
+        flow = [total + hg for total, hg in zip(flow, torch.autograd.grad(product, weights), strict=True)]
+    return {name: weight * hg for (name, weight), hg in zip(network.weights.items(), flow, strict=True)}
+
+
+def synflow(network: Network) -> dict[str, Tensor]:
+    """SynFlow (Tanaka et al. 2020, arXiv:2006.05467): how much of what flows through the network goes through a weight.
+
+    The score is |w · ∂R/∂w|, where R is the sum of the outputs for an input of ones, of a network with the absolute
+    values of its weights and statistics. No data is needed. Meant for ``rounds: 100``; computed in float64, as scores
+    vanish in float32 at high compression.
+
+    Example:
+        stages:
+          - prune: {amount: 0.99, criterion: synflow, rounds: 100}
+          - train: {epochs: 10}
+    """
+    model = network.model.double()
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.abs_()
+    ones = torch.ones(1, *network.trial.data.shape, dtype=torch.float64, device=network.trial.device)
+    flow = torch.autograd.grad(model(ones).sum(), list(network.weights.values()))
+    return {name: (weight * g).abs() for (name, weight), g in zip(network.weights.items(), flow, strict=True)}
+
+
 @hookimpl
-def register_criteria() -> Mapping[str, Callable[..., Tensor]]:
-    return {"l1": l1, "random": random}
+def register_criteria() -> Mapping[str, Callable[..., Tensor | dict[str, Tensor]]]:
+    return {"grasp": grasp, "l1": l1, "random": random, "snip": snip, "synflow": synflow}

@@ -124,7 +124,13 @@ def test_the_package_is_typed() -> None:
 # --- and it works ---------------------------------------------------------------------------------------------------
 
 CHECKS: dict[str, Callable[..., None]] = {kind: getattr(testing, f"check_{kind}") for kind in KINDS}
-NEEDED: dict[str, dict[str, Any]] = {"perturb": {"std": 0.1}, "tethered": {"epochs": 2}}  # what has no default
+# What has no default, or does nothing in a few steps.
+NEEDED: dict[str, dict[str, Any]] = {
+    "perturb": {"std": 0.1},
+    "shave": {"every": 2},
+    "tethered": {"epochs": 2},
+    "threshold": {"threshold": 0.1, "every": 2},
+}
 
 
 def run_blocks(page: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:

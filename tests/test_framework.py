@@ -8,9 +8,11 @@ from framework._errors import nearest
 
 # Whoever changes this changes what plugins may count on: see docs/stability.md.
 PUBLIC = """
-    Batches Criterion Data DataError Dataset FrameworkError Interval Loss Masks Optimizer PluginError Precision
-    Record Results Schedule SpecError Split Stage StageError StoreError Tester TrackingError Trainer Trial eval_mode
-    evaluate hookimpl load_model load_model_state nearest results run select trainable
+    Batches Classification Criterion Data DataError Dataset Distribution EarlyStopping FrameworkError ImageBatches
+    Interval Loss Masks Meter Mode Network Objective Optimizer PluginError Precision Record Results Schedule
+    Sparsifier SpecError Split Stage StageError Step StoreError Task Tester TrackingError Trainer Training Trial
+    apportion eval_mode evaluate fit hookimpl load_model load_model_state lowest nearest remove_lowest results run
+    scores select spread trainable
 """
 
 

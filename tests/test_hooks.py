@@ -10,7 +10,7 @@ import torch
 from test_observers import registry_of, run
 from torch import Tensor, nn
 
-from framework import Dataset, Stage, Trial, hookimpl
+from framework import Dataset, Masks, Sparsifier, Stage, Step, Trial, hookimpl
 
 SPEC = """
 model: {name: convnet, widths: [4]}
@@ -110,9 +110,45 @@ def test_register_criteria(tmp_path: Path) -> None:
         assert gradient.shape == weight.shape
         return -torch.arange(weight.numel(), dtype=torch.float32).view(weight.shape)
 
-    pruned = "prune: {amount: 0.5, scope: layer, criterion: mine}"
+    pruned = "prune: {amount: 0.5, distribution: layer, criterion: mine}"
     trial = trial_with("register_criteria", last, tmp_path, "prune: {amount: 0.5}", pruned)
     for mask in trial.masks.values():
         half = mask.numel() // 2
         assert mask.flatten()[:half].all()
         assert not mask.flatten()[half:].any()
+
+
+def test_register_distributions(tmp_path: Path) -> None:
+    def first(candidates: Mapping[str, int], count: int) -> dict[str, int]:
+        gone = {}
+        for name, number in candidates.items():
+            gone[name] = min(number, count - sum(gone.values()))
+        return gone
+
+    pruned = "prune: {amount: 0.5, distribution: mine}"
+    trial = trial_with("register_distributions", first, tmp_path, "prune: {amount: 0.5}", pruned)
+    zeros = [int((weight == 0).sum()) for weight in trial.weights().values()]
+    left = round(0.5 * sum(weight.numel() for weight in trial.weights().values()))
+    for weight, found in zip(trial.weights().values(), zeros, strict=True):
+        assert found == min(weight.numel(), left)
+        left -= found
+
+
+def test_register_sparsifiers(tmp_path: Path) -> None:
+    asked = []
+
+    @dataclass
+    class Once(Sparsifier):
+        at: int
+
+        def update(self, step: Step) -> Masks | None:
+            asked.append((step.number, step.steps))
+            if step.number != self.at:
+                return None
+            assert all(bool(gradient.any()) for gradient in step.gradients.values())
+            return {name: torch.zeros_like(mask) for name, mask in step.masks.items()}
+
+    sparse = "batch_size: 8, sparsifier: {name: mine, at: 1}"
+    trial = trial_with("register_sparsifiers", Once, tmp_path, "batch_size: 8", sparse)
+    assert asked == [(number, len(asked)) for number in range(len(asked))]
+    assert not any(bool(weight.any()) for weight in trial.weights().values())

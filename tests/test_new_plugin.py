@@ -22,7 +22,7 @@ PROJECT = Path(__file__).parent.parent
 TEMPLATE = PROJECT / "framework" / "_scaffold" / "a-plugin"
 ALL = [*KINDS, "observer"]
 CACHES = {"__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache"}
-OURS = ("criteria", "datasets", "losses", "models", "optimizers", "schedules", "stages")
+OURS = tuple(kind.hook.removeprefix("register_") for kind in KINDS.values())
 
 
 def files(folder: Path) -> set[str]:
@@ -137,7 +137,7 @@ def test_nothing_of_the_template_shows(new_plugin: Any, tmp_path: Path) -> None:
         (["sklearn"], "'sklearn' is taken: scikit-learn installs a module 'sklearn'"),
         (["focal", "--kind", "model", "--kind", "loss"], "'focal' is taken: framework 0.1.0 registers loss 'focal'"),
         (["it", "--kind", "los"], "there is no kind 'los' (did you mean 'loss'?)"),
-        (["it", "--kind", "plugin"], "there is no kind 'plugin' (valid: criterion, dataset, loss, model, observer, "),
+        (["it", "--kind", "plugin"], "there is no kind 'plugin' (valid: criterion, dataset, distribution, loss, "),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(

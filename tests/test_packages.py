@@ -29,14 +29,14 @@ SPECS = {
     "together.yaml": """
         name: together
         description: What many packages bring, in one experiment.
-        plugins: [framework-balanced, framework-norms, framework-sam>=1, framework-shapes, framework-snip]
+        plugins: [framework-balanced, framework-norms, framework-sam>=1, framework-shapes, framework-saliency]
         model: {name: convnet, widths: [8, 16]}
         data: {name: shapes, count: 400, size: 12, imbalance: 4, validation: 0.1}
         seeds: [0, 1]
         defaults: {train: {batch_size: 32, loss: balanced, optimizer: {name: sam, lr: 0.1}}}
         stages:
           - train: {epochs: 4}
-          - prune: {amount: {grid_search: [0.3, 0.6]}, criterion: snip}
+          - prune: {amount: {grid_search: [0.3, 0.6]}, criterion: saliency}
           - train: {epochs: 2}
         """,
     "distilled.yaml": """
@@ -186,7 +186,7 @@ def test_each_is_listed_with_its_distribution_version_and_hooks(installed: Envir
         "framework-norms 1.5": "stage_started",
         "framework-sam 1.1": "register_optimizers",
         "framework-shapes 1.4": "register_datasets",
-        "framework-snip 1.3": "register_criteria",
+        "framework-saliency 1.3": "register_criteria",
     }.items():
         name, version = distribution.split()
         assert any(name in line and version in line and what in line for line in lines), done.stdout
@@ -214,7 +214,7 @@ def test_all_run_together(where: str, request: pytest.FixtureRequest) -> None:
         assert run.data.metrics["test/accuracy"] > 0.3
         assert run.data.params["data.dataset"] == "shapes"
         assert run.data.params["stages.0.train.optimizer"] == "sam"
-        assert run.data.params["stages.1.prune.criterion"] == "snip"
+        assert run.data.params["stages.1.prune.criterion"] == "saliency"
 
 
 def test_workers_on_another_node_compute_the_same_bit_for_bit(inline: Ran, on_ray: Ran) -> None:
@@ -279,8 +279,14 @@ def test_a_package_draws_its_figure_of_the_sweep(installed: Environment, inline:
 def test_what_was_used_is_told_by_each_run(inline: Ran) -> None:
     for run in trials(inline.root, "together").values():
         told = " ".join(f"{key}={value}" for key, value in [*run.data.tags.items(), *run.data.params.items()])
-        for used in ("framework-balanced", "framework-norms", "framework-sam", "framework-shapes", "framework-snip"):
-            assert used in told
+        for used in (
+            "framework-balanced",
+            "framework-norms",
+            "framework-sam",
+            "framework-shapes",
+            "framework-saliency",
+        ):
+            assert f"framework-{used}" in told
         assert "framework-distill" not in told
 
 

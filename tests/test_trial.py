@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import framework_plugins.criteria
+import framework_plugins.distributions
 import framework_plugins.losses
 import framework_plugins.models
 import framework_plugins.optimizers
@@ -22,7 +23,7 @@ from framework._trial import build_model, prepare, run_trial, seed_of
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")
-    for name in ("criteria", "losses", "models", "optimizers", "schedules", "stages")
+    for name in ("criteria", "distributions", "losses", "models", "optimizers", "schedules", "stages")
 ]
 STUDY = """
 model: {name: convnet, widths: [4, 8], dropout: 0.2}

@@ -37,7 +37,10 @@ def list_plugins(
 
 @plugins_app.command("show")
 def show_plugin(
-    kind: Annotated[str, typer.Argument(help="stage, model, dataset, loss, optimizer, schedule or criterion")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="Such as stage, loss or criterion."),
+    ],
     name: Annotated[str, typer.Argument(help="the component's name")],
 ) -> None:
     """Show a component's parameters: types, bounds, defaults, and where it comes from."""

@@ -104,8 +104,8 @@ Kinds = Annotated[
     list[str],
     typer.Option(
         "--kind",
-        help="What it is to bring: stage, model, dataset, loss, optimizer, schedule, criterion or observer. "
-        "May be given several times.",
+        help="What it is to bring: stage, model, dataset, loss, optimizer, schedule, criterion, distribution, "
+        "sparsifier or observer. May be given several times.",
     ),
 ]
 Metric = Annotated[str, typer.Option("--metric", help="What is compared: the last value of each trial.")]

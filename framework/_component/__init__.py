@@ -19,10 +19,12 @@ from framework._component.messages import mistakes
 from framework._component.parameters import (
     Build,
     Criterion,
+    Distribution,
     Loss,
     Optimizer,
     Reference,
     Schedule,
+    SparsifierParameter,
     parameters_of,
     validate,
 )
@@ -33,11 +35,13 @@ __all__ = [
     "Catalog",
     "Component",
     "Criterion",
+    "Distribution",
     "Entry",
     "Kind",
     "Loss",
     "Optimizer",
     "Schedule",
+    "SparsifierParameter",
     "build",
     "plain",
     "unknown",
@@ -59,7 +63,9 @@ KINDS = {
     "loss": Kind("register_losses"),
     "optimizer": Kind("register_optimizers", ("params",)),
     "schedule": Kind("register_schedules", ("epoch", "epochs")),
-    "criterion": Kind("register_criteria", ("weight", "gradient", "generator")),
+    "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network")),
+    "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),
+    "sparsifier": Kind("register_sparsifiers"),
 }
 
 

@@ -30,6 +30,9 @@ def items(section: str) -> dict[str, str]:
 
 
 def meanings(owner: Callable[..., Any]) -> dict[str, str]:
-    """What a docstring says of the parameters, by name."""
-    parts = sections(owner)
-    return {**items(parts.get("Args", "")), **items(parts.get("Attributes", ""))}
+    """What a docstring says of the parameters, by name; of those that a class inherits, what its bases say."""
+    said: dict[str, str] = {}
+    for one in reversed(owner.__mro__) if inspect.isclass(owner) else [owner]:
+        parts = sections(one)
+        said |= {**items(parts.get("Args", "")), **items(parts.get("Attributes", ""))}
+    return said

@@ -73,7 +73,11 @@ Optimizer = Annotated[Any, Reference("optimizer")]
 Schedule = Annotated[Any, Reference("schedule")]
 """A schedule: ``self.schedule(epoch=…, epochs=…)`` is the factor on the learning rate."""
 Criterion = Annotated[Any, Reference("criterion")]
-"""A pruning criterion: ``self.criterion(weight=…, gradient=…, generator=…)`` are the scores, of the weight's shape."""
+"""A pruning criterion: what scores the weights; see `framework.scores`."""
+Distribution = Annotated[Any, Reference("distribution")]
+"""How an amount of pruning is spread over the layers; see `framework.spread`."""
+SparsifierParameter = Annotated[Any, Reference("sparsifier")]
+"""A sparsifier: ``self.sparsifier()`` makes it."""
 
 _FOLDER = AfterValidator(lambda path: Folder(path))
 _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())

@@ -1,9 +1,29 @@
 """Training and evaluation, usable on their own: any network, loss and optimizer."""
 
-from framework._engine.batches import Batches
+from framework._engine.allocation import apportion, remove_lowest, spread
 from framework._engine.constraints import trainable
+from framework._engine.loop import EarlyStopping, fit
+from framework._engine.network import Mode, Network, scores
 from framework._engine.precision import Precision, autocast
 from framework._engine.tester import Tester, evaluate
-from framework._engine.trainer import Trainer
+from framework._engine.trainer import Objective, Trainer
+from framework._engine.training import Training
 
-__all__ = ["Batches", "Precision", "Tester", "Trainer", "autocast", "evaluate", "trainable"]
+__all__ = [
+    "EarlyStopping",
+    "Mode",
+    "Network",
+    "Objective",
+    "Precision",
+    "Tester",
+    "Trainer",
+    "Training",
+    "apportion",
+    "autocast",
+    "evaluate",
+    "fit",
+    "remove_lowest",
+    "scores",
+    "spread",
+    "trainable",
+]

@@ -30,6 +30,7 @@ class Constraints:
     """Holds masked weights at 0 and frozen elements at their value, with few fused operations per step."""
 
     def __init__(self, model: nn.Module, masks: Masks, frozen: Mapping[str, Tensor]) -> None:
+        self._model, self._frozen = model, frozen
         self._grad_params: list[nn.Parameter] = []
         self._grad_factors: list[Tensor] = []
         self._pruned: list[Tensor] = []
@@ -59,6 +60,14 @@ class Constraints:
                 free = torch.ones_like(parameter, dtype=torch.bool) if mask is None else mask
                 self._grad_params.append(parameter)
                 self._grad_factors.append(_like(parameter, free if held is None else free & ~held))
+
+    def set_masks(self, masks: Masks, optimizer: torch.optim.Optimizer) -> None:
+        type(self).__init__(self, self._model, masks, self._frozen)
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            if name in masks and parameter in optimizer.state:
+                for value in optimizer.state[parameter].values():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        value.masked_fill_(~masks[name], 0.0)
 
     def train_mode(self, model: nn.Module) -> None:
         model.train()

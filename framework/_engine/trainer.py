@@ -2,39 +2,61 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from framework._engine.batches import Batches
 from framework._engine.constraints import Constraints
 from framework._engine.precision import Precision, autocast
 from framework._errors import StageError
 from framework._masks import Masks
+from framework._task import Classification, Task
+
+Objective: TypeAlias = Callable[[Callable[[Any], Tensor], Any, Any], tuple[Tensor, Tensor]]
+"""What is minimised: a function of (forward, inputs, targets) that calls ``forward(inputs)``, the network, once or more
+often, and returns the loss, a scalar, and the outputs by which accuracy is measured."""
+
+
+def loss_of_outputs(loss: Callable[[Any, Any], Tensor]) -> Objective:
+    """The usual objective: the loss of the network's outputs."""
+
+    def objective(forward: Callable[[Any], Tensor], inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        outputs = forward(inputs)
+        return loss(outputs, targets), outputs
+
+    return objective
+
+
+class _StepTaken(Exception):  # noqa: N818 - it is no error
+    """Something else has taken the place of an optimizer's step."""
 
 
 class Trainer:
     """Trains a network, and updates only what is neither masked nor frozen.
 
-    Any loss fits that maps (outputs, labels) to a scalar, and any optimizer whose ``step`` takes a closure; the closure
-    is a whole forward and backward pass, so that an optimizer may call it more than once (SAM, L-BFGS). After every
-    step masked weights are exactly 0 and frozen elements are what they were, bit for bit, whatever the optimizer does.
+    Any loss fits that maps (outputs, targets) to a scalar, and any optimizer whose ``step`` takes a closure; that is a
+    whole forward and backward pass, so that an optimizer may call it more than once (SAM, L-BFGS). After every step
+    masked weights are exactly 0 and frozen elements are what they were, bit for bit, whatever the optimizer does.
 
     Args:
         model: the network; its frozen parameters get ``requires_grad=False``.
-        loss: maps outputs (batch, classes) and labels int64 (batch,) to a scalar.
+        loss: maps outputs and targets of a batch to a scalar.
         optimizer: made with `trainable` parameters; its learning rates are the schedule's base.
         masks: by parameter name, True = the weight may be non-zero.
         frozen: by name of a parameter or buffer, True = the element is held. A normalisation layer whose running mean
             is frozen runs in eval mode.
-        schedule: maps the time since the start, and the whole time, both in epochs, to a factor on the learning rate.
-        epochs: the whole time, for the schedule.
+        objective: what is minimised, see `Objective`, where the loss of the outputs is not all; None: the loss.
+        schedule: maps the number of steps made so far to a factor on the learning rate.
         clip_norm: largest norm of all gradients together; None doesn't clip.
         precision: see `framework._engine.precision.autocast`.
         compile: compile the forward pass with `torch.compile`.
+        task: says how outputs are measured.
+
+    Attributes:
+        steps: made so far.
 
     Example:
         >>> trainer = Trainer(model, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1))
@@ -44,19 +66,22 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Any, Any], Tensor],
         optimizer: torch.optim.Optimizer,
         *,
         masks: Masks | None = None,
         frozen: Masks | None = None,
-        schedule: Callable[[float, float], float] | None = None,
-        epochs: float = 1,
+        objective: Objective | None = None,
+        schedule: Callable[[int], float] | None = None,
         clip_norm: float | None = None,
         precision: Precision = "auto",
         compile: bool = False,
+        task: Task | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.schedule, self.epochs, self.clip_norm = schedule, epochs, clip_norm
+        self.schedule, self.clip_norm = schedule, clip_norm
+        self._objective = objective or loss_of_outputs(loss)
+        self._task = task or Classification()
         self.steps = 0
         self._constraints = Constraints(model, masks or {}, frozen or {})
         self._trained = [p for group in optimizer.param_groups for p in group["params"]]
@@ -66,12 +91,18 @@ class Trainer:
         self._forward = torch.compile(model) if compile else model
         self._constraints.train_mode(model)
 
-    def epoch(self, batches: Batches, steps: int | None = None) -> dict[str, float]:
-        """Make one pass over the batches, or over the first ``steps`` of them.
+    def epoch(
+        self, batches: Iterable[tuple[Any, Any]], before_step: Callable[[], bool] | None = None
+    ) -> dict[str, float]:
+        """Make one pass over batches of (inputs, targets).
+
+        Args:
+            batches: any iterable of them, such as a `torch.utils.data.DataLoader`.
+            before_step: see `step`.
 
         Returns:
-            ``train/loss`` and ``train/accuracy`` (fraction) over the images seen, ``lr`` of the first group at the
-            last step, and ``images_per_second``.
+            ``train/loss`` and the task's metrics, such as ``train/accuracy``, over the inputs seen; ``lr`` of the first
+            group at the last step; and ``images_per_second``.
 
         Raises:
             StageError: the loss is no longer finite, or is no scalar.
@@ -79,21 +110,19 @@ class Trainer:
         self._constraints.train_mode(self.model)
         started = time.perf_counter()
         loss = torch.zeros((), device=self._device)
-        correct = torch.zeros((), device=self._device, dtype=torch.int64)
-        seen = 0
-        for images, labels in islice(batches, steps):
-            self._set_lr(self.steps / len(batches))
-            batch_loss, outputs = self.step(images, labels)
-            loss += batch_loss * len(labels)
-            correct += (outputs.argmax(1) == labels).sum()
-            seen += len(labels)
-        mean_loss, accuracy = loss.item() / seen, correct.item() / seen  # waits for the device, so time it
+        meter, seen = self._task.meter(), 0
+        for inputs, targets in batches:
+            batch_loss, outputs = self.step(inputs, targets, before_step)
+            loss += batch_loss * len(targets)
+            meter.update(outputs, targets)
+            seen += len(targets)
+        mean_loss, measured = loss.item() / seen, meter.compute()  # waits for the device, so time it
         seconds = time.perf_counter() - started
         if not math.isfinite(mean_loss):
             raise StageError(f"the training loss became {mean_loss}: lower the learning rate or clip gradients")
         return {
             "train/loss": mean_loss,
-            "train/accuracy": accuracy,
+            **{f"train/{name}": value for name, value in measured.items()},
             "lr": self.optimizer.param_groups[0]["lr"],
             "images_per_second": seen / seconds,
         }
@@ -107,30 +136,46 @@ class Trainer:
         self.optimizer.load_state_dict(dict(state["optimizer"]))
         self.steps = state["steps"]
 
-    def step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Make one optimizer step on one batch.
+    def set_masks(self, masks: Masks) -> None:
+        """Change masks while the optimizer lives; see `framework._engine.constraints.Constraints.set_masks`."""
+        self._constraints.set_masks(masks, self.optimizer)
+
+    def step(self, inputs: Any, targets: Any, before_step: Callable[[], bool] | None = None) -> tuple[Tensor, Tensor]:
+        """Make one step on one batch.
+
+        Args:
+            inputs: what the network takes.
+            targets: what the loss takes besides the outputs.
+            before_step: called once, after the first backward pass: ``grad`` of each parameter is that of the loss,
+                also where the parameter is masked. It may change masks, with `set_masks`. If it returns False, the
+                optimizer leaves this step out.
 
         Returns:
-            The loss (scalar) and the outputs (batch, classes) of the first forward pass, detached.
+            The loss (scalar) and the outputs of the first forward pass, detached.
         """
         first: list[Tensor] = []
+        if self.schedule is not None:
+            factor = self.schedule(self.steps)
+            for group, base in zip(self.optimizer.param_groups, self._base_lrs, strict=True):
+                group["lr"] = base * factor
 
         def closure() -> Tensor:
             self.optimizer.zero_grad(set_to_none=True)
             with self._autocast:
-                outputs = self._forward(images)
-                loss = self.loss(outputs, labels)
+                loss, outputs = self._objective(self._forward, inputs, targets)
             if loss.dim():
                 raise StageError(f"the loss must be a scalar, not of shape {tuple(loss.shape)}")
             loss.backward()  # type: ignore[no-untyped-call]
+            if not first:
+                first.extend((loss.detach(), outputs.detach()))
+                if before_step is not None and not before_step():
+                    raise _StepTaken
             self._constraints.mask_gradients()
             if self.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._trained, self.clip_norm)
-            if not first:
-                first.extend((loss.detach(), outputs.detach()))
             return loss
 
-        with torch.enable_grad():
+        with torch.enable_grad(), suppress(_StepTaken):
             self.optimizer.step(closure)  # type: ignore[arg-type]
         if not first:
             name = type(self.optimizer).__name__
@@ -138,9 +183,3 @@ class Trainer:
         self._constraints.restore()
         self.steps += 1
         return first[0], first[1]
-
-    def _set_lr(self, epoch: float) -> None:
-        if self.schedule is not None:
-            factor = self.schedule(epoch, self.epochs)
-            for group, base in zip(self.optimizer.param_groups, self._base_lrs, strict=True):
-                group["lr"] = base * factor

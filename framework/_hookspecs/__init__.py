@@ -11,10 +11,12 @@ called when trials have ended; what they raise is told, and nothing else fails.
 from framework._hookspecs.components import (
     register_criteria,
     register_datasets,
+    register_distributions,
     register_losses,
     register_models,
     register_optimizers,
     register_schedules,
+    register_sparsifiers,
     register_stages,
 )
 from framework._hookspecs.marks import hookimpl
@@ -28,10 +30,12 @@ __all__ = [
     "hookimpl",
     "register_criteria",
     "register_datasets",
+    "register_distributions",
     "register_losses",
     "register_models",
     "register_optimizers",
     "register_schedules",
+    "register_sparsifiers",
     "register_stages",
     "stage_ended",
     "stage_started",

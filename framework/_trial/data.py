@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from framework._batches import Augmentation
 from framework._component import Catalog, build
 from framework._dataset import Dataset
 from framework._errors import DataError
-from framework._stage import Augmentation, Data, Split
+from framework._stage import Data, Split
 
 # The same images are held out in every trial, whatever its seed: replicates are compared on the same ones.
 _SPLIT_SEED = 0

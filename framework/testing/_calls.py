@@ -135,49 +135,6 @@ def check_dataset(factory: Callable[..., Dataset], **parameters: Any) -> None:
     )
 
 
-def check_criterion(factory: Callable[..., Tensor], **parameters: Any) -> None:
-    """Check that a pruning criterion keeps its contracts.
-
-    For a weight of any number of dimensions (and its gradient and a generator, if it asks for them) it gives a number
-    per element: the same ones for the same seed, also where weights or all gradients are 0. It changes neither the
-    weight nor the gradient.
-
-    Args:
-        factory: the criterion, as registered.
-        parameters: its parameters, as YAML gives them.
-
-    Raises:
-        AssertionError: it breaks a contract; the text says which, and how to mend that.
-
-    Example:
-        >>> from torch import Tensor
-        >>> from framework.testing import check_criterion
-        >>> def saliency(weight: Tensor, gradient: Tensor) -> Tensor:
-        ...     \"\"\"What the loss would change by, to first order.\"\"\"
-        ...     return (weight * gradient).abs()
-        >>> check_criterion(saliency)
-    """
-    subject, made = component("criterion", factory, parameters)
-    for shape in ((6, 4, 3, 3), (3, 24)):
-        weight = numbers(*shape)
-        weight[0] = 0.0  # pruned already
-        gradients = {"": numbers(*shape, seed=1), ", where the gradient is 0": torch.zeros(shape)}
-        for where, gradient in gradients.items():
-            inputs = {"weight": weight.clone(), "gradient": gradient.clone()}
-            with seeded(), explained(f"{subject} cannot be called with a weight of shape {shape}{where}"):
-                scores, again = (made(**inputs, generator=torch.Generator().manual_seed(0)) for _ in range(2))
-            given = {"weight": weight, "gradient": gradient}
-            told = difference(given, inputs)
-            require(not told, f"{subject} changes what it is given ({told}): compute with copies")
-            require(
-                isinstance(scores, Tensor) and scores.shape == shape,
-                f"{subject} must give a tensor of the weight's shape, {shape}, not "
-                f"{tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__}",
-            )
-            require(not bool(scores.isnan().any()), f"{subject} gives NaN for a weight of shape {shape}{where}")
-            require(same(scores, again), f"{subject} gives two scores for the same seed: draw from generator only")
-
-
 def check_schedule(factory: Callable[..., float], **parameters: Any) -> None:
     """Check that a schedule keeps its contracts.
 

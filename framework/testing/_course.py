@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from framework._component import Entry, Loss, Optimizer
-from framework._engine import Batches, Trainer, evaluate, trainable
+from framework._engine import Training
 from framework._plan import TrialPlan
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
@@ -39,43 +39,23 @@ class State(NamedTuple):
         return told or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
 
 
-@dataclass(frozen=True)
-class Fit(Stage):
+@dataclass(frozen=True, kw_only=True)
+class Fit(Training):
     """Train for three short epochs, with checkpoints between them."""
 
-    optimizer: Optimizer = "(sgd)"
+    epochs: int | None = 3
+    batch_size: int = 12
     loss: Loss | None = None
+    optimizer: Optimizer = "(sgd)"
+
+    def use_loss(self, trial: Trial) -> None:
+        if self.loss is not None:
+            super().use_loss(trial)
 
     def run(self, trial: Trial) -> None:
         names = [name for name, _ in trial.model.named_parameters()]
-        if all(name in trial.frozen and bool(trial.frozen[name].all()) for name in names):
-            return  # nothing is left to train
-        loss = trial.loss if self.loss is None else trial.use_loss(self.loss)
-        generator, data = trial.generator(), trial.data
-        batches = Batches(
-            *data.train,
-            data.mean,
-            data.std,
-            batch_size=12,
-            augment=data.augment,
-            generator=generator,
-        )
-        optimizer = self.optimizer(params=trainable(trial.model, trial.frozen))
-        trainer = Trainer(trial.model, loss, optimizer, masks=trial.masks, frozen=trial.frozen)
-        if (earlier := trial.resume()) is not None:
-            trainer.load_state_dict(earlier["trainer"])
-            loss.load_state_dict(earlier["loss"])
-            generator.set_state(earlier["generator"])
-
-        def progress() -> dict[str, Any]:
-            return {"trainer": trainer.state_dict(), "loss": loss.state_dict(), "generator": generator.get_state()}
-
-        while trainer.steps < 3 * len(batches):
-            if trainer.steps:
-                trial.checkpoint(progress)
-            metrics = trainer.epoch(batches) | evaluate(trial, "validation")
-            trial.epoch += 1
-            trial.report(metrics)
+        if any(name not in trial.frozen or not bool(trial.frozen[name].all()) for name in names):
+            super().run(trial)
 
 
 @dataclass(frozen=True)
@@ -98,7 +78,7 @@ def _sgd(params: Sequence[Tensor]) -> optim.Optimizer:
 # Under names that no component under test can have.
 OWN = (Entry("stage", "(fit)", Fit, "framework.testing"), Entry("optimizer", "(sgd)", _sgd, "framework.testing"))
 START: Mapping[str, Any] = {"name": "(start)"}
-FIT: Mapping[str, Any] = {"name": "(fit)", "optimizer": {"name": "(sgd)"}, "loss": None}
+FIT: Mapping[str, Any] = {"name": "(fit)"}
 
 
 class Interrupted(BaseException):

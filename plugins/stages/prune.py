@@ -1,12 +1,26 @@
 """Prune weights by a criterion."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor
 
-from framework import Batches, Criterion, Interval, Loss, Masks, Stage, StageError, Trial, eval_mode, select
+from framework import (
+    Criterion,
+    Distribution,
+    Interval,
+    Loss,
+    Masks,
+    Mode,
+    Stage,
+    StageError,
+    Trial,
+    remove_lowest,
+    scores,
+    select,
+    spread,
+)
 
 
 @dataclass(frozen=True)
@@ -21,52 +35,69 @@ class Prune(Stage):
         of: what ``amount`` counts of: the weights ``remaining`` before the stage, or the ``total``, so that amount
             is the fraction pruned in the end.
         criterion: gives each weight its score.
-        scope: rank all layers together (``global``) or each by itself (``layer``).
+        distribution: how many of the weights that go each layer loses.
         layers: patterns of names to prune, such as ``layer1.*``; all by default.
         exclude: patterns of names to leave alone.
+        rounds: in how many rounds; each has new scores, of what the rounds before it have left.
+        steps: how the rounds get there: ``exponential`` prunes the same fraction of what remains in each, ``linear``
+            the same number of weights.
         loss: what a criterion's gradients are of.
-        batches: over how many training batches of 128 images such gradients are averaged.
+        batches: over how many training batches a layer's gradient is averaged.
+        batch_size: of these batches.
+        mode: of normalisation meanwhile: by the running statistics (``eval``), or by those of the batch (``train``).
 
     Example:
         stages:
           - train: {epochs: 5}
-          - prune: {amount: 0.8, scope: layer, exclude: [fc]}
+          - prune: {amount: 0.8, distribution: layer, exclude: [fc]}
           - train: {epochs: 5}
     """
 
     amount: Annotated[float, Interval(ge=0, le=1)]
     of: Literal["remaining", "total"] = "remaining"
     criterion: Criterion = "l1"
-    scope: Literal["global", "layer"] = "global"
+    distribution: Distribution = "global"
     layers: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
+    rounds: Annotated[int, Interval(ge=1)] = 1
+    steps: Literal["exponential", "linear"] = "exponential"
     loss: Loss = "cross_entropy"
     batches: Annotated[int, Interval(ge=1)] = 1
+    batch_size: Annotated[int, Interval(ge=1)] = 128
+    mode: Mode = "eval"
 
     def run(self, trial: Trial) -> None:
         weights = trial.weights()
-        chosen = select(list(weights), self.layers, self.exclude)
-        masks: Masks = {
-            name: trial.masks.get(name, torch.ones_like(weights[name], dtype=torch.bool)) for name in chosen
-        }
-        scores = self._scores(trial, chosen)
-        for group in [chosen] if self.scope == "global" else [[name] for name in chosen]:
-            remaining = torch.cat([masks[name].reshape(-1) for name in group])
-            score = torch.cat([scores[name].reshape(-1) for name in group])
-            kept = remaining & ~lowest(score, remaining, self._count(remaining))
-            sizes = [masks[name].numel() for name in group]
-            for name, mask in zip(group, kept.split(sizes), strict=True):
-                masks[name] = mask.view(masks[name].shape)
-        for name, mask in masks.items():
-            pruned_now = ~mask & trial.masks.get(name, torch.ones_like(mask))
-            value = weights[name].detach()
-            before = trial.before_pruning.get(name, torch.zeros_like(value))
-            trial.before_pruning[name] = torch.where(pruned_now, value, before)
-            value.masked_fill_(~mask, 0.0)
-            trial.masks[name] = mask
+        names = select(list(weights), self.layers, self.exclude)
+        for count in self._counts(self._masks(trial, names)):
+            masks = self._masks(trial, names)
+            found = scores(
+                self.criterion,
+                trial,
+                names,
+                loss=self.loss(),
+                batches=self.batches,
+                batch_size=self.batch_size,
+                mode=self.mode,
+            )
+            trial.set_masks(remove_lowest(found, masks, spread(self.distribution, found, masks, count)))
 
-    def _count(self, remaining: Tensor) -> int:
-        left, total = int(remaining.sum()), remaining.numel()
+    def _masks(self, trial: Trial, names: list[str]) -> Masks:
+        weights = trial.weights()
+        return {name: trial.masks.get(name, torch.ones_like(weights[name], dtype=torch.bool)) for name in names}
+
+    def _counts(self, masks: Masks) -> Iterator[int]:
+        """How many weights go in each round."""
+        left = sum(int(mask.sum()) for mask in masks.values())
+        count, gone = self._count(left, sum(mask.numel() for mask in masks.values())), 0
+        for done in range(1, self.rounds + 1):
+            share, kept = done / self.rounds, 1 - count / max(left, 1)
+            target = round(left * (1 - kept**share) if self.steps == "exponential" else share * count)
+            target = count if done == self.rounds else target  # whatever floating point makes of it
+            yield target - gone
+            gone = target
+
+    def _count(self, left: int, total: int) -> int:
         if self.of == "remaining":
             return round(self.amount * left)
         count = round(self.amount * total) - (total - left)
@@ -76,52 +107,3 @@ class Prune(Stage):
                 "raise it, unprune first, or count of: remaining"
             )
         return count
-
-    def _scores(self, trial: Trial, names: list[str]) -> dict[str, Tensor]:
-        weights, generator = trial.weights(), trial.generator()
-        gradients = self._gradients(trial, names) if "gradient" in self.criterion.entry.inputs else {}
-        scores = {}
-        for name in names:
-            weight = weights[name].detach()
-            score = self.criterion(weight=weight, gradient=gradients.get(name), generator=generator)
-            if score.shape != weight.shape or bool(score.isnan().any()):
-                raise StageError(
-                    f"criterion {self.criterion.name!r} must give a number for each weight of {name}, "
-                    f"shape {tuple(weight.shape)}; it gave shape {tuple(score.shape)}"
-                    + (" with NaN" if bool(score.isnan().any()) else "")
-                )
-            scores[name] = score
-        return scores
-
-    def _gradients(self, trial: Trial, names: list[str]) -> dict[str, Tensor]:
-        data, weights, loss = trial.data, trial.weights(), self.loss().to(trial.device)
-        batches = Batches(*data.train, data.mean, data.std, batch_size=128, generator=trial.generator())
-        inputs = [weights[name].requires_grad_() for name in names]
-        sums = [torch.zeros_like(w) for w in inputs]
-        with eval_mode(trial.model):  # scores must not move the statistics of normalisation
-            for _, (images, labels) in zip(range(self.batches), batches, strict=False):
-                found = torch.autograd.grad(loss(trial.model(images), labels), inputs, allow_unused=True)
-                for total, gradient in zip(sums, found, strict=True):
-                    if gradient is not None:
-                        total += gradient / min(self.batches, len(batches))
-        return dict(zip(names, sums, strict=True))
-
-
-def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
-    """Mark the ``count`` candidates with the lowest scores, the first ones among equals.
-
-    Args:
-        scores: (N,), any number type without NaN.
-        candidates: bool, (N,).
-        count: at most the number of candidates.
-
-    Returns:
-        bool, (N,), with exactly ``count`` True.
-    """
-    if count == 0:
-        return torch.zeros_like(candidates)
-    threshold = scores[candidates].kthvalue(count).values
-    marked = candidates & (scores < threshold)
-    ties = (candidates & (scores == threshold)).nonzero().squeeze(1)
-    marked[ties[: count - int(marked.sum())]] = True
-    return marked

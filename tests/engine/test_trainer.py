@@ -1,12 +1,14 @@
 import copy
 import math
+from itertools import islice
 
 import pytest
 import torch
 from torch import nn
 
 from framework import StageError
-from framework._engine import Batches, Trainer, trainable
+from framework._batches import ImageBatches
+from framework._engine import Trainer, trainable
 from framework._masks import prunable
 from framework_plugins.muon import Muon
 
@@ -45,9 +47,11 @@ class TwiceSGD(torch.optim.SGD):
 
 
 def batches_of(data, batch_size=8, seed=0):
-    return Batches(
-        *data.train, data.mean, data.std, batch_size=batch_size, generator=torch.Generator().manual_seed(seed)
-    )
+    return ImageBatches(*data.train, data.mean, data.std, batch_size=batch_size, seed=seed)
+
+
+def one_epoch(trainer, batches, steps=None):
+    return trainer.epoch(islice(batches.epoch(trainer.steps // len(batches)), steps))
 
 
 def random_masks(weights, keep=0.6):
@@ -83,15 +87,15 @@ def test_without_masks_the_weights_are_bitwise_those_of_a_plain_loop_over_the_sa
     torch.manual_seed(5)
     trainer = Trainer(net, loss, OPTIMIZERS[optimizer](net.parameters()), clip_norm=0.5)
     trained = batches_of(data)
-    measured = [trainer.epoch(trained) for _ in range(3)]
+    measured = [one_epoch(trainer, trained) for _ in range(3)]
 
     torch.manual_seed(5)
     opt = OPTIMIZERS[optimizer](plain.parameters())
     plain.train()
     given = batches_of(data)
-    for metrics in measured:
+    for number, metrics in enumerate(measured):
         total, correct = 0.0, 0
-        for images, labels in given:
+        for images, labels in given.epoch(number):
             opt.zero_grad()
             outputs = plain(images)
             value = loss(outputs, labels)
@@ -117,7 +121,7 @@ def test_masked_weights_and_their_optimizer_state_are_exactly_zero_after_every_s
         net, nn.CrossEntropyLoss(), OPTIMIZERS[optimizer](net.parameters()), masks=masks, precision=precision
     )
     before = state_of(net)
-    for images, labels in batches_of(data, batch_size=4):
+    for images, labels in batches_of(data, batch_size=4).epoch(0):
         trainer.step(images, labels)
         for name, weight in weights.items():
             assert bool((weight[~masks[name]] == 0).all())
@@ -136,7 +140,7 @@ def test_torchs_own_muon_keeps_zeros_on_matrices(masked, make_data):
     masks = random_masks(weights) if masked else {}
     optimizer = torch.optim.Muon(net.parameters(), 0.02, weight_decay=0.1)
     trainer = Trainer(net, nn.CrossEntropyLoss(), optimizer, masks=masks)
-    for images, labels in batches_of(make_data()):
+    for images, labels in batches_of(make_data()).epoch(0):
         trainer.step(images, labels)
         for name, weight in weights.items():
             if masked:
@@ -155,7 +159,7 @@ def test_a_masked_network_trains_as_one_whose_masks_are_multiplied_in(make_net, 
             weight.data.mul_(masks[name])
     trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1), masks=masks)
     plain.train()
-    for images, labels in batches_of(data):
+    for images, labels in batches_of(data).epoch(0):
         trainer.step(images, labels)
         plain.zero_grad()
         nn.functional.cross_entropy(plain(images), labels).backward()
@@ -183,7 +187,7 @@ def test_frozen_elements_and_statistics_are_bit_identical_after_training(optimiz
     )
     trained = batches_of(data, batch_size=5)
     for _ in range(2):
-        trainer.epoch(trained)
+        one_epoch(trainer, trained)
     after = state_of(net)
     for name, held in frozen.items():
         assert torch.equal(before[name][held], after[name][held]), name
@@ -199,8 +203,9 @@ def test_frozen_parameters_hold_still_even_if_the_optimizer_was_given_them_all(m
     frozen = {"fc.weight": torch.ones(3, 24, dtype=torch.bool)}
     net.fc.weight.grad = torch.ones(3, 24)
     before = net.fc.weight.detach().clone()
-    Trainer(net, nn.CrossEntropyLoss(), OPTIMIZERS["adamw"](net.parameters()), frozen=frozen).epoch(
-        batches_of(make_data())
+    one_epoch(
+        Trainer(net, nn.CrossEntropyLoss(), OPTIMIZERS["adamw"](net.parameters()), frozen=frozen),
+        batches_of(make_data()),
     )
     assert torch.equal(net.fc.weight, before)
 
@@ -212,7 +217,7 @@ def test_masks_and_freezing_hold_together_in_one_tensor(make_net, make_data):
     net.fc.weight.data.mul_(masks["fc.weight"])
     before = net.fc.weight.detach().clone()
     trainer = Trainer(net, nn.CrossEntropyLoss(), OPTIMIZERS["sgd"](trainable(net, frozen)), masks=masks, frozen=frozen)
-    trainer.epoch(batches_of(make_data()))
+    one_epoch(trainer, batches_of(make_data()))
     moved = net.fc.weight != before
     assert torch.equal(moved, masks["fc.weight"] & ~frozen["fc.weight"])
 
@@ -228,13 +233,14 @@ def test_a_tied_weight_is_held_by_whichever_name_it_is_masked_or_frozen(make_dat
     for name in ("1.weight", "2.weight"):
         net = tied()
         trainer = Trainer(net, nn.CrossEntropyLoss(), OPTIMIZERS["sgd"](net.parameters()), masks={name: held})
-        trainer.epoch(batches_of(make_data()))
+        one_epoch(trainer, batches_of(make_data()))
         assert torch.equal(net[1].weight != 0, held)
         net = tied()
         frozen = {name: torch.ones(64, 64, dtype=torch.bool)}
         before = net[1].weight.detach().clone()
-        Trainer(net, nn.CrossEntropyLoss(), OPTIMIZERS["sgd"](trainable(net, frozen)), frozen=frozen).epoch(
-            batches_of(make_data())
+        one_epoch(
+            Trainer(net, nn.CrossEntropyLoss(), OPTIMIZERS["sgd"](trainable(net, frozen)), frozen=frozen),
+            batches_of(make_data()),
         )
         assert torch.equal(net[1].weight, before)
 
@@ -263,11 +269,11 @@ def test_an_optimizer_that_calls_the_closure_twice_works_and_keeps_masks(make_ne
     optimizer = TwiceSGD(net.parameters(), 0.05)
     trainer = Trainer(net, nn.CrossEntropyLoss(), optimizer, masks=masks)
     given = batches_of(data)
-    first = trainer.epoch(given)
+    first = one_epoch(trainer, given)
     assert len(optimizer.losses) == 6
     assert first["train/loss"] == pytest.approx(sum(optimizer.losses[::2]) / 3)  # that of the first pass
     for _ in range(15):
-        last = trainer.epoch(given)
+        last = one_epoch(trainer, given)
         assert all(torch.equal(w[~masks[n]], torch.zeros_like(w[~masks[n]])) for n, w in weights.items())
     assert last["train/loss"] < first["train/loss"] / 2
 
@@ -278,12 +284,12 @@ def test_lbfgs_fits_into_the_loop_and_keeps_masks(make_data):
     masks = random_masks(weights_of(net))
     trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.LBFGS(net.parameters(), 0.1, max_iter=4), masks=masks)
     given = batches_of(make_data(), batch_size=24)
-    first = trainer.epoch(given)
-    assert trainer.epoch(given)["train/loss"] < first["train/loss"]
+    first = one_epoch(trainer, given)
+    assert one_epoch(trainer, given)["train/loss"] < first["train/loss"]
     assert bool((net[1].weight[~masks["1.weight"]] == 0).all())
 
 
-def test_the_schedule_is_asked_at_every_step_for_the_time_in_epochs(make_net, make_data):
+def test_the_schedule_is_asked_at_every_step_with_the_number_of_steps_made(make_net, make_data):
     net = make_net()
     optimizer = torch.optim.SGD([{"params": [net.fc.weight], "lr": 0.5}, {"params": [net.conv2.weight], "lr": 0.1}])
     asked, rates = [], []
@@ -293,14 +299,14 @@ def test_the_schedule_is_asked_at_every_step_for_the_time_in_epochs(make_net, ma
             rates.append([group["lr"] for group in optimizer.param_groups])
             return super().forward(outputs, labels)
 
-    def schedule(epoch, epochs):
-        asked.append((epoch, epochs))
-        return 1 - epoch / epochs
+    def schedule(step):
+        asked.append(step)
+        return 1 - step / 8
 
-    trainer = Trainer(net, Spy(), optimizer, schedule=schedule, epochs=2)
+    trainer = Trainer(net, Spy(), optimizer, schedule=schedule)
     given = batches_of(make_data(), batch_size=6)
-    metrics = [trainer.epoch(given) for _ in range(2)]
-    assert asked == [(i / 4, 2) for i in range(8)]
+    metrics = [one_epoch(trainer, given) for _ in range(2)]
+    assert asked == list(range(8))
     factors = [1 - i / 8 for i in range(8)]
     assert rates == [[0.5 * f, 0.1 * f] for f in factors]
     assert [m["lr"] for m in metrics] == [0.5 * factors[3], 0.5 * factors[7]]
@@ -309,7 +315,7 @@ def test_the_schedule_is_asked_at_every_step_for_the_time_in_epochs(make_net, ma
 def test_without_a_schedule_the_learning_rate_is_the_optimizers(make_net, make_data):
     net = make_net()
     trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.03))
-    assert trainer.epoch(batches_of(make_data()))["lr"] == 0.03
+    assert one_epoch(trainer, batches_of(make_data()))["lr"] == 0.03
 
 
 def test_part_of_a_pass_counts_what_it_saw(make_net, make_data):
@@ -324,10 +330,10 @@ def test_part_of_a_pass_counts_what_it_saw(make_net, make_data):
 
     trainer = Trainer(net, Spy(), torch.optim.SGD(net.parameters(), 0.1))
     given = batches_of(make_data(count=22), batch_size=5)
-    metrics = trainer.epoch(given, steps=2)
+    metrics = one_epoch(trainer, given, steps=2)
     assert trainer.steps == 2
     assert [n for n, _, _ in seen] == [5, 5]
-    trainer.epoch(given, steps=100)
+    one_epoch(trainer, given, steps=100)
     assert trainer.steps == 7
     assert [n for n, _, _ in seen[2:]] == [5, 5, 5, 5, 2]
     assert metrics["train/loss"] == pytest.approx((5 * seen[0][1] + 5 * seen[1][1]) / 10)
@@ -337,7 +343,7 @@ def test_part_of_a_pass_counts_what_it_saw(make_net, make_data):
 
 def test_gradients_are_clipped_together_after_masking(make_net, make_data):
     data = make_data()
-    images, labels = next(iter(batches_of(data)))
+    images, labels = next(batches_of(data).epoch(0))
 
     def moved(clip_norm, **held):
         net = make_net()
@@ -369,7 +375,7 @@ def test_a_loss_that_is_not_finite_is_an_error(bad, make_net, make_data):
     net = make_net()
     trainer = Trainer(net, Bad(), torch.optim.SGD(net.parameters(), 0.1))
     with pytest.raises(StageError) as error:
-        trainer.epoch(batches_of(make_data()), steps=1)
+        one_epoch(trainer, batches_of(make_data()), steps=1)
     assert str(error.value) == f"the training loss became {bad}: lower the learning rate or clip gradients"
 
 
@@ -377,7 +383,7 @@ def test_a_loss_that_is_no_scalar_is_an_error(make_net, make_data):
     net = make_net()
     trainer = Trainer(net, nn.CrossEntropyLoss(reduction="none"), torch.optim.SGD(net.parameters(), 0.1))
     with pytest.raises(StageError) as error:
-        trainer.epoch(batches_of(make_data()))
+        one_epoch(trainer, batches_of(make_data()))
     assert str(error.value) == "the loss must be a scalar, not of shape (8,)"
 
 
@@ -388,13 +394,13 @@ def test_an_optimizer_that_does_not_call_the_closure_is_an_error(make_net, make_
 
     net = make_net()
     with pytest.raises(StageError) as error:
-        Trainer(net, nn.CrossEntropyLoss(), Idle(net.parameters(), 0.1)).epoch(batches_of(make_data()))
+        one_epoch(Trainer(net, nn.CrossEntropyLoss(), Idle(net.parameters(), 0.1)), batches_of(make_data()))
     assert str(error.value) == "Idle.step did not call its closure, which computes the loss and the gradients"
 
 
 def test_gradients_of_an_earlier_step_do_not_add_up(make_net, make_data):
     net, other = make_net(), make_net()
-    images, labels = next(iter(batches_of(make_data())))
+    images, labels = next(batches_of(make_data()).epoch(0))
     for p in net.parameters():
         p.grad = torch.full_like(p, 100.0)
     for model in (net, other):
@@ -405,7 +411,7 @@ def test_gradients_of_an_earlier_step_do_not_add_up(make_net, make_data):
 def test_step_works_on_its_own_and_gives_loss_and_outputs_before_the_step(make_net, make_data):
     net = make_net()
     net.eval()
-    images, labels = next(iter(batches_of(make_data())))
+    images, labels = next(batches_of(make_data()).epoch(0))
     expected = copy.deepcopy(net).train()(images)
     loss, outputs = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1)).step(images, labels)
     assert torch.equal(outputs, expected)
@@ -420,7 +426,7 @@ def test_bfloat16_computes_in_bfloat16_and_learns(make_net, make_data):
     net.conv2.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
     trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1), precision="bfloat16")
     given = batches_of(make_data())
-    losses = [trainer.epoch(given)["train/loss"] for _ in range(10)]
+    losses = [one_epoch(trainer, given)["train/loss"] for _ in range(10)]
     assert dtypes == {torch.bfloat16}
     assert losses[-1] < losses[0] / 2
 
@@ -429,7 +435,7 @@ def test_auto_precision_is_float32_on_the_cpu(make_net, make_data):
     net = make_net()
     dtypes = set()
     net.conv2.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
-    Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1)).epoch(batches_of(make_data()))
+    one_epoch(Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1)), batches_of(make_data()))
     assert dtypes == {torch.float32}
 
 
@@ -460,7 +466,7 @@ def test_compiling_gives_the_same_training_and_keeps_masks_and_statistics(make_n
         )
         given = batches_of(data)
         for _ in range(2):
-            trainer.epoch(given)
+            one_epoch(trainer, given)
         assert all(bool((w[~masks[n]] == 0).all()) for n, w in weights_of(net).items())
     for name, value in nets[False].state_dict().items():
         torch.testing.assert_close(nets[True].state_dict()[name], value, rtol=1e-3, atol=1e-5)

@@ -17,11 +17,13 @@ def test_what_is_public_is_this():
     assert framework.testing.__all__ == [
         "check_criterion",
         "check_dataset",
+        "check_distribution",
         "check_loss",
         "check_model",
         "check_observer",
         "check_optimizer",
         "check_schedule",
+        "check_sparsifier",
         "check_stage",
         "run_stage",
         "tiny_data",

@@ -32,14 +32,17 @@ def test_it_keeps_to_what_a_stage_promises() -> None:
 
 
 def test_what_is_minimised_is_what_is_computed_by_hand() -> None:
-    stage = Distill(teacher="", epochs=1, temperature=2.0, alpha=0.75)
-    outputs, answers = torch.tensor([[0.0, 2.0], [1.0, 1.0]]), torch.tensor([[4.0, 0.0], [0.0, 0.0]])
+    trial, images, labels = tiny_trial(), torch.rand(2, 1, 8, 8), torch.tensor([0, 1])
+    outputs, answers = torch.tensor([[0.0, 2.0, 1.0], [1.0, 1.0, 0.0]]), Teacher()(images)
     ours, theirs = (outputs / 2).softmax(1), (answers / 2).softmax(1)
     divergence = (theirs * (theirs / ours).log()).sum(1).mean()
-    loss = cross_entropy(outputs, torch.tensor([0, 1]))
-    expected = 0.75 * 4 * divergence + 0.25 * loss
-    assert stage._mixed(outputs, answers, loss).item() == pytest.approx(expected.item(), rel=1e-6)
-    assert Distill(teacher="", epochs=1, alpha=1.0)._mixed(answers, answers, loss).item() == pytest.approx(0, abs=1e-6)
+    expected = 0.75 * 4 * divergence + 0.25 * cross_entropy(outputs, labels)
+    stage = Distill(teacher="runs:/1/model", epochs=1, temperature=2.0, alpha=0.75)
+    loss, given = stage.objective(trial)(lambda inputs: outputs, images, labels)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert given is outputs
+    alike = Distill(teacher="runs:/1/model", epochs=1, alpha=1.0).objective(trial)(Teacher(), images, labels)[0]
+    assert alike.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_network_learns_to_answer_as_the_teacher_does() -> None:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework._engine import Batches
+from framework._batches import ImageBatches
 
 
 def numbered(count, shape=(1, 2, 2)):
@@ -15,11 +15,7 @@ def numbered(count, shape=(1, 2, 2)):
 
 def batches(images, labels, mean=0.0, std=1.0, **options):
     channels = images.shape[1]
-    return Batches(images, labels, torch.full((channels,), mean), torch.full((channels,), std), **options)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return ImageBatches(images, labels, torch.full((channels,), mean), torch.full((channels,), std), **options)
 
 
 def pixels(x):
@@ -30,37 +26,37 @@ def pixels(x):
 @settings(deadline=None, max_examples=60)
 @given(count=st.integers(1, 40), size=st.integers(1, 45), shuffled=st.booleans())
 def test_every_image_comes_once_per_pass_with_its_label_save_a_lone_last_one(count, size, shuffled):
-    found = list(batches(*numbered(count), batch_size=size, generator=seeded() if shuffled else None))
+    found = list(batches(*numbered(count), batch_size=size, seed=0 if shuffled else None).epoch(0))
     labels = torch.cat([y for _, y in found]).tolist()
     left_out = shuffled and count > size > 1 and count % size == 1
     assert len(labels) == len(set(labels)) == count - left_out
     assert torch.equal(torch.cat([pixels(x)[:, 0, 0, 0] for x, _ in found]).long(), torch.tensor(labels))
     assert [len(y) for _, y in found[:-1]] == [size] * (len(found) - 1)
-    assert len(found) == len(batches(*numbered(count), batch_size=size, generator=seeded() if shuffled else None))
+    assert len(found) == len(batches(*numbered(count), batch_size=size, seed=0 if shuffled else None))
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 1), (4, 1), (5, 1), (6, 2), (8, 2), (9, 2)])
 def test_a_lone_last_image_is_left_out_when_shuffling_unless_it_is_the_only_one(count, length):
     images, labels = numbered(count)
-    assert len(batches(images, labels, batch_size=4, generator=seeded())) == length
+    assert len(batches(images, labels, batch_size=4, seed=0)) == length
     assert len(batches(images, labels, batch_size=4)) == -(-count // 4)
 
 
 def test_batches_of_one_image_are_all_given():
-    assert len(list(batches(*numbered(3), batch_size=1, generator=seeded()))) == 3
+    assert len(list(batches(*numbered(3), batch_size=1, seed=0).epoch(0))) == 3
 
 
-def test_without_generator_the_order_is_the_given_one_and_nothing_is_augmented():
+def test_without_a_seed_the_order_is_the_given_one_and_nothing_is_augmented():
     images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8)
     found = batches(images, torch.arange(7), batch_size=3, augment=["crop", "flip", "cutout"])
-    for _ in range(2):
-        assert torch.equal(torch.cat([pixels(x) for x, _ in found]), images)
+    for number in range(2):
+        assert torch.equal(torch.cat([pixels(x) for x, _ in found.epoch(number)]), images)
 
 
-def test_the_generator_alone_decides_the_order_and_each_pass_has_its_own():
+def test_the_seed_alone_decides_the_order_and_each_pass_has_its_own():
     def order(seed):
-        found = batches(*numbered(20), batch_size=6, generator=seeded(seed))
-        return [torch.cat([y for _, y in found]).tolist() for _ in range(2)]
+        found = batches(*numbered(20), batch_size=6, seed=seed)
+        return [torch.cat([y for _, y in found.epoch(number)]).tolist() for number in range(2)]
 
     torch.manual_seed(1)
     first = order(0)
@@ -70,10 +66,25 @@ def test_the_generator_alone_decides_the_order_and_each_pass_has_its_own():
     assert order(1) != first
 
 
+def test_a_pass_is_the_same_whenever_it_is_asked_for():
+    images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
+    found = batches(images, torch.arange(20), batch_size=6, augment=["crop", "flip", "cutout"], seed=3)
+    later = [list(found.epoch(number)) for number in (2, 0, 2)]
+    for (x, y), (again_x, again_y) in zip(later[0], later[2], strict=True):
+        assert torch.equal(x, again_x)
+        assert torch.equal(y, again_y)
+
+
+def test_the_order_does_not_depend_on_the_augmentation():
+    images, labels = numbered(20)
+    plain, augmented = (batches(images, labels, batch_size=6, augment=a, seed=3).epoch(1) for a in ([], ["flip"]))
+    assert [y.tolist() for _, y in plain] == [y.tolist() for _, y in augmented]
+
+
 def test_pixels_are_scaled_and_normalised_by_channel():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).repeat(2, 1).view(1, 2, 1, 3)
-    found = Batches(images, torch.tensor([0]), torch.tensor([0.2, 0.5]), torch.tensor([0.1, 0.25]), batch_size=1)
-    x, _ = next(iter(found))
+    found = ImageBatches(images, torch.tensor([0]), torch.tensor([0.2, 0.5]), torch.tensor([0.1, 0.25]), batch_size=1)
+    x, _ = next(found.epoch(0))
     assert x.dtype == torch.float32
     torch.testing.assert_close(x[0], torch.tensor([[[-2.0, 0.0, 8.0]], [[-2.0, -1.2, 2.0]]]))
 
@@ -81,24 +92,24 @@ def test_pixels_are_scaled_and_normalised_by_channel():
 def test_images_stay_as_they_are():
     images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
     before = images.clone()
-    found = batches(images, torch.zeros(9).long(), batch_size=4, augment=["crop", "flip", "cutout"], generator=seeded())
-    list(found)
+    found = batches(images, torch.zeros(9).long(), batch_size=4, augment=["crop", "flip", "cutout"], seed=0)
+    list(found.epoch(0))
     assert found.images is images
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("generator", [None, seeded()])
-def test_channels_last(generator):
+@pytest.mark.parametrize("seed", [None, 0])
+def test_channels_last(seed):
     images = torch.randint(0, 256, (5, 3, 4, 6), dtype=torch.uint8)
-    for x, _ in batches(images, torch.zeros(5).long(), batch_size=4, generator=generator, channels_last=True):
+    for x, _ in batches(images, torch.zeros(5).long(), batch_size=4, seed=seed, channels_last=True).epoch(0):
         assert x.is_contiguous(memory_format=torch.channels_last)
         assert not x.is_contiguous()
 
 
 def test_flip_mirrors_left_to_right_about_half_of_the_images():
     images = torch.arange(6, dtype=torch.uint8).view(1, 1, 2, 3).repeat(400, 1, 1, 1)
-    found = batches(images, torch.zeros(400).long(), batch_size=400, augment=["flip"], generator=seeded())
-    x = pixels(next(iter(found))[0])[:, 0].tolist()
+    found = batches(images, torch.zeros(400).long(), batch_size=400, augment=["flip"], seed=0)
+    x = pixels(next(found.epoch(0))[0])[:, 0].tolist()
     flipped = x.count([[2, 1, 0], [5, 4, 3]])
     assert flipped + x.count([[0, 1, 2], [3, 4, 5]]) == 400
     assert 150 < flipped < 250
@@ -106,14 +117,12 @@ def test_flip_mirrors_left_to_right_about_half_of_the_images():
 
 def test_crop_shifts_each_image_by_up_to_an_eighth_and_zeros_move_in():
     image = torch.arange(1, 257).clamp(max=255).to(torch.uint8).view(1, 16, 16)
-    found = batches(
-        image.repeat(300, 1, 1, 1), torch.zeros(300).long(), batch_size=300, augment=["crop"], generator=seeded()
-    )
+    found = batches(image.repeat(300, 1, 1, 1), torch.zeros(300).long(), batch_size=300, augment=["crop"], seed=0)
     padded = torch.zeros(20, 20, dtype=torch.uint8)
     padded[2:18, 2:18] = image[0]
     allowed = {(i, j): padded[i : i + 16, j : j + 16] for i in range(5) for j in range(5)}
     seen = set()
-    for x in pixels(next(iter(found))[0])[:, 0]:
+    for x in pixels(next(found.epoch(0))[0])[:, 0]:
         matching = [shift for shift, window in allowed.items() if torch.equal(window, x)]
         assert len(matching) == 1
         seen.update(matching)
@@ -122,7 +131,7 @@ def test_crop_shifts_each_image_by_up_to_an_eighth_and_zeros_move_in():
 
 def test_crop_shifts_all_channels_alike():
     images = torch.randint(1, 256, (8, 1, 8, 8), dtype=torch.uint8).repeat(1, 3, 1, 1)
-    for x, _ in batches(images, torch.zeros(8).long(), batch_size=8, augment=["crop"], generator=seeded()):
+    for x, _ in batches(images, torch.zeros(8).long(), batch_size=8, augment=["crop"], seed=0).epoch(0):
         assert torch.equal(x[:, 0], x[:, 1])
         assert torch.equal(x[:, 0], x[:, 2])
 
@@ -130,10 +139,10 @@ def test_crop_shifts_all_channels_alike():
 def test_cutout_sets_one_square_of_at_most_half_the_size_to_the_mean():
     images = torch.full((200, 2, 8, 8), 255, dtype=torch.uint8)
     mean = torch.tensor([0.2, 0.4])
-    found = Batches(
-        images, torch.zeros(200).long(), mean, torch.ones(2), batch_size=200, augment=["cutout"], generator=seeded()
+    found = ImageBatches(
+        images, torch.zeros(200).long(), mean, torch.ones(2), batch_size=200, augment=["cutout"], seed=0
     )
-    x, _ = next(iter(found))
+    x, _ = next(found.epoch(0))
     cut = x.abs() < 1e-6  # exactly the mean: 0.2 and 0.4 of 255 are whole numbers
     assert torch.equal(cut[:, 0], cut[:, 1])
     rows, columns = cut[:, 0].any(2).sum(1), cut[:, 0].any(1).sum(1)

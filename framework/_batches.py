@@ -1,17 +1,39 @@
-"""Batches out of images that lie on the device as uint8."""
+"""What a network is trained and tested on, batch by batch."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from framework._stage import Augmentation
+Augmentation = Literal["crop", "flip", "cutout"]
 
 
-class Batches:
-    """Normalised batches of one split, shuffled and augmented anew in every pass.
+class Batches(Protocol):
+    """Batches of (inputs, targets) of one split.
 
-    Augmentation and normalisation happen batch by batch on the device that holds the images.
+    A pass is known by its number and gives the same batches whenever it is asked for, so that training that was
+    interrupted goes on with the ones that it would have seen.
+    """
+
+    def __len__(self) -> int:
+        """Batches per pass."""
+
+    def epoch(self, number: int) -> Iterator[tuple[Any, Any]]:
+        """Yield the inputs and targets of the pass with this number, on the trial's device."""
+
+
+def derived_seed(seed: int, *place: object) -> int:
+    """A seed for what is drawn at a place, such as the order of the third pass: 63 bits, as many as torch takes."""
+    text = "\n".join(map(str, (seed, *place)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class ImageBatches:
+    """Normalised batches of images, shuffled and augmented anew in every pass.
+
+    The images lie on the device as uint8; augmentation and normalisation happen there, batch by batch.
 
     Args:
         images: uint8, (N, channels, height, width).
@@ -22,7 +44,8 @@ class Batches:
             when shuffling, as batch normalisation cannot train on it.
         augment: any of ``crop`` (shift by up to 1/8 of the size, zeros move in), ``flip`` (left to right, half of
             the images), ``cutout`` (a square of half the size set to the mean; DeVries & Taylor 2017).
-        generator: on the CPU; draws order and augmentation. None: the given order, unaugmented.
+        seed: of the order and of the augmentation, which are drawn apart: with and without augmentation the order is
+            the same. None: the given order, unaugmented.
         channels_last: give batches in channels-last memory format.
     """
 
@@ -35,13 +58,13 @@ class Batches:
         *,
         batch_size: int,
         augment: Sequence[Augmentation] = (),
-        generator: torch.Generator | None = None,
+        seed: int | None = None,
         channels_last: bool = False,
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size = batch_size
         self.augment = tuple(augment)
-        self.generator = generator
+        self.seed = seed
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         # One multiplication and one addition per pixel: x / 255 / std - mean / std.
         self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(images.device)
@@ -51,23 +74,28 @@ class Batches:
     def __len__(self) -> int:
         """Batches per pass."""
         full, rest = divmod(len(self.images), self.batch_size)
-        return full + (rest > (1 if self.generator and full else 0))
+        return full + (rest > (1 if self.seed is not None and full else 0))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels): float32 (batch, channels, height, width), and int64 (batch,)."""
         device = self.images.device
-        order = None
-        if self.generator:
-            order = torch.randperm(len(self.images), generator=self.generator).to(device)
+        order = augmentation = None
+        if self.seed is not None:
+            order = torch.randperm(len(self.images), generator=_generator(self.seed, "order", number)).to(device)
+            augmentation = _generator(self.seed, "augmentation", number)
         for i in range(len(self)):
             chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
             index = chosen if order is None else order[chosen]
             images = self.images[index]
-            if self.generator:
+            if augmentation:
                 for name in self.augment:
-                    images = _AUGMENT[name](images, self.generator, self._fill)
+                    images = _AUGMENT[name](images, augmentation, self._fill)
             images = torch.addcmul(self._shift, images.to(torch.float32), self._scale)
             yield images.contiguous(memory_format=self._format), self.labels[index]
+
+
+def _generator(seed: int, *place: object) -> torch.Generator:
+    return torch.Generator().manual_seed(derived_seed(seed, *place))
 
 
 def _crop(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from framework import hookimpl
 
 
-def snip(weight: Tensor, gradient: Tensor, by_layer: bool = False) -> Tensor:
+def saliency(weight: Tensor, gradient: Tensor, by_layer: bool = False) -> Tensor:
     """By how much the loss would change, to first order, if the weight were removed: ``|weight × gradient|``.
 
     The paper divides by the sum over all weights, which does not change their order; so this does not.
@@ -25,4 +25,4 @@ def snip(weight: Tensor, gradient: Tensor, by_layer: bool = False) -> Tensor:
 
 @hookimpl
 def register_criteria() -> Mapping[str, Callable[..., Tensor]]:
-    return {"snip": snip}
+    return {"saliency": saliency}

@@ -1,0 +1,103 @@
+"""How many weights go from which layer, and which."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from framework._component import Component
+from framework._errors import StageError
+from framework._masks import Masks, lowest
+
+
+def spread(distribution: Component, scores: Mapping[str, Tensor], candidates: Masks, count: int) -> dict[str, int]:
+    """How many of ``count`` weights go from each layer.
+
+    Args:
+        distribution: a stage's parameter of type `framework.Distribution`.
+        scores: by parameter name, in forward order; of the weight's shape.
+        candidates: True = may go; of the same names and shapes.
+        count: how many go in all; at most as many as there are candidates.
+
+    Returns:
+        By name, between 0 and the layer's candidates; their sum is ``count`` exactly.
+
+    Raises:
+        StageError: the distribution gave something else.
+    """
+    limits = {name: int(mask.sum()) for name, mask in candidates.items()}
+    found: dict[str, int] = distribution(
+        shapes={name: tuple(score.shape) for name, score in scores.items()},
+        candidates=limits,
+        count=count,
+        scores={name: score[candidates[name]] for name, score in scores.items()}
+        if "scores" in distribution.entry.inputs
+        else None,
+    )
+    if {*found} != {*limits} or sum(found.values()) != count or any(not 0 <= found[n] <= limits[n] for n in limits):
+        raise StageError(
+            f"distribution {distribution.name!r} must spread {count} weights over layers of {limits}; it gave {found}"
+        )
+    return found
+
+
+def remove_lowest(
+    scores: Mapping[str, Tensor], masks: Masks, counts: Mapping[str, int], candidates: Masks | None = None
+) -> Masks:
+    """Masks without the weights with the lowest scores, layer by layer; among equal scores the first ones go.
+
+    Args:
+        scores: by parameter name, of the weight's shape, of any number type without NaN.
+        masks: of the same names and shapes; True = may be non-zero.
+        counts: how many go from each.
+        candidates: which may go; None: all that are not masked.
+    """
+    removed = {}
+    for name, mask in masks.items():
+        may_go = mask if candidates is None else candidates[name]
+        gone = lowest(scores[name].reshape(-1), may_go.reshape(-1), counts[name])
+        removed[name] = mask & ~gone.view(mask.shape)
+    return removed
+
+
+def apportion(total: int, shares: Mapping[str, float], limits: Mapping[str, int]) -> dict[str, int]:
+    """Divide a number in proportion to shares, none getting more than its limit; rounded by largest remainder.
+
+    What a layer cannot take goes to the others in proportion to their shares, again and again until all have room: as
+    Erdős–Rényi densities above 1 are dealt with.
+
+    Args:
+        total: what is divided; at most the sum of the limits.
+        shares: by name, >= 0.
+        limits: by name.
+
+    Returns:
+        By name; the sum is ``total`` exactly. Of equal remainders the first names get more.
+
+    Example:
+        >>> apportion(10, {"a": 1, "b": 1, "c": 8}, {"a": 10, "b": 10, "c": 4})
+        {'a': 3, 'b': 3, 'c': 4}
+    """
+    exact: dict[str, float] = {}
+    open_names = [name for name in shares if shares[name] > 0]
+    left = total
+    while open_names:
+        factor = left / sum(shares[name] for name in open_names)
+        full = [name for name in open_names if factor * shares[name] >= limits[name]]
+        if not full:
+            exact |= {name: factor * shares[name] for name in open_names}
+            break
+        exact |= {name: limits[name] for name in full}
+        left -= sum(limits[name] for name in full)
+        open_names = [name for name in open_names if name not in full]
+    # Floating point may miss a whole number by a hair.
+    whole = {name: int(exact.get(name, 0) + 1e-9) for name in shares}
+    missing = total - sum(whole.values())
+    by_remainder = sorted(shares, key=lambda name: whole[name] - exact.get(name, 0))
+    while missing > 0:
+        room = [name for name in by_remainder if whole[name] < limits[name]]
+        if not room:
+            raise ValueError(f"{total} is more than the limits take: {dict(limits)}")
+        for name in room[:missing]:
+            whole[name] += 1
+        missing = total - sum(whole.values())
+    return whole

@@ -1,0 +1,107 @@
+"""A stage that trains: the parameters that all of them have, and what they do with them."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+from torch import nn
+
+from framework._component import Loss, Optimizer, Schedule, SparsifierParameter
+from framework._engine.constraints import trainable
+from framework._engine.loop import EarlyStopping, fit
+from framework._engine.precision import Precision
+from framework._engine.trainer import Objective, Trainer, loss_of_outputs
+from framework._stage import Stage, Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Stage):
+    """Train what is neither masked nor frozen, with a fresh optimizer, and measure on the validation set every epoch.
+
+    A stage that trains in its own way derives from it, adds its own parameters, and says in `objective` what is
+    minimised.
+
+    Attributes:
+        epochs: passes over the training set; give this or ``steps``.
+        steps: optimizer steps; the last pass may be part of one.
+        batch_size: inputs per step.
+        loss: what to minimise; also what evaluation reports.
+        optimizer: how to minimise it; its learning rate is the schedule's base.
+        schedule: how the learning rate changes from step to step, over the stage.
+        schedule_from: the epoch at which the schedule begins: training goes on as if so many epochs had been made
+            already, such as after rewinding to the network of that epoch.
+        sparsifier: what changes masks on the way; null changes none.
+        clip_norm: scale gradients down to this L2 norm, that of all parameters together; null leaves them as they are.
+        precision: of the forward pass in training; auto takes bfloat16 on GPUs that have it, and float32 elsewhere.
+        channels_last: memory format of inputs and weights; often faster for convolutions on GPUs.
+        compile: compile the forward pass; pays off for long training.
+        early_stopping: when to stop before the last epoch; null never does.
+    """
+
+    epochs: Annotated[int, Interval(ge=1)] | None = None
+    steps: Annotated[int, Interval(ge=1)] | None = None
+    batch_size: Annotated[int, Interval(ge=1)] = 128
+    loss: Loss = "cross_entropy"
+    optimizer: Optimizer = "sgd"
+    schedule: Schedule = "constant"
+    schedule_from: Annotated[float, Interval(ge=0)] = 0.0
+    sparsifier: SparsifierParameter | None = None
+    clip_norm: Annotated[float, Interval(gt=0)] | None = None
+    precision: Precision = "auto"
+    channels_last: bool = False
+    compile: bool = False
+    early_stopping: EarlyStopping | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+
+    @property
+    def planned_epochs(self) -> int:
+        return self.epochs or 0
+
+    def objective(self, trial: Trial) -> Objective:
+        """What is minimised: the loss of the network's outputs, unless a stage says otherwise.
+
+        Args:
+            trial: as the stage finds it, or as it goes on from a checkpoint; ``trial.loss`` is the stage's.
+
+        Returns:
+            A function; or a `torch.nn.Module`, if there is something to remember: its state dict is kept for going on.
+        """
+        return loss_of_outputs(trial.loss)
+
+    def use_loss(self, trial: Trial) -> None:
+        """Make the loss of this stage that of the trial, by which it is evaluated from now on."""
+        trial.use_loss(self.loss)
+
+    def run(self, trial: Trial) -> None:
+        self.use_loss(trial)
+        batches = trial.batches("train", self.batch_size, channels_last=self.channels_last)
+        trial.model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+        steps = self.steps or (self.epochs or 0) * len(batches)
+        began, whole = self.schedule_from, self.schedule_from + steps / len(batches)
+        objective = self.objective(trial)
+        trainer = Trainer(
+            trial.model,
+            trial.loss,
+            self.optimizer(params=trainable(trial.model, trial.frozen)),
+            objective=objective,
+            masks=trial.masks,
+            frozen=trial.frozen,
+            schedule=lambda step: self.schedule(epoch=began + step / len(batches), epochs=whole),
+            clip_norm=self.clip_norm,
+            precision=self.precision,
+            compile=self.compile,
+            task=trial.data.task,
+        )
+        fit(
+            trial,
+            trainer,
+            batches,
+            steps=steps,
+            early_stopping=self.early_stopping,
+            sparsifier=self.sparsifier and self.sparsifier(),
+            state={"objective": objective} if isinstance(objective, nn.Module) else None,
+        )
