@@ -1,7 +1,7 @@
 """The study's trials as one would write them for Ray Tune: a function trainable that goes through a list of stages.
 
 Pruning is `torch.nn.utils.prune`, unpruning its `remove`, freezing `requires_grad=False` and BatchNorm in eval mode.
-The networks come from the framework's model functions and the batches from `framework.Batches`, so that both
+The networks come from the framework's model functions and the batches from `framework.ImageBatches`, so that both
 sides compute the same; the loop, the optimizer, the schedule, the measuring and the reporting are written here.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
-from framework import Batches
+from framework import ImageBatches
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BFLOAT16 = DEVICE.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -155,15 +155,15 @@ class HandTrial:
 
     def train(self, stage: Mapping[str, Any]) -> Iterator[dict[str, float]]:
         """Train for the stage's epochs, with a fresh optimizer; gives each epoch's metrics."""
-        batches = Batches(
+        batches = ImageBatches(
             *self.splits["train"],
             *self.statistics,
             batch_size=stage["batch_size"],
             augment=self.augment,
-            generator=torch.Generator().manual_seed(int(torch.randint(2**31, ()))),
+            seed=int(torch.randint(2**31, ())),
         )
         optimizer, schedule = self._optimizer(stage, stage["epochs"] * len(batches))
-        for _ in range(stage["epochs"]):
+        for epoch in range(stage["epochs"]):
             began = time.perf_counter()
             self.model.train()
             for module in self.still:
@@ -171,7 +171,7 @@ class HandTrial:
             loss = torch.zeros((), device=DEVICE)
             correct = torch.zeros((), device=DEVICE, dtype=torch.int64)
             seen = 0
-            for images, labels in batches:
+            for images, labels in batches.epoch(epoch):
                 optimizer.zero_grad(set_to_none=True)
                 batch_loss, outputs = self._forward(images, labels)
                 batch_loss.backward()
@@ -201,12 +201,12 @@ class HandTrial:
             return self.criterion(outputs, labels), outputs
 
     def measure(self, split: str) -> dict[str, float]:
-        batches = Batches(*self.splits[split], *self.statistics, batch_size=256)
+        batches = ImageBatches(*self.splits[split], *self.statistics, batch_size=256)
         loss = torch.zeros((), device=DEVICE)
         correct = torch.zeros((), device=DEVICE, dtype=torch.int64)
         self.model.eval()
         with torch.no_grad():
-            for images, labels in batches:
+            for images, labels in batches.epoch(0):
                 outputs = self.model(images)
                 loss += self.criterion(outputs, labels) * len(labels)
                 correct += (outputs.argmax(1) == labels).sum()

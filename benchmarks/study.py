@@ -4,7 +4,7 @@ The trials are those of experiments/ as the framework plans them: both sides run
 process in a new folder, its database included:
   plain Ray                a function trainable that goes through a trial's stages by hand, with `torch.nn.utils.prune`,
                            a report each epoch and `MLflowLoggerCallback` on SQLite; see by_hand.py. What is shared with
-                           the framework is the networks' code and `framework.Batches`
+                           the framework is the networks' code and `framework.ImageBatches`
   plain Ray, reuse_actors  the same, but that trials take turns in a process
   framework                `framework run`, as a user gives it
 

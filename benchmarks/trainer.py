@@ -1,4 +1,4 @@
-"""`framework.Trainer` with `Batches`, against a loop written by hand.
+"""`framework.Trainer` with `ImageBatches`, against a loop written by hand.
 
 Same network, images, batch size, augmentation, optimizer and cosine schedule, and the same running loss and accuracy,
 kept on the device and read once per pass. The hand-written side is as fast as one would reasonably write it for one
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 
@@ -32,7 +32,7 @@ import torch
 from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, verdict
 from torch import Tensor, nn
 
-from framework import Batches, Trainer
+from framework import ImageBatches, Trainer
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 EPOCHS = 1000  # of the schedule; no run gets there
@@ -68,25 +68,25 @@ class Case:
 
 def ours(case: Case) -> Callable[[], float]:
     model, optimizer = case.fresh()
-    batches = Batches(
+    batches = ImageBatches(
         case.images,
         case.labels,
         case.mean,
         case.std,
         batch_size=case.batch_size,
         augment=case.augment,
-        generator=torch.Generator().manual_seed(0),
+        seed=0,
         channels_last=case.channels_last,
     )
     trainer = Trainer(
         model,
         nn.CrossEntropyLoss(),
         optimizer,
-        schedule=lambda epoch, epochs: (1 + math.cos(math.pi * epoch / epochs)) / 2,
-        epochs=EPOCHS,
+        schedule=lambda step: (1 + math.cos(math.pi * step / len(batches) / EPOCHS)) / 2,
         precision="bfloat16" if case.bfloat16 else "float32",
     )
-    return timed(case, lambda: trainer.epoch(batches, case.steps))
+    passes = count()
+    return timed(case, lambda: trainer.epoch(islice(batches.epoch(next(passes)), case.steps)))
 
 
 class HandmadeBatches:
