@@ -21,8 +21,10 @@ from common import clock, load, measured_in, parser, print_table, ratios, show, 
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+from framework import Step as Moment
 from framework import Trainer
 from framework_plugins.models.resnet import resnet18
+from framework_plugins.sparsifiers import RigL
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Step = Callable[[Tensor, Tensor], object]
@@ -91,16 +93,32 @@ def main() -> None:
             return torch.optim.AdamW(model.parameters(), lr=1e-3)
         return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
-    def trainer(model: nn.Module, masks: dict[str, Tensor]) -> Step:
+    def trainer(model: nn.Module, masks: dict[str, Tensor]) -> Trainer:
         precision = "bfloat16" if options.bfloat16 else "float32"
         model.train()
-        return Trainer(model, nn.CrossEntropyLoss(), optimizer(model), masks=masks, precision=precision).step
+        return Trainer(model, nn.CrossEntropyLoss(), optimizer(model), masks=masks, precision=precision)
+
+    def updated() -> Step:
+        """A step in which RigL drops and grows 30 % of the weights: every one of them, here."""
+        model = copy.deepcopy(masked)
+        parameters = {name: model.get_parameter(name) for name in masks}
+        trained, own, sparsifier = trainer(model, masks), dict(masks), RigL(every=1)
+
+        def before_step() -> bool:
+            changed = sparsifier.update(Moment(1, 10**6, parameters, own, seed=0))
+            assert changed is not None
+            own.update(changed)
+            trained.set_masks(own)
+            return False
+
+        return lambda images, labels: trained.step(images, labels, before_step)
 
     steps = {
         "plain loop": plain(base, optimizer(base), options.bfloat16),
         "plain loop + hooks": plain(hooked, optimizer(hooked), options.bfloat16),
-        "Trainer": trainer(dense, {}),
-        "Trainer, masked": trainer(masked, masks),
+        "Trainer": trainer(dense, {}).step,
+        "Trainer, masked": trainer(masked, masks).step,
+        "Trainer, update": updated(),
     }
     load_before = load()
     measured = take_turns({name: timed(now, step, images, labels) for name, step in steps.items()}, repeats, warmup=5)
@@ -124,6 +142,15 @@ def main() -> None:
             verdict(median(ratio), 1.02, least=False) if ratio and against == "Trainer" else "",
             end_section=against is not None,
         )
+    amortised = [1 + (ratio - 1) / 100 for ratio in ratios(measured["Trainer, update"], measured["Trainer, masked"])]
+    result.add_row(
+        "Trainer",
+        "RigL, update every 100",
+        "",
+        f"{show(amortised, '.3f')} × masked",
+        "",
+        verdict(median(amortised), 1.03, least=False),
+    )
     print_table(result, load_before, measured_in(options))
 
     moved = sum(int(masked.get_parameter(name)[~mask].count_nonzero()) for name, mask in masks.items())
