@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check format docs bench bench-long clean
+.PHONY: help install demo test check format docs schema bench bench-long clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
@@ -34,6 +34,9 @@ format: install ## format the code
 
 docs: install ## write docs/hooks.md and docs/components.md anew, out of the docstrings
 	$(BIN)/python docs/generate.py
+
+schema: install ## write the schema of new databases anew, after an upgrade of MLflow
+	$(BIN)/python -c 'from framework._tracking.database import write_schema; write_schema()'
 
 bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/trainer.py

@@ -5,13 +5,13 @@ import os
 import re
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import TrackingError
+from framework._tracking.database import make_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,7 +70,7 @@ def configure() -> None:
 
 
 def connect(uri: str) -> "MlflowClient":
-    """A client of the tracking store; a SQLite database is made where there is none (some 5 s, once).
+    """A client of the tracking store; a SQLite database is made where there is none.
 
     Raises:
         TrackingError: it cannot be reached or opened.
@@ -81,24 +81,8 @@ def connect(uri: str) -> "MlflowClient":
         from mlflow import MlflowClient
 
         if is_new(uri):
-            _make_database(Path(uri.removeprefix("sqlite:///")))
+            make_database(Path(uri.removeprefix("sqlite:///")))
         return MlflowClient(uri)
-
-
-def _make_database(path: Path) -> None:
-    """Make it elsewhere first: MLflow cannot open one whose making was cut short, nor make it whole."""
-    from mlflow import MlflowClient
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as folder:
-        new = Path(folder, path.name)
-        MlflowClient(f"sqlite:///{new}")
-        try:
-            os.link(new, path)
-        except FileExistsError:
-            pass  # another process was faster
-        except OSError:  # no hard links here
-            os.replace(new, path)
 
 
 def pages(search: Callable[..., Any]) -> Iterator[Any]:
