@@ -124,7 +124,8 @@ for arguments in {commands!r}:
             main()
     except SystemExit as exit:
         assert not exit.code, (arguments, exit.code)
-print(*{{"torch", "torchvision", "ray", "mlflow", "pandas", "sklearn", "matplotlib"}} & sys.modules.keys())
+heavy = {{"matplotlib", "mlflow", "pandas", "ray", "sklearn", "torch", "torch._dynamo", "torchvision", "triton"}}
+print(*heavy & sys.modules.keys())
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, env=environment(), capture_output=True, text=True, check=True
@@ -142,3 +143,9 @@ def test_looking_at_specs_and_plugins_imports_neither_ray_nor_mlflow_nor_torchvi
     write(tmp_path, {"a.yaml": SPEC.format(name="a", stages="prune: {amount: 0.1}")})
     commands = [["plan", "a.yaml"], ["validate", "a.yaml"], ["plugins"], ["plugins", "show", "stage", "prune"]]
     assert imported([*commands, ["schema"]], tmp_path) <= {"torch", "matplotlib"}
+
+
+def test_checking_and_planning_a_grid_imports_nothing_heavy_but_torch(tmp_path: Path) -> None:
+    stages = "train: {epochs: 1, optimizer: {name: adamw, lr: {grid_search: [0.1, 0.2]}}, loss: bce}"
+    write(tmp_path, {"a.yaml": SPEC.format(name="a", stages=stages)})
+    assert imported([["validate", "a.yaml"], ["plan", "a.yaml"]], tmp_path) == {"torch"}

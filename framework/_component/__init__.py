@@ -6,7 +6,7 @@ framework, the rest are its parameters in YAML. A parameter whose type YAML cann
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -253,15 +253,27 @@ def _default(info: FieldInfo, build: Build) -> Any:
 
 def _probe(component: Component) -> None:
     """Let the component check its own parameters, where it does so when it is made and that is cheap."""
-    kind = component.entry.kind
-    if kind not in ("stage", "optimizer", "loss"):
+    entry = component.entry
+    if entry.kind not in ("stage", "optimizer", "loss"):
         return
     import torch
 
+    factory = entry.factory
+    if entry.kind == "optimizer" and inspect.isclass(factory) and issubclass(factory, torch.optim.Optimizer):
+        factory = _without_compiler(factory)
     try:
-        component(params=[torch.zeros(2, 2, requires_grad=True)])
+        Component(replace(entry, factory=factory), component.params, {})(params=[torch.zeros(2, 2, requires_grad=True)])
     except (ValueError, TypeError) as error:
-        raise mistakes([((), f"{kind} {component.name!r}: {error}", dict(component.params))]) from None
+        raise mistakes([((), f"{entry.kind} {component.name!r}: {error}", dict(component.params))]) from None
     except RuntimeError:
         # What only holds on another device (fused=True) shows when the trial runs.
         return
+
+
+def _without_compiler(optimizer: type) -> type:
+    """The same class, made without torch's compiler, whose import takes longer than all else that checks a spec.
+
+    torch imports it at the first optimizer, to keep it away from `add_param_group`.
+    """
+    plain = inspect.unwrap(optimizer.add_param_group)  # type: ignore[attr-defined]
+    return type(optimizer.__name__, (optimizer,), {"add_param_group": plain})

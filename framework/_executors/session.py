@@ -21,6 +21,7 @@ from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._report.table import Result
 from framework._spec import ExperimentSpec
+from framework._spec.grid import expand_grids
 from framework._store import Store
 from framework._tracking import Finished, Tracker, public
 
@@ -57,9 +58,12 @@ class Options:
 
 
 def expander(specs: Sequence[ExperimentSpec]) -> Expand:
-    """What expands these specs: Ray Tune, which takes seconds to import, only if there is a search space."""
-    if not any(spec.spaces and not spec.search.suggests for spec in specs):
+    """What expands these specs: Ray Tune, which takes seconds to import, only if something is drawn."""
+    spaces = [space for spec in specs if not spec.search.suggests for space in spec.spaces]
+    if not spaces:
         return as_it_stands
+    if not any(space.random for space in spaces):
+        return expand_grids
     from framework._executors import ray_tune
 
     return ray_tune.expand

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from framework._masks import eval_mode, prunable
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 TOTALS = ("parameters", "nonzero", "flops", "flops_effective", "dead_filters", "bytes")
 
@@ -103,6 +105,8 @@ def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int
         weights: its prunable weights by name.
         shape: (channels, height, width) of one image.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # which imports triton
+
     first = next(iter(weights.values()))
     with FlopCounterMode(display=False) as counter, _ByWeight(weights, counter) as by_weight:
         # With gradients: without them, attention takes a path that the counter has no formula for.
@@ -122,7 +126,7 @@ def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int
 class _ByWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Says which weight each operation is on: one that reads any part of its memory."""
 
-    def __init__(self, weights: Mapping[str, Tensor], counter: FlopCounterMode) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], counter: "FlopCounterMode") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: dict[str, int] = {}
         self.groups: dict[str, int] = {}  # of the weights of transposed convolutions

@@ -78,10 +78,14 @@ def sweep(spaces: Iterable[Space]) -> dict[Path, list[Any]]:
     """What values there may be, by their paths in a point: all candidates, or the ends of a range."""
     swept: dict[Path, list[Any]] = {}
     for space in spaces:
-        inside = [i for i, kind in enumerate(space.path[:-1]) if kind in _LISTED and isinstance(space.path[i + 1], int)]
-        place = tuple(part for i, part in enumerate(space.path) if i not in inside and i - 1 not in inside)
-        swept.setdefault(place, []).extend(space.args)
+        swept.setdefault(place_of(space.path), []).extend(space.args)
     return swept
+
+
+def place_of(path: Path) -> Path:
+    """Where a space's value stands in a point, in which candidates stand in the place of their spaces."""
+    inside = [i for i, kind in enumerate(path[:-1]) if kind in _LISTED and isinstance(path[i + 1], int)]
+    return tuple(part for i, part in enumerate(path) if i not in inside and i - 1 not in inside)
 
 
 def check(node: Node, found: list[Problem]) -> Node:
