@@ -1,8 +1,11 @@
 """Small data, networks and trials that many tests share."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import torch
 from running import cluster, gate, study  # noqa: F401 - fixtures
 from served import nothing_set, pass_by, postgres, served, server_client, tracking  # noqa: F401 - fixtures
 from torch import nn
+from xdist.scheduler import LoadFileScheduling
 
 from framework import Data, Split, Stage, Trial
 from framework._component import build
@@ -17,6 +21,33 @@ from framework._registry import Registry, installed
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and it would break lines
 collect_ignore = ["packages"]  # they are tested where they are installed, see test_packages.py
+
+# Files that use one of these session fixtures, which take long, run in one process, the longest first.
+_TOGETHER = {"tracking": r"^from served import", "study": r"\bstudy: Study\b"}
+
+
+@cache
+def _group(file: Path) -> str:
+    """The fixture that a file shares with others, or the file."""
+    text = file.read_text()
+    shared = (name for name, use in _TOGETHER.items() if re.search(use, text, re.MULTILINE))
+    return next(shared, str(file))
+
+
+class _Scheduler(LoadFileScheduling):
+    """Gives a process all tests of a file, and all files of a group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(self.config.rootpath / super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduler:
+    return _Scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = [*_TOGETHER]
+    items.sort(key=lambda item: order.index(group) if (group := _group(item.path)) in order else len(order))
 
 
 class Net(nn.Module):
