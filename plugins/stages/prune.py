@@ -39,7 +39,7 @@ class Prune(Stage):
         layers: patterns of names to prune, such as ``layer1.*``; all by default.
         exclude: patterns of names to leave alone.
         rounds: in how many rounds; each has new scores, of what the rounds before it have left.
-        steps: how the rounds get there: ``exponential`` prunes the same fraction of what remains in each, ``linear``
+        pace: how the rounds get there: ``exponential`` prunes the same fraction of what remains in each, ``linear``
             the same number of weights.
         loss: what a criterion's gradients are of.
         batches: over how many training batches a layer's gradient is averaged.
@@ -60,7 +60,7 @@ class Prune(Stage):
     layers: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     rounds: Annotated[int, Interval(ge=1)] = 1
-    steps: Literal["exponential", "linear"] = "exponential"
+    pace: Literal["exponential", "linear"] = "exponential"
     loss: Loss = "cross_entropy"
     batches: Annotated[int, Interval(ge=1)] = 1
     batch_size: Annotated[int, Interval(ge=1)] = 128
@@ -92,7 +92,7 @@ class Prune(Stage):
         count, gone = self._count(left, sum(mask.numel() for mask in masks.values())), 0
         for done in range(1, self.rounds + 1):
             share, kept = done / self.rounds, 1 - count / max(left, 1)
-            target = round(left * (1 - kept**share) if self.steps == "exponential" else share * count)
+            target = round(left * (1 - kept**share) if self.pace == "exponential" else share * count)
             target = count if done == self.rounds else target  # whatever floating point makes of it
             yield target - gone
             gone = target

@@ -104,9 +104,9 @@ def test_the_trial_its_gradients_and_the_random_state_stay_as_they_were(name):
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"), [("exponential", [126, 214, 276, 319]), ("linear", [80, 160, 239, 319])]
+    ("pace", "expected"), [("exponential", [126, 214, 276, 319]), ("linear", [80, 160, 239, 319])]
 )
-def test_rounds_prune_exponentially_or_linearly(steps, expected, monkeypatch):
+def test_rounds_prune_exponentially_or_linearly(pace, expected, monkeypatch):
     # 0.76 of 420 weights is 319; exponentially 420 (1 - 0.24 ** (k / 4)) in all after round k.
     trial, found = tiny_trial(), []
     original = type(trial).set_masks
@@ -116,5 +116,5 @@ def test_rounds_prune_exponentially_or_linearly(steps, expected, monkeypatch):
         found.append(sum(int((w == 0).sum()) for w in self.weights().values()))
 
     monkeypatch.setattr(type(trial), "set_masks", noted)
-    run_stage("prune", trial, amount=0.76, rounds=4, steps=steps)
+    run_stage("prune", trial, amount=0.76, rounds=4, pace=pace)
     assert found == expected
