@@ -1,12 +1,59 @@
-"""Losses: modules of outputs (N, classes) and labels int64 (N,) with a scalar result."""
+"""Losses: modules of outputs (N, classes) and labels int64 (N,) with a scalar result, the mean over the batch.
+
+Torch's have a signature of our own, without what would make them anything else than a mean over all images
+(``reduction``, ``ignore_index``): losses of batches are averaged by the number of their images.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from framework import Interval, hookimpl
+
+
+class CrossEntropy(nn.CrossEntropyLoss):
+    """Cross entropy. Expects logits.
+
+    Args:
+        label_smoothing: how much of the target is spread evenly over all classes.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: {name: cross_entropy, label_smoothing: 0.1}}
+    """
+
+    def __init__(self, label_smoothing: Annotated[float, Interval(ge=0, le=1)] = 0.0) -> None:
+        super().__init__(label_smoothing=label_smoothing)
+
+
+class NegativeLogLikelihood(nn.NLLLoss):
+    """Negative log likelihood. Expects logarithms of probabilities, such as a log-softmax gives.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: nll}
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class MultiMargin(nn.MultiMarginLoss):
+    """Multi-class hinge loss: how far the label's output falls short of the others' by less than a margin.
+
+    Args:
+        p: the power of what each class falls short by.
+        margin: by how much the label's output should be the larger one.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: {name: multi_margin, p: 2}}
+    """
+
+    def __init__(self, p: Literal[1, 2] = 1, margin: Annotated[float, Interval(ge=0)] = 1.0) -> None:
+        super().__init__(p=p, margin=margin)
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -61,8 +108,8 @@ class Focal(nn.Module):
 def register_losses() -> Mapping[str, Callable[..., nn.Module]]:
     return {
         "bce": BinaryCrossEntropy,
-        "cross_entropy": nn.CrossEntropyLoss,
+        "cross_entropy": CrossEntropy,
         "focal": Focal,
-        "multi_margin": nn.MultiMarginLoss,
-        "nll": nn.NLLLoss,
+        "multi_margin": MultiMargin,
+        "nll": NegativeLogLikelihood,
     }

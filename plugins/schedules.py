@@ -1,8 +1,8 @@
 """Schedules: functions of the time in epochs to the factor on the base learning rate.
 
-``epoch`` is fractional and runs from 0 to ``epochs``. With ``warmup`` the rate first rises linearly from 1 % over so
-many epochs. What spans the training (cosine, linear, onecycle) then runs over the rest; what names epochs (step,
-multistep) counts them from the start.
+``epoch`` is fractional: the first step is made at 0, the last one at ``epochs`` less the time of one step, as torch's
+schedulers count. With ``warmup`` the rate first rises linearly from 1 % over so many epochs. What spans the training
+(cosine, linear, onecycle) then runs over the rest; what names epochs (step, multistep) counts them from the start.
 """
 
 import math
@@ -16,6 +16,8 @@ Factor: TypeAlias = Annotated[float, Interval(ge=0)]
 Divisor: TypeAlias = Annotated[float, Interval(gt=0)]
 
 _WARMUP_START = 0.01
+# Three steps of a tenth of an epoch are 0.30000000000000004: what is reached but for rounding is reached.
+_ROUNDING = 1e-9
 
 
 def constant(epoch: float, epochs: float, *, warmup: Epochs = 0) -> float:
@@ -71,7 +73,7 @@ def step(epoch: float, epochs: float, *, every: Divisor, gamma: Factor = 0.1, wa
         stages:
           - train: {epochs: 10, schedule: {name: step, every: 3, gamma: 0.5}}
     """
-    return _ramp(epoch, warmup) * gamma ** math.floor(epoch / every)
+    return _ramp(epoch, warmup) * gamma ** math.floor(epoch / every * (1 + _ROUNDING))
 
 
 def multistep(
@@ -88,12 +90,13 @@ def multistep(
         stages:
           - train: {epochs: 10, schedule: {name: multistep, milestones: [5, 8]}}
     """
-    return _ramp(epoch, warmup) * gamma ** sum(epoch >= milestone for milestone in milestones)
+    return _ramp(epoch, warmup) * gamma ** sum(epoch >= milestone * (1 - _ROUNDING) for milestone in milestones)
 
 
 def onecycle(
     epoch: float,
     epochs: float,
+    steps: int | None = None,
     *,
     pct_start: Annotated[float, Interval(gt=0, lt=1)] = 0.3,
     div_factor: Divisor = 25.0,
@@ -103,10 +106,10 @@ def onecycle(
 ) -> float:
     """Up to the base learning rate, the largest, and down again (Smith & Topin 2017, arXiv:1708.07120).
 
-    As torch's OneCycleLR does.
+    As torch's OneCycleLR does, whose last step is made at the very end of the cycle; the momentum stays as it is.
 
     Args:
-        pct_start: the fraction of the time that goes up.
+        pct_start: the fraction of the steps up to and with the largest.
         div_factor: it starts at ``1 / div_factor``.
         final_div_factor: it ends at ``1 / (div_factor × final_div_factor)``.
         anneal: the shape of both parts.
@@ -117,12 +120,15 @@ def onecycle(
           - train: {epochs: 10, schedule: {name: onecycle, pct_start: 0.2}}
     """
     done = _progress(epoch, epochs, warmup)
+    # Up to the largest and with it, pct_start of the steps are made, so that it stands one step before that time.
+    one_step = epochs / steps / (epochs - warmup) if steps and warmup < epochs else 0.0
+    peak = pct_start - one_step
     curve = _cosine if anneal == "cos" else _line
     start = 1 / div_factor
-    if done < pct_start:
-        factor = curve(start, 1, done / pct_start)
+    if done < peak:
+        factor = curve(start, 1, done / peak)
     else:
-        factor = curve(1, start / final_div_factor, (done - pct_start) / (1 - pct_start))
+        factor = curve(1, start / final_div_factor, min((done - peak) / (1 - pct_start), 1.0))
     return _ramp(epoch, warmup) * factor
 
 

@@ -62,7 +62,7 @@ KINDS = {
     "dataset": Kind("register_datasets"),
     "loss": Kind("register_losses"),
     "optimizer": Kind("register_optimizers", ("params",)),
-    "schedule": Kind("register_schedules", ("epoch", "epochs")),
+    "schedule": Kind("register_schedules", ("epoch", "epochs", "steps")),
     "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network")),
     "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),
     "sparsifier": Kind("register_sparsifiers"),
@@ -164,8 +164,8 @@ class Component:
         return frozenset({self.entry.source}).union(*inside)
 
     def __call__(self, **inputs: Any) -> Any:
-        """Call it with its parameters and those inputs that it asks for."""
-        return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs}, **self.params)
+        """Call it with its parameters and those of these inputs that it asks for."""
+        return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs if k in inputs}, **self.params)
 
     @property
     def name(self) -> str:

@@ -71,7 +71,7 @@ Loss = Annotated[Any, Reference("loss")]
 Optimizer = Annotated[Any, Reference("optimizer")]
 """An optimizer: ``self.optimizer(params=trainable(…))`` makes it."""
 Schedule = Annotated[Any, Reference("schedule")]
-"""A schedule: ``self.schedule(epoch=…, epochs=…)`` is the factor on the learning rate."""
+"""A schedule: ``self.schedule(epoch=…, epochs=…, steps=…)`` is the factor on the learning rate."""
 Criterion = Annotated[Any, Reference("criterion")]
 """A pruning criterion: what scores the weights; see `framework.scores`."""
 Distribution = Annotated[Any, Reference("distribution")]

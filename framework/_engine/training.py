@@ -82,6 +82,7 @@ class Training(Stage):
         trial.model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         steps = self.steps or (self.epochs or 0) * len(batches)
         began, whole = self.schedule_from, self.schedule_from + steps / len(batches)
+        whole_steps = round(whole * len(batches))
         objective = self.objective(trial)
         trainer = Trainer(
             trial.model,
@@ -90,7 +91,7 @@ class Training(Stage):
             objective=objective,
             masks=trial.masks,
             frozen=trial.frozen,
-            schedule=lambda step: self.schedule(epoch=began + step / len(batches), epochs=whole),
+            schedule=lambda step: self.schedule(epoch=began + step / len(batches), epochs=whole, steps=whole_steps),
             clip_norm=self.clip_norm,
             precision=self.precision,
             compile=self.compile,

@@ -95,7 +95,8 @@ def register_datasets() -> Mapping[str, Callable[..., Dataset]]:  # type: ignore
 def register_losses() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore[empty-body]
     """Losses: callables that return a `torch.nn.Module` of (outputs, labels) with a scalar result.
 
-    Outputs are what the model gives, float (N, classes), and labels int64 (N,). The result is a mean over the batch. A
+    Outputs are what the model gives, float (N, classes), and labels int64 (N,). The result is a mean over the batch,
+    whatever the parameters: a class of torch that has a ``reduction`` is registered with a signature without it. A
     loss may have state, in buffers; it may change only where ``self.training`` is True.
 
     Example:
@@ -153,11 +154,13 @@ def register_optimizers() -> Mapping[str, Callable[..., optim.Optimizer]]:  # ty
 def register_schedules() -> Mapping[str, Callable[..., float]]:  # type: ignore[empty-body]
     """Schedules: functions of the time that return the factor on the learning rate, a float >= 0.
 
-    They are called before every step.
+    They are called before every step. A schedule asks for those of the arguments that it needs; it has a default for
+    ``steps``, which not every stage gives.
 
     Called with:
         epoch: float, the time since the stage began, in epochs; 0 before the first step.
-        epochs: float, how long the stage takes in all, in epochs.
+        epochs: float, how long the stage takes in all, in epochs: the last step is made one step before that.
+        steps: int, how many steps the stage makes in all.
 
     Example:
         from framework import hookimpl

@@ -159,7 +159,7 @@ def check_schedule(factory: Callable[..., float], **parameters: Any) -> None:
         for epoch in (epochs * i / 40 for i in range(41)):
             when = f"at {epoch:g} of {epochs:g} epochs"
             with explained(f"{subject} fails {when}"):
-                factor, again = made(epoch=epoch, epochs=epochs), made(epoch=epoch, epochs=epochs)
+                factor, again = (made(epoch=epoch, epochs=epochs, steps=40) for _ in range(2))
             require(
                 isinstance(factor, float | int) and isfinite(factor) and factor >= 0,
                 f"{subject} must give a finite float >= 0, not {factor!r} {when}",

@@ -87,8 +87,8 @@ def _frozen(cls: type) -> bool:
 def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
     """Check that a loss keeps its contracts.
 
-    It is a module of outputs (N, classes) and labels int64 (N,), also of one image, with a finite scalar result that
-    can be differentiated. It draws from torch's generator only, keeps its state where ``state_dict`` finds it, does not
+    It is a module of outputs (N, classes) and labels int64 (N,), also of one image, with a finite scalar result, a mean
+    over the batch, that can be differentiated. It draws from torch's generator only, keeps its state where ``state_dict`` finds it, does not
     change it during evaluation, and can be trained with, interrupted and resumed.
 
     Args:
@@ -142,7 +142,14 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
     with explained(f"{subject}: its state cannot be stored: state_dict must hold tensors only"):
         state = stored(loss.state_dict())
     with eval_mode(loss), torch.inference_mode():
-        value(loss)
+        once = value(loss, 4)
+        with seeded():
+            twice = loss(outputs[:4].repeat(2, 1), labels[:4].repeat(2))
+    require(
+        bool(twice.abs() <= 1.5 * once.abs() + 1e-6),
+        f"{subject} must give the mean over the batch, not the sum: it gives {once.item():g} for images and "
+        f"{twice.item():g} for the same ones twice",
+    )
     told = difference(state, loss.state_dict())
     require(not told, f"{subject}: evaluation changes its state ({told}): change it only if self.training")
     with explained(f"{subject} cannot load its own state_dict"):

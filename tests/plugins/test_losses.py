@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.nn.functional import log_softmax
 
@@ -27,6 +28,43 @@ def test_every_loss_is_a_scalar_with_finite_gradients(name):
     assert value.shape == ()
     assert outputs.grad.isfinite().all()
     assert outputs.grad.any()
+
+
+MEANS = [*NAMES, {"name": "cross_entropy", "label_smoothing": 0.2}, {"name": "multi_margin", "p": 2, "margin": 0.5}]
+MEANS += [{"name": "focal", "gamma": 0.5}, {"name": "bce", "label_smoothing": 0.2}]
+
+
+@pytest.mark.parametrize("spec", MEANS)
+def test_a_loss_is_the_mean_over_all_images_so_that_batches_may_be_of_any_size(spec):
+    found = build(installed(), "loss", spec)()
+    outputs, labels = (
+        log_softmax(torch.randn(12, 5, generator=torch.Generator().manual_seed(0)), 1),
+        torch.arange(12) % 5,
+    )
+    for size in (1, 5, 12):
+        parts = zip(outputs.split(size), labels.split(size), strict=True)
+        mean = sum(found(x, y) * len(y) for x, y in parts) / 12
+        torch.testing.assert_close(mean, found(outputs, labels))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "multi_margin", "nll"])
+@pytest.mark.parametrize("option", ["reduction", "ignore_index", "size_average", "reduce"])
+def test_what_would_make_a_loss_anything_else_than_a_mean_is_not_offered(name, option):
+    with pytest.raises(ValidationError, match=option):
+        loss(name, **{option: 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "parameters"),
+    [
+        ("cross_entropy", nn.CrossEntropyLoss, {"label_smoothing": 0.1}),
+        ("multi_margin", nn.MultiMarginLoss, {"p": 2, "margin": 0.5}),
+        ("nll", nn.NLLLoss, {}),
+    ],
+)
+def test_losses_of_torch_are_torchs(name, theirs, parameters):
+    outputs, labels = torch.randn(8, 5, generator=torch.Generator().manual_seed(3)), torch.arange(8) % 5
+    assert torch.equal(loss(name, **parameters)(outputs, labels), theirs(**parameters)(outputs, labels))
 
 
 def test_bce_is_the_mean_of_one_yes_or_no_per_class():

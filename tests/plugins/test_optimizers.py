@@ -1,7 +1,10 @@
 import copy
+import inspect
+import typing
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from framework._component import build
@@ -48,9 +51,47 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def test_all_optimizers_are_registered_torchs_as_they_are():
+def test_all_optimizers_are_registered():
     assert installed().names("optimizer") == sorted([*TORCH, "muon"])
-    assert {installed().get("optimizer", name).factory.__module__.split(".")[0] for name in TORCH} == {"torch"}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_an_optimizer_of_torch_is_torchs_with_all_parameters_that_can_work_here(name):
+    made = build(installed(), "optimizer", {"name": name, "lr": 0.25})(params=[torch.zeros(2, requires_grad=True)])
+    cls = type(made)
+    assert (cls.__module__.split(".")[0], cls.__name__.lower(), made.param_groups[0]["lr"]) == ("torch", name, 0.25)
+    offered = {*installed().get("optimizer", name).parameters.model_fields}
+    every = {*inspect.signature(cls).parameters}
+    assert every - offered == every & {"params", "capturable", "differentiable", "foreach"}
+
+
+@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize("option", ["capturable", "differentiable", "foreach"])
+def test_what_cannot_work_here_is_refused_when_a_spec_is_read(name, option):
+    with pytest.raises(ValidationError, match=option):
+        build(installed(), "optimizer", {"name": name, option: True})
+
+
+# Every boolean and every way of saying null that a spec can hold must train here.
+SWITCHES = [
+    (name, option)
+    for name in [*TORCH, "muon"]
+    for option, field in installed().get("optimizer", name).parameters.model_fields.items()
+    if bool in (field.annotation, *typing.get_args(field.annotation))
+]
+
+
+@pytest.mark.parametrize(("name", "option"), SWITCHES)
+def test_every_switch_that_is_offered_trains(name, option):
+    model = network()
+    before = copy.deepcopy(model)
+    # What nesterov needs; the others have no momentum, or ignore it.
+    more = {"momentum": 0.9} if name == "sgd" else {}
+    fit(
+        model, build(installed(), "optimizer", {"name": name, option: True, **more})(params=model.parameters()), steps=2
+    )
+    assert not equal(model, before)
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", [*TORCH, "muon"])

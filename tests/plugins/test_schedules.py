@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
@@ -13,19 +13,26 @@ REQUIRED = {"step": {"every": 3}, "multistep": {"milestones": [2, 5]}}
 NAMES = ("constant", "cosine", "linear", "multistep", "onecycle", "step")
 
 
-def factors(name: str, epochs: int, **parameters: object) -> list[float]:
+def factors(name: str, epochs: int, per_epoch: int = 1, **parameters: object) -> list[float]:
+    """At every step, and at the end."""
     schedule = build(installed(), "schedule", {"name": name, **parameters})
-    return [schedule(epoch=float(epoch), epochs=float(epochs)) for epoch in range(epochs + 1)]
+    steps = epochs * per_epoch
+    return [schedule(epoch=step / per_epoch, epochs=float(epochs), steps=steps) for step in range(steps + 1)]
 
 
-def torch_factors(epochs: int, scheduler, **parameters: object) -> list[float]:
+def torch_factors(steps: int, *parts: tuple[type, dict[str, object]], milestone: int = 0) -> list[float]:
+    """At every step, of one of torch's schedulers or of two in sequence."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = scheduler(optimizer, **parameters)
-    found = []
-    for _ in range(epochs + 1):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+    schedulers = [scheduler(optimizer, **parameters) for scheduler, parameters in parts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SequentialLR calls its parts in a way that torch itself deprecates
+        schedule = lr_scheduler.SequentialLR(optimizer, schedulers, [milestone]) if parts[1:] else schedulers[0]
+        found = []
+        for step in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            if step < steps - 1:  # OneCycleLR refuses a step more than it has
+                optimizer.step()
+                schedule.step()
     return found
 
 
@@ -33,50 +40,102 @@ def test_all_schedules_are_registered():
     assert tuple(installed().names("schedule")) == NAMES
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters", "scheduler", "torch_parameters"),
-    [
-        ("cosine", {"final": 0.1}, lr_scheduler.CosineAnnealingLR, {"T_max": 10, "eta_min": 0.1}),
-        ("linear", {"final": 0.2}, lr_scheduler.LinearLR, {"start_factor": 1, "end_factor": 0.2, "total_iters": 10}),
-        ("step", {"every": 3, "gamma": 0.5}, lr_scheduler.StepLR, {"step_size": 3, "gamma": 0.5}),
-        ("multistep", {"milestones": [2, 5]}, lr_scheduler.MultiStepLR, {"milestones": [2, 5]}),
-        ("constant", {}, lr_scheduler.ConstantLR, {"factor": 1}),
-    ],
+LENGTHS = {"epochs": st.integers(1, 30), "per_epoch": st.integers(1, 40)}
+GAMMA = st.sampled_from([0.1, 0.5, 0.9])
+FINAL = st.sampled_from([0.0, 0.01, 0.5])
+
+
+def test_constant_is_torchs_without_a_scheduler():
+    assert factors("constant", 3, 4) == [1.0] * 13
+
+
+@settings(deadline=None)
+@given(**LENGTHS, final=FINAL)
+def test_cosine_is_torchs_at_every_step(epochs, per_epoch, final):
+    steps = epochs * per_epoch
+    expected = torch_factors(steps, (lr_scheduler.CosineAnnealingLR, {"T_max": steps, "eta_min": final}))
+    assert factors("cosine", epochs, per_epoch, final=final)[:steps] == pytest.approx(expected, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(**LENGTHS, final=FINAL)
+def test_linear_is_torchs_at_every_step(epochs, per_epoch, final):
+    steps = epochs * per_epoch
+    parameters = {"start_factor": 1, "end_factor": final, "total_iters": steps}
+    expected = torch_factors(steps, (lr_scheduler.LinearLR, parameters))
+    assert factors("linear", epochs, per_epoch, final=final)[:steps] == pytest.approx(expected, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(**LENGTHS, every=st.integers(1, 60), gamma=GAMMA)
+def test_step_is_torchs_at_every_step_also_where_a_fraction_of_an_epoch_is_no_round_number(
+    epochs, per_epoch, every, gamma
+):
+    steps = epochs * per_epoch
+    expected = torch_factors(steps, (lr_scheduler.StepLR, {"step_size": every, "gamma": gamma}))
+    found = factors("step", epochs, per_epoch, every=every / per_epoch, gamma=gamma)[:steps]
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_step_of_a_tenth_of_an_epoch_falls_at_each_of_ten_steps_an_epoch():
+    assert factors("step", 3, 10, every=0.1, gamma=0.5) == [0.5**step for step in range(31)]
+
+
+@settings(deadline=None)
+@given(**LENGTHS, milestones=st.lists(st.integers(0, 200), max_size=4), gamma=GAMMA)
+def test_multistep_is_torchs_at_every_step(epochs, per_epoch, milestones, gamma):
+    steps = epochs * per_epoch
+    later = {"milestones": [m for m in milestones if m], "gamma": gamma}
+    # Torch's never comes to a milestone of 0.
+    expected = [f * gamma ** milestones.count(0) for f in torch_factors(steps, (lr_scheduler.MultiStepLR, later))]
+    found = factors("multistep", epochs, per_epoch, milestones=[m / per_epoch for m in milestones], gamma=gamma)
+    assert found[:steps] == pytest.approx(expected, rel=1e-9)
+
+
+@settings(deadline=None)
+@given(
+    **LENGTHS,
+    pct_start=st.floats(0.01, 0.99),
+    div_factor=st.sampled_from([1.0, 10.0, 25.0]),
+    final_div_factor=st.sampled_from([1.0, 1e4]),
+    anneal=st.sampled_from(["cos", "linear"]),
 )
-def test_schedules_are_torchs_at_whole_epochs(name, parameters, scheduler, torch_parameters):
-    expected = torch_factors(10, scheduler, **torch_parameters)
-    assert factors(name, 10, **parameters) == pytest.approx(expected, abs=1e-12)
+def test_onecycle_is_torchs_at_every_step_to_the_last(
+    epochs, per_epoch, pct_start, div_factor, final_div_factor, anneal
+):
+    steps = epochs * per_epoch
+    assume(abs(pct_start * steps - 1) > 1e-6)  # torch divides by zero
+    parameters = {"pct_start": pct_start, "div_factor": div_factor, "final_div_factor": final_div_factor}
+    theirs = {"max_lr": 1.0, "total_steps": steps, "anneal_strategy": anneal, "cycle_momentum": False}
+    expected = torch_factors(steps, (lr_scheduler.OneCycleLR, {**theirs, **parameters}))
+    found = factors("onecycle", epochs, per_epoch, anneal=anneal, **parameters)[:steps]
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert found[-1] == pytest.approx(1 / div_factor / final_div_factor)
 
 
-@pytest.mark.parametrize("anneal", ["cos", "linear"])
-def test_onecycle_is_torchs(anneal):
-    # Torch counts steps from 0 and ends a phase one step early, so its peak stands at 0.3 × 1001 - 1 of 1000.
+@settings(deadline=None)
+@given(warmup=st.integers(1, 20), rest=st.integers(1, 20), per_epoch=st.integers(1, 20))
+def test_warmup_is_torchs_linear_one_before_the_schedule_in_sequence(warmup, rest, per_epoch):
+    ramp, steps = warmup * per_epoch, rest * per_epoch
     expected = torch_factors(
-        999, lr_scheduler.OneCycleLR, max_lr=1.0, total_steps=1001, pct_start=301 / 1001, anneal_strategy=anneal
+        ramp + steps,
+        (lr_scheduler.LinearLR, {"start_factor": 0.01, "total_iters": ramp}),
+        (lr_scheduler.CosineAnnealingLR, {"T_max": steps}),
+        milestone=ramp,
     )
-    assert factors("onecycle", 1000, anneal=anneal)[:1000] == pytest.approx(expected, abs=1e-9)
+    found = factors("cosine", warmup + rest, per_epoch, warmup=warmup)
+    assert found[: ramp + steps] == pytest.approx(expected, abs=1e-9)
+    cycle = factors("onecycle", rest, per_epoch)
+    assert factors("onecycle", warmup + rest, per_epoch, warmup=warmup)[ramp:] == pytest.approx(cycle, abs=1e-9)
 
 
 def test_onecycle_starts_peaks_and_ends_where_it_says():
-    found = factors("onecycle", 10, pct_start=0.4, div_factor=10, final_div_factor=100)
+    schedule = build(installed(), "schedule", {"name": "onecycle", "pct_start": 0.4, "div_factor": 10})
+    # A stage that does not say how many steps it makes.
+    found = [schedule(epoch=float(epoch), epochs=10.0) for epoch in range(11)]
     assert found[0] == pytest.approx(1 / 10)
     assert found[4] == 1
-    assert found[10] == pytest.approx(1 / 1000)
-
-
-def test_cosine_warms_up_as_torchs_schedulers_in_sequence():
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    warm = lr_scheduler.LinearLR(optimizer, start_factor=0.01, total_iters=4)
-    cosine = lr_scheduler.CosineAnnealingLR(optimizer, T_max=6)
-    sequence = lr_scheduler.SequentialLR(optimizer, [warm, cosine], milestones=[4])
-    expected = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # SequentialLR calls its parts in a way that torch itself deprecates
-        for _ in range(11):
-            expected.append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            sequence.step()
-    assert factors("cosine", 10, warmup=4) == pytest.approx(expected, abs=1e-9)
+    assert found[10] == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -84,6 +84,13 @@ def test_the_schedule_runs_over_the_stage_from_step_to_step(recorded, stage):
     assert [m["lr"] for _, m in records[4:]] == pytest.approx([0.4 * (1 - 2 / 5), 0.4 * (1 - 4 / 5)])
 
 
+def test_a_stage_that_ends_a_cycle_ends_it_at_its_last_step(recorded, stage):
+    trial, records = recorded()
+    for length in ({"epochs": 4}, {"steps": 5}):
+        stage("train", **length, batch_size=8, optimizer={"name": "sgd", "lr": 0.5}, schedule="onecycle").run(trial)
+        assert records[-1][1]["lr"] == pytest.approx(0.5 / 25 / 1e4)
+
+
 def test_the_stages_seed_decides_order_and_augmentation(make_trial, make_data, stage):
     def trained(seed):
         torch.manual_seed(0)  # as run_trial does, for dropout

@@ -57,6 +57,10 @@ def averaged(self, outputs, labels):
             lambda self, outputs, labels: nn.functional.cross_entropy(outputs, labels, reduction="none"),
             "must give a scalar for outputs (8, 3) and int64 labels (8,), not (8,): take the mean over the batch",
         ),
+        (
+            lambda self, outputs, labels: nn.functional.cross_entropy(outputs, labels, reduction="sum"),
+            "must give the mean over the batch, not the sum: it gives ",
+        ),
         (lambda self, outputs, labels: 1.0, "must give a scalar for outputs (8, 3) and int64 labels (8,), not float"),
         (lambda self, outputs, labels: outputs.sum() / 0, "gives inf for outputs (8, 3) and int64"),
         (
