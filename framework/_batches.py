@@ -42,8 +42,9 @@ class ImageBatches:
         std: as ``mean``; divided by.
         batch_size: images per batch. The last batch of a pass may be smaller; one of a single image is left out
             when shuffling, as batch normalisation cannot train on it.
-        augment: any of ``crop`` (shift by up to 1/8 of the size, zeros move in), ``flip`` (left to right, half of
-            the images), ``cutout`` (a square of half the size set to the mean; DeVries & Taylor 2017).
+        augment: any of ``crop`` (shift by up to 1/8 of the height and of the width, zeros move in), ``flip`` (left to
+            right, half of the images), ``cutout`` (a square of half the shorter side set to the mean; DeVries & Taylor
+            2017).
         seed: of the order and of the augmentation, which are drawn apart: with and without augmentation the order is
             the same. None: the given order, unaugmented.
         channels_last: give batches in channels-last memory format.
@@ -100,9 +101,10 @@ def _generator(seed: int, *place: object) -> torch.Generator:
 
 def _crop(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
     count, _, height, width = images.shape
-    pad = max(1, height // 8)
-    windows = torch.nn.functional.pad(images, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)
-    top, left = torch.randint(2 * pad + 1, (2, count), generator=generator).to(images.device)
+    rows, columns = max(1, height // 8), max(1, width // 8)
+    padded = torch.nn.functional.pad(images, [columns, columns, rows, rows])
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    top, left = (torch.randint(2 * n + 1, (count,), generator=generator).to(images.device) for n in (rows, columns))
     return windows[torch.arange(count, device=images.device), :, top, left]
 
 
@@ -113,9 +115,10 @@ def _flip(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
 
 def _cutout(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
     count, _, height, width = images.shape
+    reach = min(height, width) / 4
     centres = torch.rand(2, count, 1, generator=generator).to(images.device)
-    rows = (torch.arange(height, device=images.device) + 0.5 - centres[0] * height).abs() <= height / 4
-    columns = (torch.arange(width, device=images.device) + 0.5 - centres[1] * width).abs() <= width / 4
+    rows = (torch.arange(height, device=images.device) + 0.5 - centres[0] * height).abs() <= reach
+    columns = (torch.arange(width, device=images.device) + 0.5 - centres[1] * width).abs() <= reach
     return torch.where((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), fill, images)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import framework_plugins.criteria
@@ -20,6 +22,7 @@ from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
 from framework._trial import build_model, prepare, run_trial, seed_of
+from framework._trial import data as data_module
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")
@@ -343,6 +346,28 @@ def test_the_validation_images_are_the_same_for_all_seeds_and_disjoint_from_the_
     assert not train & validation
     assert train | validation == rows(toy().train_images)
     assert (len(train), len(validation)) == (30, 10)
+
+
+@given(
+    counts=st.lists(st.integers(1, 300), min_size=1, max_size=12),
+    part=st.floats(0, 1, exclude_min=True, exclude_max=True),
+)
+@settings(deadline=None)
+def test_each_class_is_held_out_alike_to_less_than_an_image_and_all_together_exactly(counts, part):
+    labels = np.repeat(np.arange(len(counts)) * 7, counts)
+    held_out = round(part * len(labels))
+    assume(0 < held_out < len(labels))
+    held, rest = data_module._stratified(labels, held_out)
+    assert len(held) == held_out
+    assert sorted([*held, *rest]) == list(range(len(labels)))
+    for label, count in zip(np.unique(labels), counts, strict=True):
+        assert abs((labels[held] == label).sum() - count * held_out / len(labels)) < 1
+
+
+def test_validation_and_training_images_are_in_random_order():
+    held, rest = data_module._stratified(np.repeat([0, 1], 500), 300)
+    for chosen in (held, rest):
+        assert abs(np.corrcoef(chosen, np.arange(len(chosen)))[0, 1]) < 0.2
 
 
 def test_held_out_images_keep_their_labels():

@@ -56,13 +56,29 @@ def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Arrays:
         )
     splits = {"test": (dataset.test_images, dataset.test_labels)}
     if held_out:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(_SPLIT_SEED)).numpy()
-        for name, chosen in (("validation", order[:held_out]), ("train", order[held_out:])):
+        for name, chosen in zip(("validation", "train"), _stratified(dataset.train_labels, held_out), strict=True):
             splits[name] = (dataset.train_images[chosen], dataset.train_labels[chosen])
     else:
         splits["train"] = (dataset.train_images, dataset.train_labels)
     mean, std = _statistics(splits["train"][0])
     return Arrays(splits, dataset.classes, mean, std)
+
+
+def _stratified(labels: NDArray[np.int64], held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hold so many out, of each class as large a part as of all; the largest remainders settle rounding.
+
+    Returns:
+        The indices of those held out, and of the rest, each in random order.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED)).numpy()
+    _, classes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    quotas, remainders = np.divmod(counts * held_out, len(labels))
+    quotas[np.argsort(-remainders, kind="stable")[: held_out - quotas.sum()]] += 1
+    by_class = np.argsort(classes, kind="stable")
+    rank = np.empty_like(by_class)  # of an image among those of its class
+    rank[by_class] = np.arange(len(labels)) - np.repeat(counts.cumsum() - counts, counts)
+    held = rank < quotas[classes]
+    return order[held], order[~held]
 
 
 def place(arrays: Arrays, augment: tuple[Augmentation, ...], device: torch.device) -> Data:

@@ -88,8 +88,8 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
     """Check that a loss keeps its contracts.
 
     It is a module of outputs (N, classes) and labels int64 (N,), also of one image, with a finite scalar result, a mean
-    over the batch, that can be differentiated. It draws from torch's generator only, keeps its state where ``state_dict`` finds it, does not
-    change it during evaluation, and can be trained with, interrupted and resumed.
+    over the batch, that can be differentiated. It draws from torch's generator only, keeps its state where
+    ``state_dict`` finds it, does not change it during evaluation, and can be trained with, interrupted and resumed.
 
     Args:
         factory: the loss, as registered.
