@@ -47,8 +47,8 @@ WHERE = {
     "stage": "Each is an item of `stages`.",
     "model": "A trial's network: `model`.",
     "dataset": "Labelled images: `data`. For all datasets, `validation` is the fraction of the training images that is "
-    "held out, of each class alike, and `augment` any of `crop` (shift by up to an eighth of the height and of the width), "
-    "`flip` (left to right) and `cutout` (a square of half the shorter side).",
+    "held out, of each class alike, and `augment` any of `crop` (shift by up to an eighth of the height and of the "
+    "width), `flip` (left to right) and `cutout` (a square of half the shorter side).",
     "loss": "What a stage minimises: its parameter `loss`.",
     "optimizer": "How a stage minimises it: its parameter `optimizer`.",
     "schedule": "How the learning rate changes over a stage: its parameter `schedule`. Epochs count from the beginning "

@@ -1,5 +1,8 @@
 """The classification models of torchvision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from framework_plugins.models.weights import Weights, load
 
 # Extra outputs in train mode, which no loss takes.
 _AUXILIARY = {"googlenet", "inception_v3"}
+_BUILDING = Lock()
 
 
 def torchvision(
@@ -37,29 +41,38 @@ def torchvision(
     options: dict[str, Any] = {}
     if architecture in _AUXILIARY:
         options = {"aux_logits": False, "init_weights": True}
-    model: nn.Module = models.get_model(architecture, weights=None, num_classes=classes, **options)
-    stem = _adapt_stem(model, shape[0])
+    with _stem_of(shape[0]):
+        model: nn.Module = models.get_model(architecture, weights=None, num_classes=classes, **options)
     _check_size(model, architecture, shape)
     if weights is not None:
         larger = models.get_model(architecture, weights=None, num_classes=classes + 1, **options)
+        stem = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
         replaceable = (stem, *_differing(model, larger), "aux1", "aux2", "AuxLogits")
         load(model, weights, replaceable=replaceable, architecture=architecture)
     return model
 
 
-def _adapt_stem(model: nn.Module, channels: int) -> str:
-    """Make the first convolution take that many channels.
+@contextmanager
+def _stem_of(channels: int) -> Iterator[None]:
+    """Have the first convolution that is made take that many channels instead of three.
 
-    Returns:
-        Its name.
+    torchvision has no parameter for it. A layer that is put in afterwards would lack the initialisation that the
+    architecture gives its layers, each by a rule of its own, at the end of its constructor.
     """
-    name, conv = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    if conv.in_channels != channels:
-        parent, _, attribute = name.rpartition(".")
-        options: dict[str, Any] = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding")}
-        new = nn.Conv2d(channels, conv.out_channels, bias=conv.bias is not None, **options)
-        setattr(model.get_submodule(parent), attribute, new)
-    return name
+    thread, original = get_ident(), nn.Conv2d.__init__
+
+    def make(self: nn.Conv2d, in_channels: int, *args: Any, **kwargs: Any) -> None:
+        if get_ident() == thread:
+            nn.Conv2d.__init__ = original  # type: ignore[method-assign]
+            in_channels = channels
+        original(self, in_channels, *args, **kwargs)
+
+    with _BUILDING:
+        nn.Conv2d.__init__ = make  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Conv2d.__init__ = original  # type: ignore[method-assign]
 
 
 def _differing(model: nn.Module, larger: nn.Module) -> list[str]:

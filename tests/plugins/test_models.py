@@ -11,6 +11,7 @@ from framework._component import build
 from framework._registry import installed
 from framework_plugins.models import convnet, resnet18
 from framework_plugins.models import torchvision as zoo
+from framework_plugins.models import zoo as zoo_module
 
 SHAPES = [(1, 1, 1), (1, 8, 8), (3, 32, 32), (4, 7, 13), (2, 1, 9)]
 VARIANTS = [
@@ -126,6 +127,69 @@ def test_torchvisions_models_take_any_channels_and_classes(architecture, shape):
     network = zoo(shape, 7, architecture)
     assert network.training
     assert network(torch.randn(2, *shape)).shape == (2, 7)
+
+
+def stem_of(network):
+    return next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+
+
+# What its initialisation makes of the stem, by torchvision's own code: fan_out, trunc_normal by fan_in or by 0.02, …
+@pytest.mark.parametrize(
+    ("architecture", "channels", "deviation"),
+    [
+        ("vgg11_bn", 1, (2 / (64 * 9)) ** 0.5),
+        ("resnet18", 4, (2 / (64 * 49)) ** 0.5),
+        ("convnext_tiny", 1, 0.02),
+        ("vit_b_32", 1, (1 / 32**2) ** 0.5),
+        ("densenet121", 1, (2 / 49) ** 0.5),
+        ("mobilenet_v2", 4, (2 / (32 * 9)) ** 0.5),
+        ("shufflenet_v2_x0_5", 4, (1 / (3 * 4 * 9)) ** 0.5),
+    ],
+)
+def test_a_stem_for_other_channels_begins_as_the_architecture_has_its_stems_begin(
+    architecture, channels, deviation, monkeypatch
+):
+    monkeypatch.setattr(zoo_module, "_check_size", lambda *args: None)
+    _, stem = stem_of(zoo((channels, 64, 64), 2, architecture))
+    assert stem.in_channels == channels
+    assert stem.weight.std().item() == pytest.approx(deviation, rel=0.1)
+    assert abs(stem.weight.mean().item()) < 0.15 * deviation
+
+
+# One of each file of torchvision's. RegNets cannot be made without memory; one of them is below.
+FAMILIES = {
+    torchvision.models.get_model_builder(name).__module__: name
+    for name in reversed(torchvision.models.list_models(module=torchvision.models))
+}
+FAMILIES.pop("torchvision.models.regnet")
+
+
+@pytest.mark.parametrize("architecture", sorted(FAMILIES.values()))
+def test_every_architecture_differs_by_its_stem_only_where_images_have_other_channels(architecture, monkeypatch):
+    monkeypatch.setattr(zoo_module, "_check_size", lambda *args: None)
+    with torch.device("meta"):
+        three, five = (zoo((channels, 224, 224), 7, architecture) for channels in (3, 5))
+    name, stem = stem_of(five)
+    shapes = {key: tensor.shape for key, tensor in five.state_dict().items()}
+    differing = {key for key, tensor in three.state_dict().items() if tensor.shape != shapes[key]}
+    assert (stem.in_channels, differing) == (5, {f"{name}.weight"})
+
+
+def test_building_a_model_leaves_convolutions_as_they_were():
+    original = nn.Conv2d.__init__
+    zoo((5, 64, 64), 2, "regnet_y_400mf")
+    with pytest.raises(StageError):
+        zoo((1, 8, 8), 10, "squeezenet1_1")
+    assert nn.Conv2d.__init__ is original
+    assert nn.Conv2d(3, 4, 1).in_channels == 3
+
+
+def test_for_three_channels_a_model_is_torchvisions_bit_for_bit():
+    torch.manual_seed(0)
+    ours = zoo((3, 64, 64), 10, "mobilenet_v3_small")
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model("mobilenet_v3_small", weights=None, num_classes=10)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
 def test_googlenet_has_one_output_also_in_training():
