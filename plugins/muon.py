@@ -1,10 +1,11 @@
 """Muon, for a whole network."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim.adamw import adamw
 
 from framework import Interval
@@ -15,14 +16,17 @@ _EPS = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan et al. 2024) for linear and convolution weights, AdamW for biases, norms and tokens.
+    """Muon (Jordan et al. 2024) for the weights of linear layers, convolutions and attention, AdamW for the rest.
 
-    `torch.optim.Muon` takes matrices only. Here a convolution's weight counts as the matrix (out, in × kernel), as in
-    the authors' own code (https://kellerjordan.github.io/posts/muon/); for matrices the steps equal torch's. The two
-    kinds are two parameter groups.
+    The steps are those of the authors' own code (https://github.com/KellerJordan/Muon), and for matrices torch's: a
+    convolution's weight is orthogonalised as the matrix (out, in × kernel), and the step grows with √(rows / columns)
+    of a tall matrix, for a convolution of its kernel (so that square ones are not scaled). The authors choose by hand
+    what AdamW gets, and give it the first convolution and the last layer too; here these are Muon's, as which layers
+    are first and last cannot be told of any network. The two kinds are two parameter groups.
 
     Args:
-        params: tensors. Those with two or more dimensions and more than one row are Muon's.
+        params: tensors. Without a model, those of two or four dimensions, more than one row and column are Muon's.
+        model: the network that they are of: biases, norms, tokens, embeddings and tables of positions are AdamW's.
         lr: Muon's learning rate; a step moves a weight by about ``lr`` in spectral norm.
         momentum: of the gradients' running mean: how much of it each step keeps.
         nesterov: look ahead along the momentum.
@@ -40,6 +44,8 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[Tensor],
+        model: nn.Module | None = None,
+        *,
         lr: Annotated[float, Interval(ge=0)] = 0.02,
         momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.95,
         nesterov: bool = True,
@@ -50,8 +56,10 @@ class Muon(torch.optim.Optimizer):
         eps: Annotated[float, Interval(ge=0)] = 1e-8,
     ) -> None:
         params = list(params)
-        matrices = [p for p in params if p.ndim >= 2 and len(p) > 1]
-        others = [p for p in params if p.ndim < 2 or len(p) <= 1]
+        layers = None if model is None else {id(p) for p in _layer_weights(model)}
+        suits = [p.ndim in (2, 4) and 1 < len(p) < p.numel() and (layers is None or id(p) in layers) for p in params]
+        matrices = [p for p, suited in zip(params, suits, strict=True) if suited]
+        others = [p for p, suited in zip(params, suits, strict=True) if not suited]
         muon = {"params": matrices, "lr": lr, "momentum": momentum, "nesterov": nesterov, "ns_steps": ns_steps}
         adam = {"params": others, "lr": adamw_lr, "betas": betas, "eps": eps}
         groups: list[dict[str, Any]] = [group for group in (muon, adam) if group["params"]]
@@ -87,9 +95,9 @@ class Muon(torch.optim.Optimizer):
             mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
             update = gradient.lerp(mean, group["momentum"]) if group["nesterov"] else mean
             matrix = orthogonalized(update.flatten(1), group["ns_steps"])
-            rows, columns = matrix.shape
+            scale = max(1, param.shape[-2] / param.shape[-1]) ** 0.5
             param.mul_(1 - group["lr"] * group["weight_decay"])
-            param.add_(matrix.view(param.shape), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+            param.add_(matrix.view(param.shape), alpha=-group["lr"] * scale)
 
     def _adamw(self, moved: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
         for param, _ in moved:
@@ -113,6 +121,15 @@ class Muon(torch.optim.Optimizer):
             eps=group["eps"],
             maximize=False,
         )
+
+
+def _layer_weights(model: nn.Module) -> Iterator[Tensor]:
+    """The weights that multiply features; not those that are looked up or added."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.MultiheadAttention):
+            yield from module.parameters(recurse=False)
+            if parametrize.is_parametrized(module):
+                yield from module.parametrizations.parameters()  # type: ignore[union-attr]
 
 
 def orthogonalized(matrix: Tensor, steps: int) -> Tensor:

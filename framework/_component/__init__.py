@@ -61,7 +61,7 @@ KINDS = {
     "model": Kind("register_models", ("shape", "classes")),
     "dataset": Kind("register_datasets"),
     "loss": Kind("register_losses"),
-    "optimizer": Kind("register_optimizers", ("params",)),
+    "optimizer": Kind("register_optimizers", ("params", "model")),
     "schedule": Kind("register_schedules", ("epoch", "epochs", "steps")),
     "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network")),
     "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),

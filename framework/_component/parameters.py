@@ -69,7 +69,7 @@ class Nested:
 Loss = Annotated[Any, Reference("loss")]
 """A loss: ``self.loss()`` makes the module; `Trial.use_loss` does, and makes it what evaluation reports."""
 Optimizer = Annotated[Any, Reference("optimizer")]
-"""An optimizer: ``self.optimizer(params=trainable(…))`` makes it."""
+"""An optimizer: ``self.optimizer(params=trainable(…), model=trial.model)`` makes it."""
 Schedule = Annotated[Any, Reference("schedule")]
 """A schedule: ``self.schedule(epoch=…, epochs=…, steps=…)`` is the factor on the learning rate."""
 Criterion = Annotated[Any, Reference("criterion")]

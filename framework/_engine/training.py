@@ -87,7 +87,7 @@ class Training(Stage):
         trainer = Trainer(
             trial.model,
             trial.loss,
-            self.optimizer(params=trainable(trial.model, trial.frozen)),
+            self.optimizer(params=trainable(trial.model, trial.frozen), model=trial.model),
             objective=objective,
             masks=trial.masks,
             frozen=trial.frozen,

@@ -125,8 +125,13 @@ def register_optimizers() -> Mapping[str, Callable[..., optim.Optimizer]]:  # ty
     backward pass and gives the loss. Its state has to be in ``state_dict``. What is masked or frozen is put back after
     every step.
 
+    An optimizer asks for those of the arguments that it needs; it has a default for ``model``, which not every stage
+    gives. An option of a torch class that cannot work here, such as ``differentiable``, is left out by a signature
+    without it.
+
     Called with:
         params: the parameters to train, a list of tensors.
+        model: the network that they are of, by which an optimizer can tell layers apart. Not to be changed.
 
     Example:
         import torch

@@ -1,6 +1,7 @@
 import copy
 import inspect
 import typing
+from functools import wraps
 
 import pytest
 import torch
@@ -121,14 +122,82 @@ def test_muon_steps_as_torchs_on_matrices_and_as_torchs_adamw_on_the_rest():
     assert (ours.weight - theirs.weight).norm() < 0.02 * step
 
 
-def test_muon_moves_a_convolution_as_the_matrix_of_its_filters():
-    conv, linear = nn.Conv2d(3, 8, 3, bias=False), nn.Linear(27, 8, bias=False)
-    linear.weight.data.copy_(conv.weight.data.flatten(1))
-    gradient = torch.randn_like(conv.weight)
-    for layer in (conv, linear):
-        layer.weight.grad = gradient.reshape(layer.weight.shape).clone()
-        Muon(layer.parameters()).step()
-    assert torch.equal(conv.weight.flatten(1), linear.weight)
+def published_step(weight, gradients, lr, weight_decay, momentum, nesterov):
+    """The rule of KellerJordan/Muon, by singular values in float64 where it multiplies matrices in bfloat16."""
+    weight, average = weight.double(), 0
+    for gradient in gradients:
+        gradient = gradient.double()
+        average = momentum * average + (1 - momentum) * gradient
+        update = momentum * average + (1 - momentum) * gradient if nesterov else average
+        u, values, v = torch.linalg.svd(update.reshape(len(update), -1), full_matrices=False)
+        values = values / (values.square().sum().sqrt() + 1e-7)
+        for _ in range(5):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        update = ((u * values) @ v).reshape(weight.shape)
+        # size(-2) and size(-1) of the gradient as it is: of a convolution, those of its kernel.
+        update = update * max(1, gradient.size(-2) / gradient.size(-1)) ** 0.5
+        weight = weight * (1 - lr * weight_decay) - lr * update
+    return weight
+
+
+SHAPES = [(8, 27), (40, 10), (64, 3, 3, 3), (128, 1, 3, 3), (6, 2, 7, 1), (6, 2, 1, 7), (16, 4, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muon_steps_as_its_authors_publish_it(shape, nesterov):
+    generator = torch.Generator().manual_seed(0)
+    start, *gradients = (torch.randn(shape, generator=generator) for _ in range(4))
+    weight = nn.Parameter(start.clone())
+    optimizer = Muon([weight], lr=0.1, weight_decay=0.05, momentum=0.9, nesterov=nesterov)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+    expected = published_step(start, gradients, 0.1, 0.05, 0.9, nesterov)
+    torch.testing.assert_close(weight.detach().double(), expected, rtol=1e-4, atol=1e-4)
+
+
+class Looker(nn.Module):
+    """Has a weight of every kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.bias_table = nn.Parameter(torch.zeros(9, 2))
+        self.positions = nn.Embedding(16, 8)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.bounded = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+        self.norm = nn.LayerNorm(8)
+        self.head = nn.Linear(8, 5)
+
+
+def test_muon_takes_the_weights_of_layers_and_leaves_embeddings_and_tables_to_adamw():
+    model = Looker()
+    names = {id(p): name for name, p in model.named_parameters()}
+    optimizer = build(installed(), "optimizer", "muon")(params=list(model.parameters()), model=model)
+    matrices, others = ({names[id(p)] for p in group["params"]} for group in optimizer.param_groups)
+    assert matrices == {
+        "patches.weight",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+        "bounded.parametrizations.weight.original1",
+        "head.weight",
+    }
+    assert matrices | others == set(names.values())
+
+
+def test_a_stage_tells_muon_what_network_it_trains(make_trial, stage, monkeypatch):
+    given, make = [], Muon.__init__
+
+    def noting(self, params, model=None, **parameters):
+        given.append(model)
+        make(self, params, model, **parameters)
+
+    monkeypatch.setattr(Muon, "__init__", wraps(make)(noting))
+    trial = make_trial()
+    stage("train", epochs=1, optimizer="muon").run(trial)
+    assert given[-1] is trial.model
 
 
 def test_muon_does_the_same_in_channels_last():
