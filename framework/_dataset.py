@@ -1,6 +1,7 @@
 """What a dataset plugin returns."""
 
 from dataclasses import dataclass
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,10 @@ class Dataset:
         train_labels: int64, (N,), values in ``range(len(classes))``.
         test_images: as ``train_images``; read once per trial, at its end.
         test_labels: as ``train_labels``.
-        classes: the names of the classes, in the order of their labels.
+        classes: the names of the classes, in the order of their labels; each of its own.
 
     Raises:
-        DataError: an array has another dtype or shape, or is empty, or a label has no class.
+        DataError: an array has another dtype or shape, or is empty, or a label has no class, or names are no names.
     """
 
     train_images: NDArray[np.uint8]
@@ -44,13 +45,20 @@ class Dataset:
                     f"{split}_labels must be int64 of shape ({len(images)},), "
                     f"not {labels.dtype} of shape {labels.shape}"
                 )
-            if not len(images):
-                raise DataError(f"{split}_images is empty")
+            if not images.size:
+                raise DataError(f"{split}_images is empty: its shape is {images.shape}")
             if labels.min() < 0 or labels.max() >= len(self.classes):
                 raise DataError(
                     f"{split}_labels has values {labels.min()}..{labels.max()}, "
                     f"but there are {len(self.classes)} classes"
                 )
+        for name in self.classes:
+            # A name ends up in files, which take no lone surrogates (of a folder's name in another coding than UTF-8).
+            if not isinstance(name, str) or not name or any(category(c) in ("Cc", "Cs") for c in name):
+                raise DataError(f"a class must be named by text without control characters, not by {name!r}")
+        if len({*self.classes}) < len(self.classes):
+            twice = next(name for name in self.classes if self.classes.count(name) > 1)
+            raise DataError(f"two classes are called {twice!r}")
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             sizes = ["×".join(map(str, images.shape[1:])) for images in (self.test_images, self.train_images)]
             raise DataError(f"test_images are {sizes[0]}, but train_images are {sizes[1]}")

@@ -41,7 +41,7 @@ def test_the_shape_is_that_of_one_image() -> None:
         ({"test_labels": np.array([0])}, "test_labels must be int64 of shape (2,), not int64 of shape (1,)"),
         (
             {"test_images": np.zeros((0, 3, 5, 6), np.uint8), "test_labels": np.zeros(0, np.int64)},
-            "test_images is empty",
+            "test_images is empty: its shape is (0, 3, 5, 6)",
         ),
         ({"train_labels": np.array([0, 1, 2, 1])}, "train_labels has values 0..2, but there are 2 classes"),
         ({"test_labels": np.array([0, -1])}, "test_labels has values -1..0, but there are 2 classes"),

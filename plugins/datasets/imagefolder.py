@@ -1,10 +1,12 @@
 """Images in folders that are named after their classes."""
 
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,12 @@ from pydantic import DirectoryPath
 
 from framework import DataError, Dataset, Interval, nearest
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# By what is in it, whatever it is called: Pillow can read more, and starts other programs for some of that.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 class _Files(NamedTuple):
@@ -23,12 +30,17 @@ class _Files(NamedTuple):
 def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Dataset:
     """Image files in ``train/CLASS/`` and ``test/CLASS/`` (or ``val/CLASS/``), in RGB.
 
+    Images are turned as their EXIF data says, transparent pixels are laid on white, of 16-bit images the upper 8 bits
+    are taken, and of animated ones the first frame. Hidden files and folders (``.name``) are passed over, and links to
+    folders inside a class.
+
     Args:
         root: the folder that holds ``train`` and ``test``.
-        size: in pixels: the shorter side is resized to this, then the centre is cropped to ``size × size``.
+        size: in pixels: the largest square at the centre is taken, and resized to ``size × size``.
 
     Raises:
-        DataError: a folder or its images are missing, or a file cannot be read as an image.
+        DataError: a folder or its images are missing, a file cannot be read as an image of 8 or 16 bits, or they do
+            not fit into memory.
 
     Example:
         data: {name: imagefolder, root: images, size: 64, validation: 0.1}
@@ -43,7 +55,10 @@ def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Da
     classes = sorted(folder.name for folder in train.iterdir() if _is_class(folder))
     if not classes:
         raise DataError(f"{train} has no folders: images belong in train/CLASS/")
-    train_files, test_files = _find(train, classes), _find(test, classes)
+    try:
+        train_files, test_files = _find(train, classes), _find(test, classes)
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error}") from error
     return Dataset(
         train_images=_decode(train_files.paths, size),
         train_labels=np.asarray(train_files.labels, dtype=np.int64),
@@ -63,7 +78,11 @@ def _find(split: Path, classes: Sequence[str]) -> _Files:
         if folder.name not in classes:
             raise DataError(f"{folder}: train has no class {folder.name!r} ({nearest(folder.name, classes)})")
         images = sorted(
-            file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+            file
+            for file in folder.rglob("*")
+            if file.suffix.lower() in _SUFFIXES
+            and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+            and not file.is_dir()
         )
         if not images:
             raise DataError(f"{folder} holds no image ({', '.join(sorted(_SUFFIXES))})")
@@ -76,28 +95,63 @@ def _find(split: Path, classes: Sequence[str]) -> _Files:
 
 def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
     """All files as uint8, (N, 3, size, size)."""
-    images = np.empty((len(files), 3, size, size), dtype=np.uint8)
-
-    def decode(index: int) -> None:
-        images[index] = _image(files[index], size).transpose(2, 0, 1)
-
-    # Pillow decodes and resizes without Python's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(decode, range(len(files))):
-            pass
-    return images
-
-
-def _image(file: Path, size: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises the last for a damaged PNG
+        images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise DataError(f"{len(files)} images of {size}×{size} do not fit into memory: take a smaller size") from error
+
+    def decode(index: int) -> bool:
+        pixels, animated = _read(files[index], size)
+        images[index] = pixels.transpose(2, 0, 1)
+        return animated
+
+    # Pillow decodes and resizes without Python's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        animated = [file for file, moves in zip(files, pool.map(decode, range(len(files))), strict=True) if moves]
+    if animated:
+        logging.getLogger("framework").warning(
+            "%d of the images have several frames, of which the first is taken, such as %s", len(animated), animated[0]
+        )
+    return images
+
+
+def _read(file: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
+    """An image as uint8, (size, size, 3), and whether it has more frames than this one."""
+    from PIL import Image, ImageOps
+
+    if file.exists() and not file.is_file():
+        raise DataError(f"{file} is no file")  # reading from a pipe would wait for ever
+    try:
+        with Image.open(file, formats=_FORMATS) as opened:
+            # Cameras put a preview beside a photograph.
+            animated = opened.format != "MPO" and getattr(opened, "is_animated", False)
+            image = _rgb(ImageOps.exif_transpose(opened), opened.format)
+            side = min(image.size)
+            left, top = ((length - side) // 2 for length in image.size)
+            box = (left, top, left + side, top + side)
+            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box)), animated
+    except MemoryError as error:
+        raise DataError(f"{file} does not fit into memory as an image") from error
+    except Exception as error:  # a damaged file makes Pillow raise anything at all
         raise DataError(f"{file} cannot be read as an image: {error}") from error
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def _rgb(image: "Image.Image", kind: str | None) -> "Image.Image":
+    """In 8-bit RGB. Pillow alone would cut 16 bits off at 255, and show what is transparent.
+
+    Raises:
+        ValueError: its pixels have more than 16 bits.
+    """
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, and what range they have is not known: save it with 8 or 16")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+    return image.convert("RGB")

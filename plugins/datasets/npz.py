@@ -1,7 +1,6 @@
 """Images in one NumPy archive."""
 
-import zipfile
-import zlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,15 @@ from pydantic import FilePath
 from framework import DataError, Dataset
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+_SHOWN = 5
 
 
 def npz(path: FilePath) -> Dataset:
     """Images in a NumPy archive.
 
     It holds ``x_train`` and ``x_test``, uint8 of shape (N, height, width, channels) or (N, height, width); ``y_train``
-    and ``y_test``, integers of shape (N,), counted from 0; and, if the classes have names, these as ``classes``.
+    and ``y_test``, integers >= 0 of shape (N,); and, if the classes have names, these as ``classes``, one for each
+    label from 0 on. Without names the classes are the labels that occur, and are called after them.
 
     Args:
         path: the archive.
@@ -38,12 +39,16 @@ def npz(path: FilePath) -> Dataset:
             f"{arrays['x_train'].shape[1:]}, not {arrays['x_test'].shape[1:]}"
         )
     labels = {f"y_{split}": _labels(path, split, arrays) for split in ("train", "test")}
+    if "classes" in arrays:
+        classes = _names(path, arrays["classes"], labels)
+    else:
+        classes, labels = _occurring(path, labels)
     return Dataset(
         train_images=images["x_train"],
         train_labels=labels["y_train"],
         test_images=images["x_test"],
         test_labels=labels["y_test"],
-        classes=_classes(path, arrays, labels),
+        classes=classes,
     )
 
 
@@ -51,16 +56,22 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file:  # numpy leaves a damaged one open
             archive = np.load(file, allow_pickle=False)  # an object array would run code while it is loaded
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} holds a single array, not an .npz archive of {', '.join(_KEYS)}")
-            for key in _KEYS:
-                if key not in archive:
-                    raise DataError(f"{path} has no array {key!r} (it has: {', '.join(archive) or 'none'})")
-            return {key: archive[key] for key in (*_KEYS, "classes") if key in archive}
+            found = [] if isinstance(archive, np.ndarray) else [*archive]
+            arrays = {key: archive[key] for key in (*_KEYS, "classes") if key in found}
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError as error:
+        raise DataError(f"{path} holds more than fits into memory: {error}") from error
+    except Exception as error:  # a damaged file makes zipfile and NumPy raise anything at all
         raise DataError(f"{path} cannot be read as an .npz archive: {error}") from error
+    if isinstance(archive, np.ndarray):
+        raise DataError(f"{path} holds a single array, not an .npz archive of {', '.join(_KEYS)}")
+    for key in _KEYS:
+        if key not in arrays:
+            raise DataError(f"{path} has no array {key!r} (it has: {', '.join(found) or 'none'})")
+        if not isinstance(arrays[key], np.ndarray):  # a file in the archive that is no array at all
+            raise DataError(f"{path}: {key} is no array")
+    return arrays
 
 
 def _images(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -87,19 +98,34 @@ def _labels(path: Path, split: str, arrays: Mapping[str, NDArray[Any]]) -> NDArr
         )
     if labels.min() < 0:
         raise DataError(f"{path}: y_{split} must count classes from 0, but holds {labels.min()}")
+    if labels.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: y_{split} holds {labels.max()}, which is no 64-bit integer")
     return labels.astype(np.int64)
 
 
-def _classes(
-    path: Path, arrays: Mapping[str, NDArray[Any]], labels: Mapping[str, NDArray[np.int64]]
-) -> tuple[str, ...]:
-    highest = {key: int(values.max()) for key, values in labels.items()}
-    if "classes" not in arrays:
-        return tuple(str(label) for label in range(max(highest.values()) + 1))
-    names = arrays["classes"]
-    if names.ndim != 1:
-        raise DataError(f"{path}: classes must be of shape (classes,), not {names.shape}")
-    for key, label in highest.items():
-        if label >= len(names):
-            raise DataError(f"{path}: {key} holds {label}, but classes names only 0 to {len(names) - 1}")
-    return tuple(str(name) for name in names)
+def _occurring(
+    path: Path, labels: Mapping[str, NDArray[np.int64]]
+) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
+    """The labels that occur as the classes, and the labels as indices of these."""
+    found = np.unique(np.concatenate([*labels.values()]))
+    if found[-1] != len(found) - 1:
+        shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
+        logging.getLogger("framework").warning(
+            "%s: the labels are not 0 to %d; the classes are the %d that occur: %s",
+            *(path, len(found) - 1, len(found), shown),
+        )
+    indices = {key: np.searchsorted(found, values).astype(np.int64) for key, values in labels.items()}
+    return tuple(map(str, found)), indices
+
+
+def _names(path: Path, names: NDArray[Any], labels: Mapping[str, NDArray[np.int64]]) -> tuple[str, ...]:
+    if not isinstance(names, np.ndarray) or names.ndim != 1 or names.dtype.kind not in "SUiu":
+        found = f"{names.dtype} of shape {names.shape}" if isinstance(names, np.ndarray) else "no array"
+        raise DataError(f"{path}: classes must be names of shape (classes,), not {found}")
+    for key, values in labels.items():
+        if values.max() >= len(names):
+            raise DataError(f"{path}: {key} holds {values.max()}, but classes names only 0 to {len(names) - 1}")
+    try:
+        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: classes must be text, or bytes in UTF-8: {error}") from error
