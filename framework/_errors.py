@@ -86,3 +86,12 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     if not choices:
         return "none is valid here"
     return f"valid: {', '.join(choices[:_SHOWN])}{', …' if len(choices) > _SHOWN else ''}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's code says, in a line: its first one, or what it is called."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # its code too
+        lines = []
+    return lines[0][:500] if lines else type(error).__name__

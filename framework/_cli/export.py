@@ -1,6 +1,5 @@
 """``framework export``."""
 
-import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from framework._cli.files import file_name, replacing
 from framework._cli.find import called, find_network
 from framework._cli.options import Target
 from framework._cli.store import readable
-from framework._errors import DataError, FrameworkError
+from framework._errors import DataError, FrameworkError, first_line
 from framework._report.models import check_state, load_masks
 from framework._tracking import LoggedModel, Reader, TrialRun, default_uri, fetch_model
 
@@ -84,21 +83,18 @@ def _torch_prune(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Conten
 
 
 def _torch_export(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Content:
-    graph = logged.graph
-
-    def copy(file: Path) -> None:
-        shutil.copyfile(graph, file)
-
-    return copy
+    assert logged.program  # else it says why not
+    return logged.copy_graph
 
 
 def _onnx(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Content:
     import torch
 
+    program = logged.program
     try:
-        converted = torch.onnx.export(logged.program(), dynamo=True, verbose=False)
+        converted = torch.onnx.export(program, input_names=["input"], dynamo=True, verbose=False)
     except torch.onnx.errors.OnnxExporterError as error:
-        raise DataError(f"torch.onnx cannot convert {called(trial)}: {str(error).strip().splitlines()[0]}") from error
+        raise DataError(f"torch.onnx cannot convert {called(trial)}: {first_line(error)}") from error
     assert converted is not None
     return lambda file: converted.save(file, external_data=False)
 

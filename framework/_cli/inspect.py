@@ -1,6 +1,7 @@
 """``framework inspect``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.text import Text
 from framework._cli.console import make_console, say
 from framework._cli.find import called, find_network
 from framework._cli.store import readable
+from framework._errors import DataError, first_line
 from framework._masks import layer_name
 from framework._report.anatomy import TOTALS, Anatomy, dissect
 from framework._report.latency import Latency, latencies
@@ -36,16 +38,28 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
     with fetch_model(f"runs:/{trial.run_id}/model", uri) as logged:
         if not logged.exported:
             _say_totals(console, trial, trial.metrics, logged.size)
-            say(console, "torch.export could not export this network: there are only its weights, so it cannot be run")
+            say(console, f"{logged.no_graph}: there are only its weights, so it cannot be run")
             return
         network, shape = logged.module(), logged.shape
-        weights = prunable_names(trial, network.state_dict())
-        found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
+        weights = prunable_names(trial, dict(network.named_parameters()))
+        with _told(trial):
+            found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
         _say_totals(console, trial, found.metrics(), logged.size)
     console.print(_layers(found))
     if latency:
+        with _told(trial):
+            measured = list(latencies(network, weights, shape))
         say(console, f"\n{_HONEST}")
-        console.print(_latencies(latencies(network, weights, shape)))
+        console.print(_latencies(measured))
+
+
+@contextmanager
+def _told(trial: TrialRun) -> Iterator[None]:
+    """Say what a network that somebody has logged stumbles over."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f"{called(trial)}: its network cannot be run: {first_line(error)}") from error
 
 
 def prunable_names(trial: TrialRun, names: Iterable[str]) -> list[str]:
@@ -57,17 +71,24 @@ def prunable_names(trial: TrialRun, names: Iterable[str]) -> list[str]:
 def _say_totals(console: Console, trial: TrialRun, metrics: Mapping[str, float], size: int) -> None:
     say(console, f"{called(trial)}  run {trial.run_id}\n")
     totals = {name: metrics[f"model/{name}"] for name in TOTALS if f"model/{name}" in metrics}
-    if totals:
-        share, effective = totals["nonzero"] / totals["parameters"], totals["flops_effective"] / totals["flops"]
-        not_zero, on_others = (
-            f"{totals['nonzero']:,.0f} ({share:.2%})",
-            f"{flops(totals['flops_effective'])} ({effective:.2%})",
+    if "parameters" in totals:
+        say(
+            console,
+            f"parameters    {totals['parameters']:,.0f}, of which {_part(totals, 'nonzero', 'parameters')} are not 0",
         )
-        say(console, f"parameters    {totals['parameters']:,.0f}, of which {not_zero} are not 0")
-        say(console, f"FLOPs         {flops(totals['flops'])} for one image; without those on zeros {on_others}")
+        if "flops" in totals:
+            effective = _part(totals, "flops_effective", "flops")
+            say(console, f"FLOPs         {flops(totals['flops'])} for one image; without those on zeros {effective}")
+        else:
+            say(console, "FLOPs         unknown: the network fails where they are counted")
         say(console, f"dead filters  {totals['dead_filters']:,.0f}, of which all weights are 0")
         say(console, f"state dict    {readable(int(totals['bytes']))}")
     say(console, f"logged model  {readable(size)}\n")
+
+
+def _part(totals: Mapping[str, float], part: str, whole: str) -> str:
+    number = flops(totals[part]) if whole == "flops" else f"{totals[part]:,.0f}"
+    return f"{number} ({totals[part] / totals[whole]:.2%})" if totals[whole] else number
 
 
 def flops(number: float) -> str:
@@ -88,11 +109,11 @@ def _layers(found: Anatomy) -> Table:
             Text(layer.name.removesuffix(".weight")),
             f"{layer.weights:,}",
             f"{layer.zeros:,}",
-            f"{layer.zeros / layer.weights:.2%}",
+            f"{layer.zeros / max(1, layer.weights):.2%}",
             f"{layer.filters:,}",
             f"{layer.dead_filters:,}",
-            flops(layer.flops),
-            flops(layer.flops_effective),
+            flops(layer.flops) if found.flops is not None else "–",
+            flops(layer.flops_effective) if found.flops is not None else "–",
         )
     return table
 

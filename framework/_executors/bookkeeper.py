@@ -173,7 +173,7 @@ class Bookkeeper:
         self.view.ended(plan, outcome)
 
     def _extras(self, trial: Ended, result: Result, run_id: str) -> Extras:
-        extras = make_extras(trial, self.registry, self.store, run_id)
+        extras = make_extras(trial, self.registry, self.store, run_id, partial(self.view.noted, trial.plan))
         kept = Kept(run_id, extras.files, self.command, self.tracker.uri)
         arrays, outcome = trial.arrays, trial.outcome
         normalisation = (arrays.mean, arrays.std) if arrays and extras.model else None

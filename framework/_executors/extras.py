@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from framework._errors import first_line
 from framework._executors.listener import Outcome
 from framework._plan import TrialPlan
 from framework._registry import Registry
@@ -12,7 +13,7 @@ from framework._report.anatomy import anatomy
 from framework._stage import Record
 from framework._store import Store
 from framework._tracking import MASKS, Extras, encode_masks
-from framework._trial import Arrays, build_model, masks_in, model_state
+from framework._trial import Arrays, build_model, fill, masks_in, model_state
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Ended:
         return self.outcome.error is None and self.outcome.stopped is None
 
 
-def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str) -> Extras:
+def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str, noted: Callable[[str], None]) -> Extras:
     """What the run keeps, made on the tracking's thread.
 
     Args:
@@ -47,6 +48,7 @@ def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str) -> 
         registry: where its components are looked up.
         store: has its final state.
         run_id: of its run.
+        noted: is told what its network could not be asked.
 
     Raises:
         StoreError: the final state is not there any more.
@@ -60,12 +62,25 @@ def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str) -> 
     tensors, _ = store.load(trial.plan.key)
     if masks := masks_in(tensors):
         files[MASKS] = encode_masks(masks)
-    model = _network(trial.plan, trial.arrays, registry, tensors)
     shape = trial.arrays.splits["train"][0].shape[1:]
-    return Extras(files, metrics=anatomy(model, shape), model=model, shape=shape)
+    named = f"{trial.plan.experiment} {trial.plan.name}"
+    # What a plugin's network can raise here says nothing of the trial, which has come to its end.
+    try:
+        model = _network(trial.plan, trial.arrays, registry, tensors)
+    except Exception as error:
+        noted(f"{named}: its network cannot be built again, so its run does not keep it: {first_line(error)}")
+        return Extras(files)
+    try:
+        metrics = anatomy(model, shape)
+    except Exception as error:
+        noted(f"{named}: what its network consists of cannot be said: {first_line(error)}")
+        return Extras(files, model=model, shape=shape)
+    if "model/flops" not in metrics:
+        noted(f"{named}: its FLOPs cannot be counted: the network fails where they are")
+    return Extras(files, metrics=metrics, model=model, shape=shape)
 
 
 def _network(plan: TrialPlan, arrays: Arrays, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:
     network = build_model(plan, registry, arrays)
-    network.load_state_dict(model_state(tensors))
+    fill(network, model_state(tensors))
     return network

@@ -39,7 +39,7 @@ class Layer:
     @property
     def flops_effective(self) -> float:
         """Without those on zeros."""
-        return self.flops * (self.weights - self.zeros) / self.weights
+        return self.flops * (self.weights - self.zeros) / max(1, self.weights)
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,21 @@ class Anatomy:
         parameters: how many numbers it learns.
         nonzero: how many of them are not 0.
         bytes: of its state dict.
-        flops: of a forward pass of one image, as if no weight were 0.
+        flops: of a forward pass of one image, as if no weight were 0; None if it fails where it is counted.
         layers: the prunable weights, in the order in which they are used.
     """
 
     parameters: int
     nonzero: int
     bytes: int
-    flops: int
+    flops: int | None
     layers: Sequence[Layer]
 
     @property
-    def flops_effective(self) -> float:
-        """Of each layer those on weights that are not 0, and all others."""
+    def flops_effective(self) -> float | None:
+        """Of each layer those on weights that are not 0, and all others; None where `flops` is."""
+        if self.flops is None:
+            return None
         return self.flops - sum(layer.flops - layer.flops_effective for layer in self.layers)
 
     @property
@@ -74,8 +76,9 @@ class Anatomy:
         return sum(layer.dead_filters for layer in self.layers)
 
     def metrics(self) -> dict[str, float]:
-        """As metrics: ``model/parameters``, …"""
-        return {f"model/{name}": float(getattr(self, name)) for name in TOTALS}
+        """As metrics: ``model/parameters``, …, without those that are not known."""
+        known = {name: getattr(self, name) for name in TOTALS}
+        return {f"model/{name}": float(value) for name, value in known.items() if value is not None}
 
 
 def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
@@ -87,7 +90,7 @@ def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
 
     Returns:
         ``model/parameters``, ``model/nonzero``, ``model/flops``, ``model/flops_effective``, ``model/dead_filters`` and
-        ``model/bytes``; see `Anatomy`.
+        ``model/bytes``; see `Anatomy`. Without the two of FLOPs if a forward pass fails where they are counted.
 
     Raises:
         StageError: it has no prunable weight.
@@ -105,12 +108,7 @@ def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int
         weights: its prunable weights by name.
         shape: (channels, height, width) of one image.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # which imports triton
-
-    first = next(iter(weights.values()))
-    with FlopCounterMode(display=False) as counter, _ByWeight(weights, counter) as by_weight:
-        # With gradients: without them, attention takes a path that the counter has no formula for.
-        model(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    flops, by_weight = _count(model, weights, shape)
     layers = [_layer(name, weights[name].detach(), by_weight) for name in {**by_weight.flops, **weights}]
     others = [p for p in model.parameters() if not any(p is weight for weight in weights.values())]
     tensors = [value for value in model.state_dict().values() if isinstance(value, Tensor)]
@@ -118,9 +116,29 @@ def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         nonzero=sum(layer.weights - layer.zeros for layer in layers) + sum(int(torch.count_nonzero(p)) for p in others),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        flops=counter.get_total_flops(),
+        flops=flops,
         layers=layers,
     )
+
+
+def _count(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int]) -> tuple[int | None, "_ByWeight"]:
+    """The FLOPs of a forward pass, and which weights they are on; None if it fails."""
+    from torch.utils.flop_counter import FlopCounterMode  # which imports triton
+
+    first = next(model.parameters())
+    image = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
+    # First with gradients: without them, attention takes a path that the counter has no formula for. But a network
+    # that goes by way of NumPy evaluates only without them.
+    for learning in (True, False):
+        counter = FlopCounterMode(display=False)
+        by_weight = _ByWeight(weights, counter)
+        try:
+            with torch.set_grad_enabled(learning), counter, by_weight:
+                model(image)
+            return counter.get_total_flops(), by_weight
+        except Exception:  # whatever a network can raise: its weights can be counted all the same
+            by_weight = _ByWeight({}, counter)
+    return None, by_weight
 
 
 class _ByWeight(TorchDispatchMode):  # type: ignore[no-untyped-call]

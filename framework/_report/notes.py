@@ -157,7 +157,8 @@ def _loading_weights(kept: Kept, mean: Sequence[float], std: Sequence[float]) ->
         "file = mlflow.artifacts.download_artifacts(",
         f'    "runs:/{kept.run_id}/{WEIGHTS}"',
         ")",
-        "# torch.export could not follow the network.",
+        "# torch.export could not export the network:",
+        "# the tag framework.model says why.",
         "state_dict = load_file(file)",
         *_taking(mean, std),
     )

@@ -1,18 +1,25 @@
-"""Logged models, read back."""
+"""Logged models, read back.
+
+Whoever made a run may be a stranger, so MLflow's own loading is not used: what it reads may be code.
+"""
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework._errors import DataError
-from framework._tracking.models import NAME, WEIGHTS, graph_file, import_pytorch
+from framework._tracking.archive import copy_checked, read_program, read_tensors
+from framework._tracking.models import GRAPH, NAME, WEIGHTS, why_no_graph
 from framework._tracking.server import connect, default_uri, reason
+from framework._tracking.versions import VERSIONS, versioned
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
@@ -23,46 +30,63 @@ class LoggedModel:
 
     Attributes:
         uri: where it was.
-        path: the folder of the exported network, or the file of its weights where it could not be exported.
+        path: the file of the exported network, or of its weights where it could not be exported. Nothing in it has
+            been checked.
+        why: there are only weights; empty if that is not known.
     """
 
     uri: str
     path: Path
+    why: str = ""
 
     @property
     def exported(self) -> bool:
         """Whether there is more than weights."""
-        return self.path.is_dir()
+        return self.path.name == Path(GRAPH).name
 
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        files = self.path.rglob("*") if self.exported else [self.path]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return self.path.stat().st_size
 
     @property
-    def graph(self) -> Path:
-        """The file that `torch.export.load` reads.
+    def no_graph(self) -> str:
+        """That there are only weights, and why."""
+        return "torch.export could not export the network" + (f" ({self.why})" if self.why else "")
+
+    def copy_graph(self, file: Path) -> None:
+        """Write what `torch.export.load` may read without running anything but the network.
 
         Raises:
-            DataError: there are only weights.
+            DataError: there are only weights, or it cannot be loaded safely.
         """
-        if not self.exported:
-            raise DataError(f"{self.uri} has weights only: torch.export could not export the network")
-        return graph_file(self.path)
+        self._check_exported()
+        with self._named():
+            copy_checked(self.path, file)
+
+    @cached_property
+    def program(self) -> "ExportedProgram":
+        """The exported network.
+
+        Raises:
+            DataError: there are only weights, or it cannot be loaded safely.
+        """
+        self._check_exported()
+        with self._named():
+            return read_program(self.path, self.path.with_suffix(".checked.pt2"))
 
     @property
     def shape(self) -> list[int]:
         """(channels, height, width) of one image.
 
         Raises:
-            DataError: there are only weights.
+            DataError: there are only weights, or it cannot be loaded safely.
         """
-        from mlflow.models import Model
-
-        assert self.graph  # else it says so
-        signature = Model.load(str(self.path)).signature
-        return [int(size) for size in signature.inputs.inputs[0].shape[1:]]
+        [images] = self.program.graph_signature.user_inputs
+        found = next(node.meta["val"].shape for node in self.program.graph.nodes if node.name == images)
+        if len(found) != 4 or not all(isinstance(size, int) for size in found[1:]):
+            raise DataError(f"{self.uri} takes no images of one size: {tuple(found)}")
+        return list(found[1:])
 
     def module(self) -> "nn.Module":
         """The network as it evaluates.
@@ -70,38 +94,38 @@ class LoggedModel:
         Raises:
             DataError: there are only weights, or it cannot be loaded safely.
         """
-        import mlflow.pytorch
-        from mlflow.exceptions import MlflowException
-
-        assert self.graph  # else it says so
-        try:
-            model: nn.Module = mlflow.pytorch.load_model(str(self.path))
-        except (MlflowException, OSError) as error:
-            raise _unloadable(self.uri, error) from error
-        return model
-
-    def program(self) -> "ExportedProgram":
-        """The exported program.
-
-        Raises:
-            DataError: there are only weights, or it cannot be loaded safely.
-        """
-        import torch
-
-        self.module()  # MLflow refuses what would run code when it is loaded
-        return torch.export.load(self.graph)
+        module: nn.Module = self.program.module()
+        return module
 
     def state(self) -> "dict[str, Tensor]":
-        """The state dict.
+        """The state dict, with the versions of the network's modules.
 
         Raises:
             DataError: it cannot be loaded safely.
         """
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
 
+        with self._named():
+            if self.exported:
+                return read_tensors(self.path)
+            try:
+                with safe_open(self.path, "pt") as file:
+                    versions = (file.metadata() or {}).get(VERSIONS)
+                return versioned(load_file(self.path), versions)
+            except (SafetensorError, OSError) as error:
+                raise DataError(f"it is damaged: {error}") from error
+
+    def _check_exported(self) -> None:
         if not self.exported:
-            return load_file(self.path)
-        return {key: tensor.detach() for key, tensor in self.module().state_dict().items()}
+            raise DataError(f"{self.uri} has weights only: {self.no_graph}")
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            raise _unloadable(self.uri, error) from error
 
 
 @contextmanager
@@ -120,15 +144,15 @@ def fetch_model(uri: str, tracking_uri: str | None = None) -> Iterator[LoggedMod
     if not uri.startswith("runs:/") or not run_id or not name:
         raise DataError(f"{uri!r} names no logged model: it must be runs:/<run id>/{NAME}")
     client = connect(tracking_uri or default_uri(Path("mlruns")))
-    import_pytorch()
     from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = _download(client, run_id, name, folder)
+            run = client.get_run(run_id)
+            path = _download(client, run, name, folder)
         except (MlflowException, OSError) as error:
-            raise _unloadable(uri, error) from error
-        yield LoggedModel(uri, Path(path))
+            raise DataError(f"{_unloadable(uri, error)}; {_READ}") from error
+        yield LoggedModel(uri, Path(path), why_no_graph(run.data.tags))
 
 
 def load_model(uri: str, tracking_uri: str | None = None) -> "nn.Module":
@@ -165,21 +189,24 @@ def load_model_state(uri: str, tracking_uri: str | None = None) -> "dict[str, Te
         return logged.state()
 
 
-def _download(client: "MlflowClient", run_id: str, name: str, folder: str) -> str:
-    """Fetch what the run logged under that name."""
+_READ = f"only exported programs ({GRAPH}) and {WEIGHTS} are read: MLflow's other formats run code when they are loaded"
+
+
+def _download(client: "MlflowClient", run: "Run", name: str, folder: str) -> str:
+    """Fetch the one file that is read of what the run logged under that name."""
     import mlflow.artifacts
 
     # MLflow itself looks a run's models up in the process's own tracking store, whichever it was told to use.
-    outputs = client.get_run(run_id).outputs
-    for output in reversed(outputs.model_outputs if outputs else []):
+    for output in reversed(run.outputs.model_outputs if run.outputs else []):
         model = client.get_logged_model(output.model_id)
         if model.name == name:
             return mlflow.artifacts.download_artifacts(
-                model.artifact_location, dst_path=folder, tracking_uri=client.tracking_uri
+                f"{model.artifact_location}/{GRAPH}", dst_path=folder, tracking_uri=client.tracking_uri
             )
-    if name == NAME and any(file.path == WEIGHTS for file in client.list_artifacts(run_id)):
+    if name == NAME and any(file.path == WEIGHTS for file in client.list_artifacts(run.info.run_id)):
         name = WEIGHTS
-    return client.download_artifacts(run_id, name, folder)
+    file = name if name.endswith(Path(WEIGHTS).suffix) else f"{name}/{GRAPH}"
+    return client.download_artifacts(run.info.run_id, file, folder)
 
 
 def _unloadable(uri: str, error: Exception) -> DataError:

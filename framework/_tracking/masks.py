@@ -1,8 +1,13 @@
 """Masks as the file that a run keeps: a bit for each weight."""
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Interval
+from pydantic import TypeAdapter
 
 from framework._errors import DataError
 
@@ -11,6 +16,7 @@ if TYPE_CHECKING:
 
 MASKS = "masks.safetensors"
 _SHAPES = "shapes"
+_Shapes = dict[str, list[Annotated[int, Interval(ge=0)]]]
 
 
 def encode_masks(masks: "Masks") -> bytes:
@@ -35,25 +41,22 @@ def decode_masks(content: bytes) -> "Masks":
     """
     import numpy as np
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors import SafetensorError, safe_open
 
     try:
-        packed = load(content)
-        masks = {}
-        for name, shape in _shapes(content).items():
-            count = int(np.prod(shape))
-            if len(packed[name]) != -(-count // 8):
-                raise ValueError(f"{name!r} has {len(packed[name])} bytes for {count} weights")
-            bits = np.unpackbits(packed[name].numpy(), count=count)
-            masks[name] = torch.from_numpy(bits.astype(bool).reshape(shape))
+        # The library reads metadata from files only.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, MASKS)
+            path.write_bytes(content)
+            with safe_open(path, "pt") as file:
+                shapes = TypeAdapter(_Shapes).validate_json((file.metadata() or {})[_SHAPES], strict=True)
+                packed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"{MASKS} is damaged: {error}") from error
+    masks = {}
+    for name, shape in shapes.items():
+        count, bits = math.prod(shape), packed.get(name)
+        if bits is None or bits.dtype != torch.uint8 or bits.shape != (-(-count // 8),):
+            raise DataError(f"{MASKS} is damaged: it has no bits for the {count} weights of {name!r}")
+        masks[name] = torch.from_numpy(np.unpackbits(bits.numpy(), count=count).astype(bool).reshape(shape))
     return masks
-
-
-def _shapes(content: bytes) -> Mapping[str, list[int]]:
-    """What safetensors reads from files only."""
-    length = int.from_bytes(content[:8], "little")
-    shapes: Mapping[str, list[int]] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_SHAPES])
-    return shapes

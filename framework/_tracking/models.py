@@ -9,7 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from framework._tracking.server import configure
+from framework._errors import DataError
+from framework._tracking.archive import read_program
+from framework._tracking.server import configure, reason
+from framework._tracking.versions import VERSIONS, VERSIONS_RECORD, versions_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,7 +20,16 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 NAME = "model"
+GRAPH = "data/model.pt2"  # where MLflow has a model's graph and its weights
 WEIGHTS = "weights.safetensors"
+NO_GRAPH = "framework.model"  # the tag that says why a run has only weights
+_WHY_NOT = f"torch.export cannot export this network, so only its weights are kept, as {WEIGHTS}: "
+
+
+def why_no_graph(tags: Mapping[str, str]) -> str:
+    """Why a run has only weights, in a line, as its tags say it; empty if they do not."""
+    lines = tags.get(NO_GRAPH, "").removeprefix(_WHY_NOT).strip().splitlines()
+    return lines[0][:500] if lines else ""
 
 
 class ModelWriter:
@@ -61,8 +73,6 @@ class ModelWriter:
 
         try:
             template, program = self._export(model.eval().cpu(), shape)
-        except OSError:
-            raise
         except Exception as error:  # whatever in the network torch.export cannot follow
             self._log_weights(run_id, model, error)
             return False
@@ -77,7 +87,7 @@ class ModelWriter:
         with tempfile.TemporaryDirectory(dir=self._folder.name) as temporary:
             folder = Path(temporary, NAME)
             shutil.copytree(template, folder, ignore=shutil.ignore_patterns("*.pt2"))
-            _save(program, graph_file(template), graph_file(folder))
+            _save(program, versions_of(model.state_dict()), template / GRAPH, folder / GRAPH)
             description = Model.load(str(template))
             description.run_id, description.model_id = run_id, logged.model_id
             description.model_uuid, description.artifact_path = logged.model_id, logged.artifact_location
@@ -91,14 +101,16 @@ class ModelWriter:
 
     def _log_weights(self, run_id: str, model: "nn.Module", error: Exception) -> None:
         """What is left for a network without a graph: its weights, and why there is no more."""
-        from safetensors.torch import save_model
+        from safetensors.torch import save_file
 
+        state = model.state_dict()
+        # Weights that are tied are kept under each of their names, so that the names are the network's.
+        apart = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
         with tempfile.TemporaryDirectory(dir=self._folder.name) as temporary:
             path = Path(temporary, WEIGHTS)
-            save_model(model, str(path))
+            save_file(apart, path, {VERSIONS: versions_of(state)})
             self._client.log_artifact(run_id, str(path))
-        reason = f"torch.export cannot export this network, so only its weights are kept, as {WEIGHTS}: {error}"
-        self._client.set_tag(run_id, "framework.model", reason[:5000])
+        self._client.set_tag(run_id, NO_GRAPH, f"{_WHY_NOT}{error}"[:5000])
 
     def close(self) -> None:
         """Remove the exported graphs."""
@@ -106,20 +118,18 @@ class ModelWriter:
 
     def _export(self, model: "nn.Module", shape: Sequence[int]) -> "tuple[Path, ExportedProgram]":
         """The graph of the model with the model's weights, and a saved model to copy the rest from."""
-        import torch
-
         state = model.state_dict()
         layout = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in state.items()}
         architecture = json.dumps([list(shape), repr(model), layout])
-        example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+        examples = _examples(shape)
         if architecture in self._exported:
             template, program = self._exported[architecture]
             _fill(program, state)
             # Not all that a forward pass does shows in the architecture, so the graph has to prove itself.
-            if _same(program, model, example):
+            if _same(program.module(), model, examples[0]):
                 return template, program
         folder = Path(tempfile.mkdtemp(dir=self._folder.name)) / NAME
-        self._exported[architecture] = folder, _save_template(model, example, folder)
+        self._exported[architecture] = folder, _save_template(model, examples, folder)
         return self._exported[architecture]
 
 
@@ -135,18 +145,52 @@ def _fill(program: "ExportedProgram", state: "Mapping[str, Tensor]") -> None:
         tensor.data.copy_(state[name])
 
 
-def _same(program: "ExportedProgram", model: "nn.Module", example: "Tensor") -> bool:
+def _same(graph: "nn.Module", model: "nn.Module", images: "Tensor") -> bool:
     import torch
 
-    with torch.no_grad():
-        return torch.allclose(program.module()(example), model(example), rtol=1e-4, atol=1e-5, equal_nan=True)
+    outputs = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for network in (graph, model):
+            torch.manual_seed(0)  # some draw numbers when they evaluate too
+            outputs.append(network(images))
+    return torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
-def _save_template(model: "nn.Module", example: "Tensor", folder: Path) -> "ExportedProgram":
+def _examples(shape: Sequence[int]) -> "list[Tensor]":
+    """Batches of as many images as a graph must take: two, one and three."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(count, *shape, generator=generator) for count in (2, 1, 3)]
+
+
+def _check_batches(program: "ExportedProgram", model: "nn.Module", examples: "Sequence[Tensor]") -> None:
+    """Check that a graph computes what its network does, for any number of images.
+
+    Raises:
+        DataError: it does not; says for how many.
+    """
+    graph = program.module()
+    for images in examples:
+        why = None
+        try:
+            kept = _same(graph, model, images)
+        except Exception as error:  # whatever the graph, or the network, makes of so many images
+            kept, why = False, error
+        if not kept:
+            raise DataError(
+                f"its graph, made with {len(examples[0])} images, does not compute the same with {len(images)}: the "
+                "number of images must stay a size of a tensor (x.shape[0]); len(x) and int(x.shape[0]) make it a "
+                f"constant{f' ({reason(why)})' if why else ''}"
+            ) from why
+
+
+def _save_template(model: "nn.Module", examples: "Sequence[Tensor]", folder: Path) -> "ExportedProgram":
     import mlflow.pytorch
     import torch
     from mlflow.models import infer_signature
 
+    example = examples[0]
     with torch.no_grad():
         outputs = model(example)
     mlflow.pytorch.save_model(
@@ -157,10 +201,13 @@ def _save_template(model: "nn.Module", example: "Tensor", folder: Path) -> "Expo
         pip_requirements=[f"{package}=={version(package)}" for package in ("mlflow", "torch", "numpy")],
         serialization_format="pt2",
     )
-    return torch.export.load(graph_file(folder))
+    # Read as a stranger's would be: what cannot be read back is not logged as if it could.
+    program = read_program(folder / GRAPH, folder.with_suffix(".pt2"))
+    _check_batches(program, model, examples)
+    return program
 
 
-def _save(program: "ExportedProgram", template: Path, path: Path) -> None:
+def _save(program: "ExportedProgram", versions: str, template: Path, path: Path) -> None:
     """Save a program whose graph has been saved before: `torch.export.save` would serialise the graph anew.
 
     ResNet-18's takes it most of a second, and the weights are files of their own in the archive.
@@ -177,12 +224,8 @@ def _save(program: "ExportedProgram", template: Path, path: Path) -> None:
                 new.write_bytes(record, torch.empty(0, dtype=torch.uint8).set_(storage).numpy().tobytes())
             elif not record.startswith(_WRITTEN_BY_TORCH):
                 new.write_bytes(record, old.read_bytes(record))
+        new.write_string(VERSIONS_RECORD, versions)
 
 
 # What torch's writer adds to every archive.
 _WRITTEN_BY_TORCH = ("archive_format", "archive_version", "byteorder", ".data/")
-
-
-def graph_file(folder: Path) -> Path:
-    """Where a saved model has its graph and its weights."""
-    return folder / "data" / "model.pt2"

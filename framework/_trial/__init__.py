@@ -3,7 +3,7 @@
 from framework._trial.data import Arrays, place, prepare
 from framework._trial.model import build_model, seed_of
 from framework._trial.run import Reporter, StageEnd, run_trial
-from framework._trial.snapshot import History, masks_in, model_state
+from framework._trial.snapshot import History, fill, masks_in, model_state
 
 __all__ = [
     "Arrays",
@@ -11,6 +11,7 @@ __all__ = [
     "Reporter",
     "StageEnd",
     "build_model",
+    "fill",
     "masks_in",
     "model_state",
     "place",

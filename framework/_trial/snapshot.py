@@ -1,5 +1,6 @@
 """A trial's state as tensors and plain data, and back."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -62,7 +63,7 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any], catalog: Catalog) -> None:
     """Put a trial whose network is built into the state that `capture` gave."""
-    trial.model.load_state_dict(model_state(tensors))
+    fill(trial.model, model_state(tensors))
     for name, parameter in trial.model.named_parameters():
         # `load_state_dict` keeps the layout of the network that it fills; convolutions compute by it.
         parameter.data = tensors[f"model.{name}"].to(trial.device)
@@ -75,10 +76,21 @@ def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any
         trial.before_pruning[name][~mask] = values.to(trial.device)
     if about["loss"] is not None:
         trial.use_loss(build(catalog, "loss", about["loss"]))
-    trial.loss.load_state_dict(_part(tensors, "loss"))
+    fill(trial.loss, _part(tensors, "loss"))
     trial.artifacts.clear()  # whoever runs the trial holds it
     trial.artifacts.update({name: tensor.numpy().tobytes() for name, tensor in _part(tensors, "artifacts").items()})
     trial.epoch = about["epoch"]
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict that a module of the same code gave.
+
+    Its tensors come without the versions of the modules that torch keeps beside them. Some modules refuse a state
+    without one, or take it for an older one; it is the version that the same code has now.
+    """
+    versioned = OrderedDict(state)
+    versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(versioned)
 
 
 def capture_progress(trial: Trial, progress: Any) -> tuple[dict[str, Tensor], Any]:

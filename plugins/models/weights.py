@@ -3,6 +3,8 @@
 import logging
 import os
 import pickle
+import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, TypeAlias
 
 import torch
 from pydantic import AfterValidator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from framework import DataError, nearest
@@ -17,6 +20,7 @@ from framework_plugins.download import FAILURES, one_at_a_time, reason
 
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _SHOWN = 3
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError)
 
 
 def _as_path(weights: str) -> str | Path:
@@ -49,7 +53,11 @@ def load(
     if wrong:
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise DataError(f"weights {weights!r} do not fit the model: {', '.join(wrong[:_SHOWN])}{more}")
-    model.load_state_dict({name: t for name, t in state.items() if name not in fresh}, strict=False)
+    fitting = OrderedDict((name, tensor) for name, tensor in state.items() if name not in fresh)
+    # Some modules do not load a state without their versions, which not every file has: then it is today's.
+    versions = getattr(state, "_metadata", None) or model.state_dict()._metadata  # type: ignore[attr-defined]
+    fitting._metadata = versions  # type: ignore[attr-defined]
+    model.load_state_dict(fitting, strict=False)
     if fresh:
         logging.getLogger("framework").warning(
             "weights %r do not fit %s: left at initialisation", weights, ", ".join(fresh)
@@ -88,15 +96,27 @@ def _read(weights: str, architecture: str | None) -> Mapping[str, Tensor]:
 
 
 def _read_file(file: Path) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
+        # torch does not compress what it saves: something else could unpack to more than there is memory.
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                    raise ValueError("it is compressed, as torch.save does not write it")
         # weights_only: a pickle could run anything.
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        SafetensorError,
+    ) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else "it is empty"
         raise DataError(f"weights {str(file)!r} cannot be read as a state dict: {first}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
