@@ -122,6 +122,7 @@ def test_onnx_is_run_by_its_reference_for_any_number_of_images(write: Callable[.
     model = load(file)
     checker.check_model(model, full_check=True)
     [given] = model.graph.input
+    assert given.name == "input"
     for images, expected in ((IMAGES, logits), (IMAGES[:1], logits[:1])):
         [found] = ReferenceEvaluator(model).run(None, {given.name: images.numpy()})
         assert_same(torch.from_numpy(np.array(found)), expected)

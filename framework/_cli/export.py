@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from framework._cli.console import make_console, say
 from framework._cli.files import file_name, replacing
@@ -92,11 +93,26 @@ def _onnx(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Content:
 
     program = logged.program
     try:
-        converted = torch.onnx.export(program, input_names=["input"], dynamo=True, verbose=False)
+        converted = torch.onnx.export(program, dynamo=True, verbose=False)
     except torch.onnx.errors.OnnxExporterError as error:
         raise DataError(f"torch.onnx cannot convert {called(trial)}: {first_line(error)}") from error
     assert converted is not None
+    _name_input(converted.model.graph)
     return lambda file: converted.save(file, external_data=False)
+
+
+def _name_input(graph: Any) -> None:
+    """Call the images of an ONNX graph ``input``, whatever the network calls them."""
+    [images] = graph.inputs
+    others = [*graph.initializers.values(), *(value for node in graph.all_nodes() for value in node.outputs)]
+    taken = {value.name for value in others}
+    for value in others:
+        if value.name == _INPUT:  # a weight, or what an operation gives
+            value.name = next(name for n in count(1) if (name := f"{_INPUT}_{n}") not in taken)
+    images.name = _INPUT
+
+
+_INPUT = "input"
 
 
 def _checked(logged: LoggedModel, trial: TrialRun, masks: "Masks") -> "dict[str, Tensor]":
