@@ -55,6 +55,8 @@ def export_run(name: str, format: Target, output: Path | None, root: Path, track
             content(part)
     console = make_console()
     say(console, f"{file}: {called(trial)} as {format}, {readable(file.stat().st_size)}")
+    if format is Target.TORCH_PRUNE:
+        say(console, "load it as docs/export.md shows: torch alone masks no layer that is never called (attention)")
     if {"data.mean", "data.std"} <= trial.params.keys():
         mean, std = trial.params["data.mean"], trial.params["data.std"]
         say(console, f"it takes images in [0, 1], less {mean}, divided by {std}")
