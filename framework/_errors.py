@@ -11,7 +11,8 @@ FrameworkError
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 
@@ -68,6 +69,52 @@ class DamagedError(StoreError):
 
 class TrackingError(FrameworkError):
     """The tracking store refuses or cannot be reached."""
+
+
+_LONGEST = 5000  # characters of a reason
+
+
+def readable(text: str, longest: int = _LONGEST) -> str:
+    """A text as every terminal, file and database takes it: whole characters, and not too many of them."""
+    clean = text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
+    return clean if len(clean) <= longest else f"{clean[: longest - 2]} …"
+
+
+def describe(error: BaseException) -> str:
+    """What an exception says, whatever its class makes of that; all but ours begin with their type."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as another:
+        return readable(f"{kind}, of which no text can be had: str() of it raises {type(another).__name__}")
+    return readable(text if isinstance(error, FrameworkError) else f"{kind}: {text}".strip().rstrip(":"))
+
+
+def shown(value: object) -> str:
+    """A value for a message: its repr, or the beginning of it, or its type where it has none."""
+    with suppress(Exception):
+        return readable(repr(value), 80)
+    return f"a {type(value).__name__}"
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Note on whatever is raised in the context where that was, such as ``in stage 2, prune of my-package 1.2``."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):  # of a frozen class
+            error.add_note(where)
+        raise
+
+
+def locations(error: BaseException) -> list[str]:
+    """What `located` has noted on an exception, the innermost first."""
+    with suppress(Exception):  # a class may compute its attributes
+        return [readable(note) for note in error.__notes__ if isinstance(note, str)]
+    return []
 
 
 _SHOWN = 20  # a network has hundreds of layers

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from framework import _masks as masks
 from framework._batches import Augmentation, Batches, ImageBatches
-from framework._errors import StageError
+from framework._errors import StageError, shown
 from framework._masks import Masks
+from framework._reported import clash, is_artifact, is_epoch, plain_metrics
 from framework._task import Classification, Task
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
@@ -246,24 +247,41 @@ class Trial:
         """Report metrics at the current epoch.
 
         Sparsity and the frozen fraction are added, measured on the model.
+
+        Args:
+            metrics: numbers by name, of up to 250 characters: of Python, of NumPy, or tensors of no dimension. NaN and
+                infinity may be among them.
+
+        Raises:
+            StageError: something else is among them, or the epoch is no whole number from 0 on.
         """
+        if not is_epoch(self.epoch):
+            raise StageError(f"trial.epoch must be a whole number from 0 to 2**53, not {shown(self.epoch)}")
+        try:
+            numbers = plain_metrics(metrics)
+        except ValueError as error:
+            raise StageError(f"trial.report takes numbers by name: {error}") from None
         weights = self.weights()
         measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)}
-        self.emit(self.epoch, {**metrics, **measured})
+        self.emit(self.epoch, {**numbers, **measured})
 
     def log_artifact(self, name: str, content: bytes) -> None:
         """Keep a file with the trial's run in MLflow, and with the stage's result; one of the same name is replaced.
 
         Args:
-            name: a relative path, such as ``norms/conv1.png``.
+            name: a relative path, such as ``norms/conv1.png``, of up to 500 bytes in UTF-8, and 250 of each part.
             content: what is in it. It is stored again with every later stage, so keep it small.
 
         Raises:
-            StageError: the name is no relative path inside the run.
+            StageError: the name is no such path, or a file has the name of another's folder; the content is no bytes.
         """
-        parts = name.split("/")
-        if not all(parts) or {".", ".."} & set(parts) or any(c in name for c in "\\:\0"):
-            raise StageError(f"an artifact's name is a relative path such as 'norms/conv1.png', not {name!r}")
+        if not is_artifact(name):
+            raise StageError(f"an artifact's name is a relative path such as 'norms/conv1.png', not {shown(name)}")
+        for other in self.artifacts:
+            if clash(name, other):
+                raise StageError(f"of the artifacts {name!r} and {other!r} one would be a file and a folder")
+        if not isinstance(content, bytes | bytearray | memoryview):
+            raise StageError(f"the content of the artifact {name!r} must be bytes, not a {type(content).__name__}")
         self.artifacts[name] = bytes(content)
 
 

@@ -177,9 +177,9 @@ def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (3, "epoch_ended must return metrics by name, not int"),
-        ({"val/loss": 1.0}, "epoch_ended gave 'val/loss', which is measured already"),
-        ({"norm": "large"}, "epoch_ended gave 'large' as 'norm', not a number"),
+        (3, "epoch_ended: they must be metrics by name, not int"),
+        ({"val/loss": 1.0}, "epoch_ended: 'val/loss' is measured already"),
+        ({"norm": "large"}, "epoch_ended: gave 'large' as 'norm', not a number"),
     ],
 )
 def test_what_is_no_metric_is_an_error(given: Any, text: str, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from framework._component.parameters import (
     parameters_of,
     validate,
 )
-from framework._errors import PluginError, nearest
+from framework._errors import PluginError, located, nearest
 
 __all__ = [
     "KINDS",
@@ -164,8 +164,12 @@ class Component:
         return frozenset({self.entry.source}).union(*inside)
 
     def __call__(self, **inputs: Any) -> Any:
-        """Call it with its parameters and those of these inputs that it asks for."""
-        return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs if k in inputs}, **self.params)
+        """Call it with its parameters and those of these inputs that it asks for.
+
+        What it raises has a note that names it.
+        """
+        with located(f"in {self.entry.kind} {self.entry.name} of {self.entry.source}"):
+            return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs if k in inputs}, **self.params)
 
     @property
     def name(self) -> str:

@@ -119,7 +119,10 @@ class Agenda:
         if key not in self._data:
             try:
                 self._data[key] = prepare(plan.data, self._books.registry)
-            except Exception as error:  # a dataset plugin's failure must not end what runs on other data
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a dataset plugin's failure must not end what runs on other data
+                self._books.registry.blame(error)
                 self._data[key] = failure(error, 0.0)
         data = self._data[key]
         if isinstance(data, Outcome):

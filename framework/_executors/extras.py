@@ -55,7 +55,7 @@ def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str, not
     """
     files = {**trial.outcome.files, **trial.figures()}
     if trial.outcome.traceback is not None:
-        files["traceback.txt"] = trial.outcome.traceback.encode()
+        files["traceback.txt"] = trial.outcome.traceback.encode(errors="backslashreplace")
     if not trial.complete:
         return Extras(files)
     assert trial.arrays is not None  # else it could not have come to its end

@@ -75,6 +75,9 @@ def attempt(
         outcome = Outcome(time.monotonic() - began)
     except Stopped as stop:
         outcome = Outcome(time.monotonic() - began, stopped=str(stop))
-    except Exception as error:  # one trial's failure, whatever it is, must not end the others
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one trial's failure, sys.exit of a plugin too, must not end the others
+        registry.blame(error)
         outcome = failure(error, time.monotonic() - began)
     return replace(outcome, files=files)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from framework._errors import FrameworkError
+from framework._errors import FrameworkError, describe, locations
 from framework._plan import TrialPlan
 from framework._stage import Record
 from framework._trial import StageEnd
@@ -34,13 +34,18 @@ class Stopped(BaseException):
     """A reporter raises it to end a trial early; says why. No `Exception`, which plugins may take for a failure."""
 
 
-def failure(error: Exception, seconds: float) -> Outcome:
+def failure(error: BaseException, seconds: float) -> Outcome:
     """The outcome of a trial that raised this: our own errors explain themselves, others say where they come from."""
-    where = f" ({'; '.join(error.__notes__)})" if getattr(error, "__notes__", None) else ""
-    if isinstance(error, FrameworkError):
-        return Outcome(seconds, f"{error}{where}")
-    reason = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return Outcome(seconds, reason + where, "".join(traceback.format_exception(error)))
+    noted = locations(error)
+    reason = describe(error) + (f" ({'; '.join(noted)})" if noted else "")
+    return Outcome(seconds, reason, None if isinstance(error, FrameworkError) else _traceback(error))
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception as another:  # its class may compute what is asked for
+        return f"no traceback could be made: {describe(another)}\n"
 
 
 class Listener(Protocol):

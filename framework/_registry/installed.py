@@ -5,7 +5,7 @@ import time
 from functools import cache
 from importlib import metadata
 
-from framework._errors import PluginError, nearest
+from framework._errors import PluginError, describe, nearest
 from framework._registry.registry import Registry
 
 GROUP = "framework"
@@ -40,8 +40,11 @@ def installed(disabled: frozenset[str] = frozenset()) -> Registry:
                 _check_version(point.dist, source)
             plugin = _load(point, source)
             registry.add(plugin, source, point.value, time.perf_counter() - began)
-        except PluginError as error:
-            registry.reject(source, point.value, str(error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a module may answer to every name, and with anything
+            known = isinstance(error, PluginError)
+            registry.reject(source, point.value, str(error) if known else f"{source} cannot be used: {describe(error)}")
     return registry
 
 
@@ -79,7 +82,9 @@ def _check_version(dist: metadata.Distribution | None, source: str) -> None:
 def _load(point: metadata.EntryPoint, source: str) -> object:
     try:
         return point.load()
-    except (Exception, SystemExit) as error:  # whatever it does when imported, the user must learn which one it was
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever it does when imported, the user must learn which one it was
         raise PluginError(
-            f"plugin {point.name!r} of {source} ({point.value}) cannot be imported: {type(error).__name__}: {error}"
+            f"plugin {point.name!r} of {source} ({point.value}) cannot be imported: {describe(error)}"
         ) from error

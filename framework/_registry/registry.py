@@ -1,15 +1,18 @@
 """Components by kind and name, and the plugins that they come from."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from traceback import walk_tb
+from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from framework import _hookspecs as hookspecs
 from framework._component import KINDS, Entry, unknown
-from framework._errors import PluginError, nearest
+from framework._errors import PluginError, describe, located, locations, nearest
 
 HOOKS = (*(kind.hook for kind in KINDS.values()), *hookspecs.LIFECYCLE, *hookspecs.RESULTS)
 
@@ -56,6 +59,7 @@ class Registry:
         self.disabled = disabled
         self._entries: dict[str, dict[str, list[Entry]]] = {kind: {} for kind in KINDS}
         self._sources: dict[int, str] = {}
+        self._packages: dict[str, str] = {}
         self._manager = pluggy.PluginManager("framework")
         self._manager.add_hookspecs(hookspecs)
         for plugin, source in plugins:
@@ -83,6 +87,7 @@ class Registry:
         for entry in found:
             self._entries[entry.kind].setdefault(entry.name, []).append(entry)
         self._sources[id(plugin)] = source
+        self._packages[_package(plugin)] = source
         self.plugins.append(Plugin(source, module, tuple(hooks), tuple(found), seconds))
 
     def reject(self, source: str, module: str, fault: str, *, disabled: bool = False) -> None:
@@ -151,6 +156,16 @@ class Registry:
         """
         return [(source, call(**arguments)) for source, call in self.implementations(hook)]
 
+    def blame(self, error: BaseException) -> None:
+        """Note on an exception the plugin in whose code it was raised, unless it says already of which it is."""
+        with suppress(Exception):
+            packages = [
+                str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)
+            ]
+            source = next((self._packages[name] for name in reversed(packages) if name in self._packages), None)
+            if source and not any(source in where for where in locations(error)):
+                error.__notes__ = [f"in code of {source}", *locations(error)]
+
     def implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
         """Those of a hook, each with its distribution.
 
@@ -163,11 +178,14 @@ class Registry:
 
 
 def _call(implementation: pluggy.HookImpl, where: str, **arguments: Any) -> Any:
-    try:
+    with located(where):
         return implementation.function(**{name: arguments[name] for name in implementation.argnames})
-    except Exception as error:
-        error.add_note(where)
-        raise
+
+
+def _package(plugin: object) -> str:
+    """The package, or the module outside all packages, whose code a plugin is."""
+    name = getattr(plugin, "__name__", None) if isinstance(plugin, ModuleType) else type(plugin).__module__
+    return str(name).partition(".")[0]
 
 
 def _hooks(manager: pluggy.PluginManager, plugin: object, source: str) -> list[str]:
@@ -192,8 +210,10 @@ def _components(plugin: object, kind: str, source: str, hooks: Sequence[str]) ->
         return []
     try:
         registered = getattr(plugin, hook)()
-    except Exception as error:  # as for a plugin that cannot be imported
-        raise PluginError(f"{source}: {hook} failed: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # as for a plugin that cannot be imported
+        raise PluginError(f"{source}: {hook} failed: {describe(error)}") from error
     if not isinstance(registered, Mapping):
         raise PluginError(f"{source}: {hook} must return a mapping of names, not {type(registered).__name__}")
     for name, factory in registered.items():

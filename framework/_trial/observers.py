@@ -8,6 +8,7 @@ import torch
 
 from framework._errors import PluginError
 from framework._registry import Registry
+from framework._reported import plain_metrics
 from framework._stage import Trial
 
 
@@ -43,12 +44,12 @@ class Observers:
         """
         known = dict(metrics)
         for source, more in self.tell("epoch_ended", metrics=metrics):
-            if not isinstance(more, Mapping | None):
-                raise PluginError(f"{source}: epoch_ended must return metrics by name, not {type(more).__name__}")
-            for name, value in (more or {}).items():
+            try:
+                numbers = plain_metrics({} if more is None else more)
+            except ValueError as error:
+                raise PluginError(f"{source}: epoch_ended: {error}") from None
+            for name in numbers:
                 if name in known:
-                    raise PluginError(f"{source}: epoch_ended gave {name!r}, which is measured already")
-                if not isinstance(value, int | float):
-                    raise PluginError(f"{source}: epoch_ended gave {value!r} as {name!r}, not a number")
-                known[name] = float(value)
+                    raise PluginError(f"{source}: epoch_ended: {name!r} is measured already")
+            known |= numbers
         return known

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from framework._component import build
 from framework._engine import evaluate
-from framework._errors import DamagedError, PluginError
+from framework._errors import DamagedError, PluginError, located, readable
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
@@ -208,16 +208,12 @@ class _Run:
         trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial, key)
         observers.tell("stage_started", name=name, stage=stage)
         before = [parameter for parameter, _ in trial.model.named_parameters()]
-        try:
+        with located(f"in stage {self.index + 1}, {name} of {self.registry.get('stage', name).source}"):
             stage.run(trial)
             if before != [parameter for parameter, _ in trial.model.named_parameters()]:
                 raise PluginError(
                     "it must not add, remove or rename parameters: trials that share it build the network anew"
                 )
-        except Exception as error:
-            entry = self.registry.get("stage", name)
-            error.add_note(f"in stage {self.index + 1}, {name} of {entry.source}")
-            raise
         if not self.reported:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))
@@ -271,7 +267,7 @@ def _notes(note: Callable[[str], None]) -> Iterator[None]:
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            note(record.getMessage())
+            note(readable(record.getMessage()))
 
     logger, handler = logging.getLogger("framework"), Handler(logging.WARNING)
     logger.addHandler(handler)

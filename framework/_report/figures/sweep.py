@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from framework._errors import FrameworkError, PluginError
+from framework._errors import PluginError, describe
 from framework._report.figures import dots, history
 from framework._report.figures.against import plot_against
 from framework._report.figures.variants import Sweep, Variant, driver, finished, is_number, mean, variants, varying
@@ -81,9 +81,10 @@ def all_sweep_figures(sweep: Sweep, registry: "Registry", remark: Callable[[str]
         try:
             given = draw(trials=sweep.frame(), history=sweep.history)
             _check(given, figures)
-        except Exception as error:  # whatever it is, it must not take the other figures down
-            what = str(error) if isinstance(error, FrameworkError) else f"{type(error).__name__}: {error}"
-            remark(f"{source}: sweep_figures failed: {what}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it is, it must not take the other figures down
+            remark(f"{source}: sweep_figures failed: {describe(error)}")
         else:
             figures |= given
     return figures
@@ -95,8 +96,10 @@ def _check(given: object, known: "Mapping[str, Figure]") -> None:
     if not isinstance(given, Mapping):
         raise PluginError(f"it must return figures by name, not {type(given).__name__}")
     for name, figure in given.items():
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-            raise PluginError(f"a figure's name becomes a file's: letters, digits, '.', '-' and '_', not {name!r}")
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,99}", name):
+            raise PluginError(
+                f"a figure's name becomes a file's: up to 100 letters, digits, '.', '-' and '_', not {name!r}"
+            )
         if not isinstance(figure, Figure):
             raise PluginError(f"{name!r} must be a matplotlib.figure.Figure, not {type(figure).__name__}")
         if name in known:
