@@ -569,14 +569,12 @@ def test_a_model_that_cannot_be_made_fails_its_trial_and_no_other(
     open_tracker: Callable[[], Tracker], client: Any, experiment: str
 ) -> None:
     good, bad = make_plan(experiment, "a"), make_plan(experiment, "b", seed=2)
-    tracker = open_tracker()
-    begin(tracker, bad, good)
-    tracker.trial_ended(bad, None, extras=lambda run: 1 / 0)
-    tracker.trial_ended(good, None)
-    tracker.wait()
-    assert isinstance(tracker.error, ZeroDivisionError)
-    with pytest.raises(ZeroDivisionError):
-        tracker.close()
+    told: list[str] = []
+    with open_tracker() as tracker:
+        begin(tracker, bad, good)
+        tracker.trial_ended(bad, None, extras=lambda run: 1 / 0, failed=told.append)
+        tracker.trial_ended(good, None, failed=told.append)
+    assert told == ["ZeroDivisionError: division by zero"]
     runs = runs_of(client, experiment)
     assert runs[good.name].info.status == "FINISHED"
     assert runs[bad.name].info.status == "FAILED"
@@ -600,18 +598,96 @@ def test_training_does_not_wait_while_the_database_is_busy(
     assert [step for step, _ in history(client, run, "train/loss")] == list(range(1, 301))
 
 
-def test_a_store_that_fails_while_trials_run_is_reported_at_the_end(
+def exits(run_id: str) -> Extras:
+    sys.exit("enough")
+
+
+class Exiting(nn.Module):
+    """Ends its process, if it may."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        sys.exit("enough")
+
+
+# What keeps one trial from being written: what it does, and the reason that its run gives.
+UNWRITABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "a name that no file can have": ({"extras": lambda run: Extras({"x" * 300: b""})}, "File name too long"),
+    "a file that is a folder too": ({"extras": lambda run: Extras({"a": b"", "a/b": b""})}, "a"),
+    "a metric that is no number": ({"metrics": {"x": "high"}}, "could not convert string to float"),
+    "a model that cannot be made": ({"extras": exits}, "SystemExit: enough"),
+    "a model that ends its process": (
+        {"extras": lambda run: Extras(model=Exiting(), shape=SHAPE)},
+        "SystemExit: enough",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNWRITABLE)
+def test_what_cannot_be_written_of_one_trial_fails_that_trial_alone(
+    what: str, open_tracker: Callable[[], Tracker], client: Any, experiment: str
+) -> None:
+    good, bad = make_plan(experiment, "a"), make_plan(experiment, "b", seed=2)
+    does, why = UNWRITABLE[what]
+    failures: dict[str, str] = {}
+    logged: list[str] = []
+    with open_tracker() as tracker:
+        begin(tracker, bad, good)
+        for plan, more in ((bad, does), (good, {})):
+            tracker.recorded(plan, [record(1, **more.get("metrics", {}))])
+            tracker.trial_ended(
+                plan,
+                None,
+                extras=more.get("extras", lambda run: Extras()),
+                failed=lambda reason, name=plan.name: failures.update({name: reason}),  # type: ignore[misc]
+                logged=lambda name=plan.name: logged.append(name),  # type: ignore[misc]
+            )
+    assert failures.keys() == {bad.name}
+    assert why in failures[bad.name]
+    assert logged == [bad.name, good.name]
+    runs = runs_of(client, experiment)
+    assert (runs[good.name].info.status, runs[bad.name].info.status) == ("FINISHED", "FAILED")
+    assert runs[bad.name].data.tags["framework.reason"] == failures[bad.name]
+    [parent] = [run for run in runs.values() if "trials" in run.data.metrics]
+    assert (parent.info.status, parent.data.metrics["failed"]) == ("FAILED", 1)
+
+
+def test_a_run_that_is_deleted_meanwhile_fails_its_trial_alone(
     open_tracker: Callable[[], Tracker], client: Any, experiment: str
 ) -> None:
-    lost, other = make_plan(experiment, "a"), make_plan(experiment, "b", seed=2)
+    gone, other = make_plan(experiment, "a"), make_plan(experiment, "b", seed=2)
+    told: list[str] = []
+    with open_tracker() as tracker:
+        begin(tracker, gone, other)
+        tracker.wait()
+        client.delete_run(runs_of(client, experiment)[gone.name].info.run_id)
+        tracker.recorded(gone, [record(1)])
+        tracker.trial_ended(gone, None, failed=told.append)
+        tracker.trial_ended(other, None, failed=told.append)
+    assert len(told) == 1
+    assert "must be in the 'active' state" in told[0]
+    assert runs_of(client, experiment)[other.name].info.status == "FINISHED"
+
+
+def test_a_store_that_fails_while_trials_run_is_reported_at_the_end(
+    open_tracker: Callable[[], Tracker], client: Any, experiment: str, root: Path
+) -> None:
+    plans = make_plan(experiment, "a"), make_plan(experiment, "b", seed=2)
+    told: list[str] = []
+    database = sqlite3.connect(root / "mlflow.db", isolation_level=None)
     tracker = open_tracker()
-    begin(tracker, lost, other)
+    begin(tracker, *plans)
     tracker.wait()
-    client.delete_run(runs_of(client, experiment)[lost.name].info.run_id)
-    tracker.recorded(lost, [record(1)])
-    with pytest.raises(TrackingError, match=r"^the tracking store sqlite:.* refuses: .*must be in the 'active' state"):
-        tracker.close()
-    assert {run.info.status for run in runs_of(client, experiment).values()} == {"KILLED"}
+    database.execute("ALTER TABLE metrics RENAME TO elsewhere")
+    try:
+        tracker.recorded(plans[0], [record(1)])
+        tracker.trial_ended(plans[0], None, failed=told.append)
+        with pytest.raises(TrackingError, match=r"^the tracking store sqlite:.* refuses: "):
+            tracker.close()
+    finally:
+        database.execute("ALTER TABLE elsewhere RENAME TO metrics")
+        database.close()
+    assert told == []
+    assert {runs_of(client, experiment)[plan.name].info.status for plan in plans} == {"KILLED"}
 
 
 def test_an_unreachable_server_is_a_plain_error_at_once(tmp_path: Path, plan: TrialPlan) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import yaml
 
+from framework._errors import describe
 from framework._executors.artist import Artist
 from framework._executors.extras import Ended, make_extras
 from framework._executors.limiter import Limiter
@@ -156,6 +157,10 @@ class Bookkeeper:
         result = Result(plan, metrics, epochs, outcome.seconds, outcome.error, stopped)
         self.results[plan.identity] = result
 
+        def failed(reason: str) -> None:
+            self.results[plan.identity] = replace(result, error=reason)
+            self.view.noted(plan, f"{plan.experiment} {plan.name}: its run FAILED: {reason}")
+
         def logged() -> None:
             self._unlogged[plan.key] -= 1
 
@@ -166,6 +171,7 @@ class Bookkeeper:
             outcome.error,
             extras=partial(self._extras, ended, result),
             stopped=outcome.stopped,
+            failed=failed,
             logged=logged,
         )
         if self.wait:
@@ -184,7 +190,7 @@ class Bookkeeper:
         try:
             return drawing.result()
         except Exception as error:  # a trial without its figures is still a trial
-            self.view.noted(plan, f"{plan.experiment} {plan.name}: no figure could be drawn: {error}")
+            self.view.noted(plan, f"{plan.experiment} {plan.name}: no figure could be drawn: {describe(error)}")
             return {}
 
 

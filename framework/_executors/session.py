@@ -136,6 +136,7 @@ def run(
         suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
         _execute(Agenda(busy, suggesting, earlier, gate, books), pending, books, options)
         planned |= {name: search.plans for name, search in searches.items()}
+        tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
         summarise(busy, ended, books, options.tracking_uri)
     return [results[plan.identity] for plans in planned.values() for plan in plans], books.work

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from framework._errors import TrackingError
+from framework._errors import TrackingError, describe
 from framework._executors.bookkeeper import Bookkeeper
 from framework._report.comparison import compare
 from framework._report.figures import all_sweep_figures, as_files
@@ -27,7 +27,6 @@ def summarise(
         books: has what was run.
         uri: of the tracking store.
     """
-    books.tracker.wait()
     if books.tracker.error:  # which the end of the invocation raises
         return
     try:
@@ -45,7 +44,7 @@ def _summarise(spec: ExperimentSpec, results: Results, ended: Sequence[Result], 
     try:
         files |= as_files(all_sweep_figures(results, books.registry, books.view.remarked))
     except Exception as error:  # whoever draws: the results are there all the same
-        books.view.remarked(f"{spec.name}: no figure could be drawn: {type(error).__name__}: {error}")
+        books.view.remarked(f"{spec.name}: no figure could be drawn: {describe(error)}")
     failed = [(result.plan.name, result.error) for result in ended if result.error]
 
     def note(run_id: str) -> str:

@@ -1,5 +1,6 @@
 """A trial's plan as MLflow shows it: flat names, short strings."""
 
+import hashlib
 import json
 import posixpath
 import re
@@ -36,8 +37,15 @@ def comparable(value: Any) -> Any:
 
 
 def valid_name(name: str) -> str:
-    """The name as MLflow takes it: other characters become underscores, and it is a path in its shortest form."""
-    return posixpath.normpath(re.sub(r"[^\w./ :-]", "_", name, flags=re.ASCII)).strip("./") or "_"
+    """The name as MLflow takes it: other characters become underscores, and it is a path in its shortest form.
+
+    Of one that is too long, such as that of a deeply nested layer, the end becomes a digest of the whole.
+    """
+    valid = posixpath.normpath(re.sub(r"[^\w./ :-]", "_", name, flags=re.ASCII)).strip("./") or "_"
+    if len(valid) <= _LONGEST_NAME:
+        return valid
+    digest = hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:12]
+    return f"{valid[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def run_name(name: str) -> str:

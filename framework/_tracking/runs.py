@@ -4,6 +4,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from framework._errors import TrackingError
 from framework._tracking.models import ModelWriter
 from framework._tracking.origin import PROCESS, is_dead, source
 from framework._tracking.params import comparable, fit, parameters, run_name, valid_name
-from framework._tracking.run import Finished, OpenRun
+from framework._tracking.run import Extras, Finished, OpenRun
 from framework._tracking.server import artifact_location, pages, public
 from framework._tracking.view import NOTE, Views
 
@@ -211,6 +212,24 @@ class Runs:
         parent.failed += status == "FAILED"
         parent.killed |= status == "KILLED"
         parent.stopped += stopped is not None
+
+    def fail(self, run: OpenRun | None, experiment: str, reason: str, ended: float) -> None:
+        """A trial of which something could not be written has failed; its run says so, if it has one that still can.
+
+        Raises:
+            Exception: it is the store that has failed.
+        """
+        from mlflow.entities import Metric
+
+        parent = self._parents[experiment]
+        count = Metric("failed", parent.failed + 1.0, int(ended * 1000), 0)
+        self._client.log_batch(parent.run_id, [count])
+        if run is not None:
+            run.extras = Extras()
+            with suppress(Exception):  # somebody may have deleted it
+                self.end(run, "FAILED", reason, ended)
+                return
+        parent.failed += 1
 
     def summarise(
         self,

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from framework._errors import FrameworkError, TrackingError
+from framework._errors import FrameworkError, TrackingError, describe
 from framework._tracking.patience import Patience
 from framework._tracking.run import Extras, Finished, OpenRun
 from framework._tracking.runs import Runs
-from framework._tracking.server import connect, is_new, plainly, public, reach
+from framework._tracking.server import connect, is_new, lost, plainly, public, reach
 from framework._tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ class Tracker:
         self._patience = Patience(f"the tracking store {public(uri)}", tell)
         self._errors: list[Exception] = []
         self._interrupted = False
-        # These two are the writer thread's.
+        # These are the writer thread's.
         self._runs: Runs | None = None
         self._open: dict[tuple[str, str], OpenRun] = {}
+        self._failed: dict[tuple[str, str], str] = {}
         self._writer = Writer(partial(self._attempt, self._flush))
         self._put(lambda runs: None)
 
@@ -114,16 +115,16 @@ class Tracker:
         def job(runs: Runs) -> None:
             self._open[plan.identity] = runs.open(plan, spec, now, notes=notes or {}, force=force)
 
-        self._put(job)
+        self._put_of(plan, job)
 
     def recorded(self, plan: "TrialPlan", records: "Iterable[Record]") -> None:
         """Log records of an open trial, in their order. Those that its run has already are passed over."""
         taken = tuple(records)
-        self._put(lambda runs: self._open[plan.identity].pending.extend(taken), lazy=True)
+        self._put_of(plan, lambda runs: self._open[plan.identity].pending.extend(taken), lazy=True)
 
     def trial_restarted(self, plan: "TrialPlan") -> None:
         """An open trial is tried again, and will report from its start; what its run has already is passed over."""
-        self._put(lambda runs: self._open[plan.identity].rewind())
+        self._put_of(plan, lambda runs: self._open[plan.identity].rewind())
 
     def summarised(
         self,
@@ -150,6 +151,7 @@ class Tracker:
         *,
         extras: Callable[[str], Extras] = lambda run_id: Extras(),
         stopped: str | None = None,
+        failed: Callable[[str], None] = lambda reason: None,
         logged: Callable[[], None] = lambda: None,
     ) -> None:
         """Log what the trial leaves behind, and end its run.
@@ -162,29 +164,31 @@ class Tracker:
             reason: why it failed; None if it did not.
             extras: makes what its run keeps besides, given the run's id; called on the writer thread.
             stopped: why it finished before its end, if it did; the run of a later invocation may go on from there.
-            logged: called on the writer thread when all of this is written.
+            failed: called on the writer thread with a reason if the run could not be written, or not all of it.
+            logged: called on the writer thread when all of this is written, or has failed to be.
         """
-        now, why = time.time(), [reason]
+        now, trial = time.time(), plan.identity
 
         def make(runs: Runs) -> None:
-            run = self._open[plan.identity]
-            try:
-                run.extras = extras(run.run_id)
-            except Exception as error:  # not the store's fault: the trial's run says so, and `close` raises it
-                self._errors.append(error)
-                why[0] = reason or f"{type(error).__name__}: {error}"
+            run = self._open[trial]
+            run.extras = extras(run.run_id)
 
         def job(runs: Runs) -> None:
-            run = self._open[plan.identity]
+            run = self._open[trial]
             runs.log_files(run.run_id, run.extras.files)
             if run.extras.model is not None:
                 runs.log_model(run, run.extras.model, run.extras.shape)
-            runs.end(run, "FINISHED" if why[0] is None else "FAILED", why[0], now, stopped=stopped)
-            logged()
-            del self._open[plan.identity]
+            runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)
+            del self._open[trial]
 
-        self._put(make)
-        self._put(job)
+        def done() -> None:
+            if trial in self._failed:
+                failed(self._failed.pop(trial))
+            logged()
+
+        self._put_of(plan, make)
+        self._put_of(plan, job)
+        self._writer.put(done)
 
     def wait(self) -> None:
         """Wait until everything so far is written, or has failed to be."""
@@ -204,8 +208,7 @@ class Tracker:
         """Write what is left and end all runs: trials still open are KILLED, and none is left RUNNING.
 
         Raises:
-            TrackingError: something could not be written.
-            Exception: a model could not be made; what its callable raised.
+            TrackingError: the store took nothing any more.
         """
         self._writer.put(partial(self._attempt, partial(self._finish, time.time())))
         grace = _SHORT_GRACE if self._patience.waiting else _GRACE
@@ -240,6 +243,35 @@ class Tracker:
     def _put(self, job: Callable[[Runs], None], *, lazy: bool = False) -> None:
         self._writer.put(partial(self._attempt, partial(self._do, job)), lazy=lazy)
 
+    def _put_of(self, plan: "TrialPlan", job: Callable[[Runs], None], *, lazy: bool = False) -> None:
+        """Have a job of one trial done: what cannot be written of a trial is that trial's failure."""
+        self._writer.put(partial(self._attempt, partial(self._do_of, plan, job)), lazy=lazy)
+
+    def _do_of(self, plan: "TrialPlan", job: Callable[[Runs], None]) -> None:
+        if plan.identity in self._failed:
+            return
+        try:
+            self._do(job)
+        except BaseException as error:  # a network may do anything while it is exported
+            away = isinstance(error, TrackingError) and isinstance(error.__cause__, Exception) and lost(error.__cause__)
+            if away or error in self._errors:
+                raise
+            self._fail(plan, error)
+
+    def _fail(self, plan: "TrialPlan", error: BaseException) -> None:
+        """Have the trial's run say why it failed; if the store does not take that either, it is the store's failure."""
+        why = describe(error)
+
+        def job(runs: Runs) -> None:
+            runs.fail(self._open.get(plan.identity), plan.experiment, why, time.time())
+
+        try:
+            self._ask(job)
+        except Exception:
+            raise error from None
+        self._open.pop(plan.identity, None)
+        self._failed[plan.identity] = why
+
     def _do(self, job: Callable[[Runs], T]) -> T:
         """Do a job, unless the store has failed before: then nothing more is asked of it."""
         for error in self._errors:
@@ -259,11 +291,13 @@ class Tracker:
         except Exception as error:
             if error not in self._errors:
                 self._errors.append(error)
+        except BaseException as error:  # the thread has more to write, and nobody would see it end
+            self._errors.append(TrackingError(f"what was to be written ended with {describe(error)}"))
 
     def _flush(self) -> None:
-        for run in self._open.values():
+        for run in list(self._open.values()):
             if run.pending:
-                self._do(partial(_write, run))
+                self._do_of(run.plan, partial(_write, run))
 
     def _finish(self, now: float) -> None:
         if self._runs is None:
