@@ -7,15 +7,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from filelock import FileLock, Timeout
-
 from framework._errors import StoreError
+from framework._store.lease import lease
 
 PART = ".part"
 LOCKS = "locks"
@@ -49,7 +48,8 @@ class Files(Protocol):
         """Keep other processes out of the context of this name, if that is possible here; else they come in.
 
         Args:
-            name: of what nobody else shall do meanwhile; a process that dies leaves the context.
+            name: of what nobody else shall do meanwhile; a process that dies leaves the context, and so does, after a
+                while, one that hangs: should it go on later, it is not alone any more.
             waiting: is called if another one is in it.
         """
 
@@ -128,18 +128,11 @@ class LocalFiles:
 
     @contextmanager
     def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
-        with self._plainly("lock", name):
-            (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / LOCKS / name)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                waiting()
-                lock.acquire()
-        try:
+        with ExitStack() as stack:
+            with self._plainly("lock", name):
+                (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
+                stack.enter_context(lease(self.folder / LOCKS / name, waiting))
             yield
-        finally:
-            lock.release()
 
     def where(self, name: str) -> str:
         return str(self.folder / name)
