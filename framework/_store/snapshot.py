@@ -5,7 +5,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 _JSON = re.compile(r"([0-9a-f]+)(\.partial)?\.json")
 
@@ -21,15 +24,17 @@ class Snapshot:
         digest: sha256 of the tensor file's bytes, hex.
         size: bytes of the tensor file.
         created: seconds since 1970.
-        about: plain JSON from whoever saved it: ``parent`` is the key of the stage before.
+        about: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names of
+            those up to this one, ``experiment`` is the name of the first that needed it.
     """
 
-    key: str
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+    key: Annotated[str, Field(pattern="^[0-9a-f]+$")]
     partial: bool
     file: str
-    digest: str
-    size: int
-    created: float
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+    created: Annotated[float, Field(allow_inf_nan=False)]
     about: Mapping[str, Any] = field(hash=False)
 
     @property
@@ -41,6 +46,15 @@ class Snapshot:
     def parent(self) -> str | None:
         """Key of the stage before; None for a first stage."""
         return self.about.get("parent")
+
+
+class _About(BaseModel):
+    """What is read by others than whoever saved it."""
+
+    model_config = ConfigDict(strict=True)
+    parent: str | None = None
+    stages: list[str] = []
+    experiment: str = ""
 
 
 def stem(key: str, partial: bool) -> str:
@@ -83,16 +97,26 @@ def parse(content: bytes, key: str, partial: bool) -> Snapshot:
     """
     try:
         whole = json.loads(content)
-        snapshot = Snapshot(**whole["snapshot"])
-        checksum = whole["checksum"]
-    except (ValueError, TypeError, KeyError):
+        # As JSON: of other data, pydantic's strict mode takes no mapping for a dataclass.
+        snapshot = _snapshots().validate_json(json.dumps(whole["snapshot"]))
+        _About.model_validate(dict(snapshot.about))
+        # Bits can flip in a number too, and leave good JSON, or even the same number in other digits.
+        sound = whole["checksum"] == _checksum(whole["snapshot"]) and json.dumps(whole).encode() == content
+    except Exception:  # it may be anything, also nested more deeply than can be read
         raise ValueError("it is not the JSON of a snapshot") from None
-    # Bits can flip in a number too, and leave good JSON, or even the same number in other digits.
-    if checksum != _checksum(whole["snapshot"]) or json.dumps(whole).encode() != content:
+    if not sound:
         raise ValueError("its content does not match its checksum")
-    if (snapshot.key, snapshot.partial) != (key, partial) or not snapshot.file.startswith(f"{stem(key, partial)}-"):
-        raise ValueError(f"it is the JSON of another snapshot, {stem(snapshot.key, snapshot.partial)}")
+    own = stem(snapshot.key, snapshot.partial)
+    if own != stem(key, partial):
+        raise ValueError(f"it is the JSON of another snapshot, {own}")
+    if not re.fullmatch(rf"{re.escape(own)}-[0-9a-f-]+\.safetensors", snapshot.file):
+        raise ValueError("it points to a file that is none of its own")
     return snapshot
+
+
+@cache
+def _snapshots() -> TypeAdapter[Snapshot]:
+    return TypeAdapter(Snapshot)
 
 
 def _checksum(body: Any) -> str:

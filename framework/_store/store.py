@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from framework._errors import DamagedError, StoreError
+from framework._errors import DamagedError, StoreError, describe
 from framework._store.files import PART, Files, open_files
 from framework._store.snapshot import Snapshot, dump, json_name, parse, split_name, stem
 from framework._store.tensors import decode, encode
@@ -115,7 +115,10 @@ class Store:
             content = self._files.read(snapshot.file)
             wrong = _wrong(content, snapshot)
             if content is not None and not wrong:
-                return decode(content), snapshot
+                try:
+                    return decode(content), snapshot
+                except Exception as error:  # its digest is right, but it was never a file of ours
+                    wrong = f"it does not hold tensors: {describe(error)}"
             now = self.find(key, partial=partial)
             if now and now.file == snapshot.file:
                 culprit = snapshot.name if content is None else snapshot.file
@@ -123,8 +126,24 @@ class Store:
             snapshot = now  # another process has replaced or removed it meanwhile
         raise StoreError(f"there is no stored state {self._files.where(json_name(key, partial))}")
 
+    def set_aside(self, snapshot: Snapshot, wrong: str) -> DamagedError:
+        """Set a snapshot aside that was read, and is not what it should be; another's that replaced it stays.
+
+        Args:
+            snapshot: it.
+            wrong: what is wrong with it, a clause.
+
+        Returns:
+            An error that says so.
+        """
+        now = self._find_intact(snapshot.key, snapshot.partial)
+        mine = now is not None and now.file == snapshot.file
+        return self._aside(snapshot.name, wrong, *((snapshot.name,) if mine else ()), snapshot.file)
+
     def alone(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
         """Compute a stage with nobody else computing it meanwhile: in a folder; an object store lets all come in.
+
+        One that hangs is not waited for: see `framework._store.lease`.
 
         Args:
             key: hex.

@@ -36,12 +36,15 @@ def encode(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def decode(content: bytes) -> dict[str, Tensor]:
-    """The tensors of a file that :func:`encode` has made."""
+    """The tensors of a file that :func:`encode` has made; of another it raises whatever comes of that."""
     tensors = load(content)
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     for name, strides in json.loads(metadata[_STRIDES]).items():
         plain = tensors[name]
+        reach = 1 + sum((size - 1) * stride for size, stride in zip(plain.shape, strides, strict=True))
+        if min(strides, default=0) < 0 or (plain.numel() and reach != plain.numel()):
+            raise ValueError(f"{name} would not fill its memory")
         tensors[name] = torch.empty_strided(plain.shape, strides, dtype=plain.dtype).copy_(plain)
     return tensors
 

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from framework._component import build
 from framework._engine import evaluate
-from framework._errors import DamagedError, PluginError, located, readable
+from framework._errors import DamagedError, PluginError, describe, located, readable
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
+from framework._trial.check import check
 from framework._trial.data import Arrays, place
 from framework._trial.model import build_model, seed_of
 from framework._trial.observers import Observers
@@ -117,6 +118,7 @@ class _Run:
     save_seconds: float = 0.0  # that the last snapshot took, such as the next one will
     history: History = field(default_factory=lambda: History([], []))
     reported: Mapping[str, float] = field(default_factory=dict)
+    resumed: Snapshot | None = None  # the checkpoint that the stage goes on from, until it reports
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:
         stages: list[Stage] = [build(self.registry, "stage", stage)() for stage in self.plan.stages]
@@ -159,7 +161,7 @@ class _Run:
         )
 
     def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
-        self.reported = metrics
+        self.reported, self.resumed = metrics, None
         record = Record(epoch, self.index, metrics, time.time())
         trial.records.append(record)
         self.reporter.recorded(record)
@@ -169,7 +171,7 @@ class _Run:
     def _go_back_to(self, trial: Trial, counts: Iterable[int]) -> bool:
         """Restore the state after the first of these numbers of stages that is stored; False if none is."""
         for count in counts:
-            found = self._load(self.plan.keys[count])
+            found = self._load(trial, count)
             if found is not None:
                 tensors, snapshot = found
                 restore(trial, tensors, snapshot.about, self.registry)
@@ -178,9 +180,18 @@ class _Run:
                 return True
         return False
 
-    def _load(self, key: str, *, partial: bool = False) -> tuple[dict[str, Tensor], Snapshot] | None:
+    def _load(self, trial: Trial, count: int, *, partial: bool = False) -> tuple[dict[str, Tensor], Snapshot] | None:
+        """What is stored after so many stages, or within the last of them; what is damaged is set aside."""
+        key = self.plan.keys[count]
         try:
-            return self.store.load(key, partial=partial) if self.store.find(key, partial=partial) else None
+            if not self.store.find(key, partial=partial):
+                return None
+            tensors, snapshot = self.store.load(key, partial=partial)
+            try:
+                check(trial, tensors, snapshot.about, self.registry, ended=count - partial, partial=partial)
+            except ValueError as error:
+                raise self.store.set_aside(snapshot, str(error)) from error
+            return tensors, snapshot
         except DamagedError as error:
             self.reporter.noted(f"{error}; it is computed again")
             return None
@@ -205,11 +216,12 @@ class _Run:
         trial.seed = seed_of(key)
         torch.manual_seed(trial.seed)
         self.reported = {}
-        trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial, key)
+        trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial)
         observers.tell("stage_started", name=name, stage=stage)
         before = [parameter for parameter, _ in trial.model.named_parameters()]
         with located(f"in stage {self.index + 1}, {name} of {self.registry.get('stage', name).source}"):
-            stage.run(trial)
+            with self._resuming():
+                stage.run(trial)
             if before != [parameter for parameter, _ in trial.model.named_parameters()]:
                 raise PluginError(
                     "it must not add, remove or rename parameters: trials that share it build the network anew"
@@ -240,14 +252,29 @@ class _Run:
         self.save_seconds = time.monotonic() - began
         return snapshot
 
-    def _recall(self, trial: Trial, key: str) -> Callable[[], Any]:
-        found = self._load(key, partial=True)
+    def _recall(self, trial: Trial) -> Callable[[], Any]:
+        found = self._load(trial, self.index + 1, partial=True)
         if found is None:
             return lambda: None
         tensors, snapshot = found
         restore(trial, tensors, snapshot.about, self.registry)
         self._tell(trial, History.of(snapshot.about), self.index)
-        return lambda: restore_progress(trial, tensors, snapshot.about["progress"])
+
+        def recall() -> Any:
+            self.resumed = snapshot
+            return restore_progress(trial, tensors, snapshot.about["progress"])
+
+        return recall
+
+    @contextmanager
+    def _resuming(self) -> Iterator[None]:
+        """Set the checkpoint aside from which a stage could not go on: it begins when it is tried again."""
+        try:
+            yield
+        except Exception as error:
+            if self.resumed is not None:
+                self.reporter.noted(f"{self.store.set_aside(self.resumed, describe(error))}; it is computed again")
+            raise
 
     def _checkpoints(self, trial: Trial, key: str) -> Callable[[Callable[[], Any]], None]:
         last = time.monotonic()

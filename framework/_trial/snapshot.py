@@ -68,17 +68,17 @@ def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any
         # `load_state_dict` keeps the layout of the network that it fills; convolutions compute by it.
         parameter.data = tensors[f"model.{name}"].to(trial.device)
     for name in _MASKS:
-        setattr(trial, name, {k: tensor.to(trial.device) for k, tensor in _part(tensors, name).items()})
+        setattr(trial, name, {k: tensor.to(trial.device) for k, tensor in part(tensors, name).items()})
     trial.before_pruning = {}
-    for name, values in _part(tensors, "before_pruning").items():
+    for name, values in part(tensors, "before_pruning").items():
         mask = trial.masks[name]
         trial.before_pruning[name] = torch.zeros_like(mask, dtype=values.dtype)
         trial.before_pruning[name][~mask] = values.to(trial.device)
     if about["loss"] is not None:
         trial.use_loss(build(catalog, "loss", about["loss"]))
-    fill(trial.loss, _part(tensors, "loss"))
+    fill(trial.loss, part(tensors, "loss"))
     trial.artifacts.clear()  # whoever runs the trial holds it
-    trial.artifacts.update({name: tensor.numpy().tobytes() for name, tensor in _part(tensors, "artifacts").items()})
+    trial.artifacts.update({name: tensor.numpy().tobytes() for name, tensor in part(tensors, "artifacts").items()})
     trial.epoch = about["epoch"]
 
 
@@ -104,7 +104,7 @@ def capture_progress(trial: Trial, progress: Any) -> tuple[dict[str, Tensor], An
 
 def restore_progress(trial: Trial, tensors: Mapping[str, Tensor], plain: Any) -> Any:
     """Set torch's generators, and return the stage's own progress."""
-    state = unpack(_part(tensors, "progress"), plain)
+    state = unpack(part(tensors, "progress"), plain)
     torch.set_rng_state(state["generators"][0])
     if trial.device.type == "cuda" and len(state["generators"]) > 1:
         torch.cuda.set_rng_state(state["generators"][1], trial.device)
@@ -113,15 +113,16 @@ def restore_progress(trial: Trial, tensors: Mapping[str, Tensor], plain: Any) ->
 
 def model_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of the network in a snapshot."""
-    return _part(tensors, "model")
+    return part(tensors, "model")
 
 
 def masks_in(tensors: Mapping[str, Tensor]) -> Masks:
     """The masks of pruning in a snapshot, by parameter name; empty if nothing is pruned."""
-    return _part(tensors, _MASKS[0])
+    return part(tensors, _MASKS[0])
 
 
-def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one part of a snapshot, such as ``loss``, by their names in it."""
     return {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
 
 
