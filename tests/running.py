@@ -50,10 +50,11 @@ STUDY = {
         """,
 }
 
-# A plugin package, installed as far as Python can tell: one stage waits for a file, one kills its process.
+# A plugin package, installed as far as Python can tell: one stage waits for a file, one kills its process, one does
+# what no stage should, as the dataset does.
 GATE = {
     "gate.py": """
-        import os, signal, time
+        import logging, math, os, signal, sys, time
         from dataclasses import dataclass
         from pathlib import Path
         from framework import Stage, hookimpl
@@ -71,9 +72,42 @@ GATE = {
             def run(self, trial):
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        class Own(BaseException):
+            pass
+
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError
+
+        def fail(error):
+            raise error
+
+        HOW = {
+            "exit": lambda trial: sys.exit(3),
+            "own": lambda trial: fail(Own("mine")),
+            "mute": lambda trial: fail(Mute()),
+            "surrogate": lambda trial: fail(ValueError(chr(0xD800))),
+            "text": lambda trial: trial.report({"x": "high"}),
+            "artifact": lambda trial: trial.log_artifact("x" * 300, b""),
+            "clash": lambda trial: trial.log_artifact("spec.yaml/x", b""),
+            "nan": lambda trial: trial.report({"test/accuracy": math.nan, "train/loss": math.inf, "lr": -math.inf}),
+            "note": lambda trial: logging.getLogger("framework").warning(chr(0xD800)),
+        }
+
+        @dataclass(frozen=True)
+        class Hostile(Stage):
+            how: str
+
+            def run(self, trial):
+                HOW[self.how](trial)
+
         @hookimpl
         def register_stages():
-            return {"wait": Wait, "die": Die}
+            return {"wait": Wait, "die": Die, "hostile": Hostile}
+
+        @hookimpl
+        def register_datasets():
+            return {"hostile": lambda: sys.exit(5)}
         """,
     "gate-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: gate\nVersion: 1.0\n",
     "gate-1.0.dist-info/entry_points.txt": "[framework]\ngate = gate\n",

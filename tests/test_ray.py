@@ -39,6 +39,8 @@ FAILING = """
           - train: {steps: 2}
           - grid_search:
               - die
+              - hostile: {how: exit}
+              - hostile: {how: own}
               - unprune
               - train: {steps: 3, optimizer: {name: sgd, lr: 1e30}}
               - prune: {amount: 0.5}
@@ -63,7 +65,7 @@ WAITING = """
 
 @pytest.fixture(scope="module")
 def failing(gate: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A run of which three trials fail, on the Ray that the command starts by itself."""
+    """A run of which five trials fail, on the Ray that the command starts by itself."""
     folder = tmp_path_factory.mktemp("failing")
     write(folder, {"failing.yaml": FAILING})
     done = framework("run", "failing.yaml", "--root", "results", folder=folder, PYTHONPATH=gate)
@@ -72,6 +74,8 @@ def failing(gate: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 REASONS = {
     "stages.1=die": "its worker process died: it was killed, ran out of memory, or crashed in native code",
+    "stages.1=hostile(how=exit)": "SystemExit: 3 (in stage 2, hostile of gate 1.0)",
+    "stages.1=hostile(how=own)": "Own: mine (in stage 2, hostile of gate 1.0)",
     "stages.1=unprune": "there is nothing to unprune: no weight is masked here (prune first) (in stage 2, unprune of "
     f"framework {version('framework')})",
     "stages.1=train(steps=3, optimizer=sgd(lr=1e+30))": "the training loss became nan: lower the learning rate or clip "
@@ -86,10 +90,10 @@ def test_failed_trials_are_named_with_their_reasons_and_the_others_finish(failin
     lines = failing.done.stdout.splitlines()
     for variant, reason in REASONS.items():
         assert f"failed: failing {variant} seed=0: {reason}" in lines
-        assert any(re.match(rf"\[\d/4\] failing {re.escape(variant)} seed=0: FAILED: ", line) for line in lines)
+        assert any(re.match(rf"\[\d/6\] failing {re.escape(variant)} seed=0: FAILED: ", line) for line in lines)
         [row] = [line for line in lines if line.startswith(f"   {variant} ")]
         assert row.split()[-1] == "1"  # failed
-    assert any(re.match(rf"\[\d/4\] failing {re.escape(FINE)} seed=0: test accuracy ", line) for line in lines)
+    assert any(re.match(rf"\[\d/6\] failing {re.escape(FINE)} seed=0: test accuracy ", line) for line in lines)
     assert not [line for line in lines if "raylet" in line or "Traceback" in line]
 
 
@@ -108,13 +112,13 @@ def test_failed_trials_are_failed_runs_that_hold_the_reason_and_none_is_left_run
     assert f"| {FINE} | 1 |" in note
     assert all(f"\n- {variant} seed=0: {reason[:100]}" in note for variant, reason in REASONS.items())
     assert parent.data.metrics == {
-        "trials": 4,
-        "failed": 3,
+        "trials": 6,
+        "failed": 5,
         "stages/executed": 2,  # train, and prune of the one that finishes
-        "stages/shared": 3,
+        "stages/shared": 5,
         "stages/restored": 0,
         "epochs/executed": 1,
-        "epochs/shared": 3,
+        "epochs/shared": 5,
         "epochs/restored": 0,
     }
 

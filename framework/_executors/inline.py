@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from framework._executors.agenda import Agenda
-from framework._executors.listener import Listener, Outcome, Stopped, failure
+from framework._executors.deadline import Deadline, Expired
+from framework._executors.listener import Listener, Outcome, Stopped, failure, timed_out
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record
@@ -27,11 +28,19 @@ def run(agenda: Agenda, registry: Registry, store: Store, listener: Listener, *,
     threads = torch.get_num_threads()
     try:
         while (index := agenda.next()) is not None:
-            plan = agenda.plan(index)
+            plan, arrays = agenda.plan(index), agenda.arrays(index)
+            timeout = plan.resources["timeout"]
             listener.started(plan)
-            reporter = _Reporter(plan, listener, agenda)
             for left in range(plan.resources["retries"], -1, -1):
-                outcome = attempt(plan, registry, agenda.arrays(index), store, reporter, checkpoint_seconds)
+                began, deadline = time.monotonic(), Deadline(timeout)
+                if not deadline.kept:
+                    listener.noted(plan, "resources.timeout is not kept, as the trials do not run in the main thread")
+                reporter = _Reporter(plan, listener, agenda, deadline)
+                try:
+                    with deadline:
+                        outcome = attempt(plan, registry, arrays, store, reporter, checkpoint_seconds)
+                except Expired:
+                    outcome = timed_out(time.monotonic() - began, timeout)
                 if outcome.error is None or not left:
                     break
                 listener.retried(plan, outcome)
@@ -46,17 +55,21 @@ class _Reporter:
     plan: TrialPlan
     listener: Listener
     agenda: Agenda
+    deadline: Deadline
 
     def recorded(self, record: Record) -> None:
-        self.listener.recorded(self.plan, [record])
+        with self.deadline.held():
+            self.listener.recorded(self.plan, [record])
 
     def noted(self, text: str) -> None:
-        self.listener.noted(self.plan, text)
+        with self.deadline.held():
+            self.listener.noted(self.plan, text)
 
     def staged(self, *ends: StageEnd) -> None:
-        for end in ends:
-            self.agenda.stored(end.key)
-            self.listener.staged(self.plan, end)
+        with self.deadline.held():
+            for end in ends:
+                self.agenda.stored(end.key)
+                self.listener.staged(self.plan, end)
 
 
 def attempt(
@@ -75,7 +88,7 @@ def attempt(
         outcome = Outcome(time.monotonic() - began)
     except Stopped as stop:
         outcome = Outcome(time.monotonic() - began, stopped=str(stop))
-    except KeyboardInterrupt:
+    except (Expired, KeyboardInterrupt):
         raise
     except BaseException as error:  # one trial's failure, sys.exit of a plugin too, must not end the others
         registry.blame(error)

@@ -48,6 +48,11 @@ def _traceback(error: BaseException) -> str:
         return f"no traceback could be made: {describe(another)}\n"
 
 
+def timed_out(seconds: float, timeout: float) -> Outcome:
+    """The outcome of a trial that was ended as it took longer than it may."""
+    return Outcome(seconds, f"it was ended after its timeout of {timeout:g} s (resources.timeout)")
+
+
 class Listener(Protocol):
     """Is told what happens, in order, on the executor's thread."""
 

@@ -5,10 +5,11 @@ import signal
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 
 import ray
 
-from framework._errors import FrameworkError
+from framework._errors import FrameworkError, describe
 from framework._executors.joining import knock
 from framework._spec import ExperimentSpec
 
@@ -19,7 +20,7 @@ def connect(address: str | None, verbose: bool) -> None:
     """Start Ray, or join a cluster, unless this process has done so; Ray goes when the process ends.
 
     Raises:
-        FrameworkError: the cluster cannot be reached.
+        FrameworkError: it does not start, or the cluster cannot be reached.
     """
     if ray.is_initialized():
         return
@@ -35,15 +36,22 @@ def connect(address: str | None, verbose: bool) -> None:
                 log_to_driver=verbose,
                 logging_level=logging.INFO if verbose else logging.ERROR,
             )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # a node that does not come up in time is a bare one
+        with suppress(Exception):
+            ray.shutdown()  # what has come up of it
+        why = " ".join(describe(error).removeprefix("Exception: ").split())
         if address is None:
-            raise FrameworkError(f"Ray does not start on this machine: {error}") from error
+            raise FrameworkError(
+                f"Ray does not start on this machine: {why} (without Ray, trials run one after another: "
+                "--executor inline)"
+            ) from error
         raise FrameworkError(
             f"no Ray cluster answers at --address {address}: start one with `ray start --head`, "
-            f"or leave the option out to run on this machine ({error})"
+            f"or leave the option out to run on this machine ({why})"
         ) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word to us
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word to us
     if not verbose:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 

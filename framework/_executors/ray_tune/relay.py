@@ -3,13 +3,15 @@
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
+from framework._errors import readable
 from framework._executors.agenda import Agenda
-from framework._executors.listener import Listener, Outcome
+from framework._executors.listener import Listener, Outcome, timed_out
 from framework._plan import TrialPlan
 
 
@@ -57,12 +59,12 @@ class Relay(tune.Callback):
             self.on_trial_start(iteration, trials, trial)
         seconds = time.monotonic() - self.began[trial.trial_id]
         file = Path(trial.error_file or "")
-        traceback = file.read_text() if file.is_file() else None
+        traceback = file.read_text(errors="backslashreplace") if file.is_file() else None
         timeout = _plan(trial).resources["timeout"]
-        reason = _reason(traceback or "")
         if timeout is not None and seconds >= timeout:
-            reason = f"it was ended after its timeout of {timeout:g} s (resources.timeout)"
-        self._end(trial, Outcome(seconds, reason, traceback))
+            self._end(trial, replace(timed_out(seconds, timeout), traceback=traceback))
+        else:
+            self._end(trial, Outcome(seconds, _reason(traceback or ""), traceback))
 
     def _end(self, trial: Any, outcome: Outcome) -> None:
         self.ended.add(trial.trial_id)
@@ -87,7 +89,7 @@ def _reason(told: str) -> str:
         )
     if not told or "worker process has died" in told:
         return "its worker process died: it was killed, ran out of memory, or crashed in native code"
-    return f"Ray could not run it: {told.strip().splitlines()[-1].strip()}"
+    return readable(f"Ray could not run it: {told.strip().splitlines()[-1].strip()}")
 
 
 def _plan(trial: Any) -> TrialPlan:

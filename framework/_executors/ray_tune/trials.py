@@ -13,6 +13,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from framework._executors.agenda import Agenda
+from framework._executors.deadline import LONGEST
 from framework._executors.inline import attempt
 from framework._executors.listener import Listener, Outcome, Stopped, failure
 from framework._executors.ray_tune.cluster import connect, resources, slots
@@ -151,6 +152,7 @@ class _Reporter:
         self._notes: list[str] = []
         self._ends: list[StageEnd] = []
         self._sent = time.monotonic()
+        self.over = False  # Tune takes no more of it
 
     def recorded(self, record: Record) -> None:
         self._records.append(record)
@@ -166,7 +168,11 @@ class _Reporter:
         self.send()  # others wait for them
 
     def send(self, outcome: Outcome | None = None) -> None:
-        tune.report({"records": self._records, "notes": self._notes, "ends": self._ends, "outcome": outcome})
+        try:
+            tune.report({"records": self._records, "notes": self._notes, "ends": self._ends, "outcome": outcome})
+        except SystemExit:  # so Tune ends the thread of a trial
+            self.over = True
+            raise Stopped("Tune has ended it") from None
         self._records, self._notes, self._ends = [], [], []
         self._sent = time.monotonic()
         if outcome is None and (why := shall_stop()):
@@ -191,13 +197,14 @@ def _train(
     os.environ["MLFLOW_TRACKING_URI"] = here["tracking_uri"]
     if plan.resources["timeout"] is not None:
         # A thread of its own ends the process, whatever the trial hangs in.
-        faulthandler.dump_traceback_later(plan.resources["timeout"], exit=True, file=_STDERR)
+        faulthandler.dump_traceback_later(min(plan.resources["timeout"], LONGEST), exit=True, file=_STDERR)
     # Reported, not raised: the worker lives on and takes the next trial.
     try:
         arrays = ray.get(task.arrays)
         outcome = attempt(plan, installed(disabled), arrays, store, reporter, checkpoint_seconds)
-    except Exception as error:  # plugins or data that this machine cannot load
+    except BaseException as error:  # plugins or data that this machine cannot load; Ctrl-C comes to the driver alone
         outcome = failure(error, time.monotonic() - began)
     finally:
         faulthandler.cancel_dump_traceback_later()
-    reporter.send(outcome)
+    if not reporter.over:
+        reporter.send(outcome)
