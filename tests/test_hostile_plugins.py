@@ -23,7 +23,7 @@ from framework._executors.deadline import Deadline, Expired
 from framework._executors.inline import attempt
 from framework._executors.listener import Outcome, failure
 from framework._registry import Registry
-from framework._stage import plain_metrics
+from framework._reported import plain_metrics
 from framework._store import Store
 from framework._trial import prepare
 
