@@ -9,12 +9,12 @@ import torch
 from test_trial import BUILT_IN, CATALOG, STUDY, Reports, Toys, comparable
 
 from framework import PluginError, Stage, StageError, Trial, hookimpl
+from framework._engine import training
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
 from framework._trial import prepare, run_trial
-from framework_plugins.stages import train
 
 SGD = "{name: sgd, lr: 0.1, momentum: 0.9}"
 OPTIMIZERS = {
@@ -71,11 +71,11 @@ class Interrupted(Reports):
 
 
 @pytest.fixture
-def trainers(monkeypatch: pytest.MonkeyPatch) -> list[train.Trainer]:
+def trainers(monkeypatch: pytest.MonkeyPatch) -> list[training.Trainer]:
     """All trainers that are made; each has counted its passes."""
     made = []
 
-    class Counting(train.Trainer):
+    class Counting(training.Trainer):
         def __init__(self, *args, **kwargs) -> None:
             super().__init__(*args, **kwargs)
             self.passes = 0
@@ -85,7 +85,7 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[train.Trainer]:
             self.passes += 1
             return super().epoch(*args, **kwargs)
 
-    monkeypatch.setattr(train, "Trainer", Counting)
+    monkeypatch.setattr(training, "Trainer", Counting)
     return made
 
 
@@ -106,7 +106,7 @@ def assert_same(one, other) -> None:
     assert (one.epoch, one.loss_recipe, repr(one.loss)) == (other.epoch, other.loss_recipe, repr(other.loss))
 
 
-def assert_same_optimizer(one: train.Trainer, other: train.Trainer) -> None:
+def assert_same_optimizer(one: training.Trainer, other: training.Trainer) -> None:
     assert one.steps == other.steps
     a, b = one.optimizer.state_dict(), other.optimizer.state_dict()
     assert a["param_groups"] == b["param_groups"]
@@ -118,7 +118,7 @@ def assert_same_optimizer(one: train.Trainer, other: train.Trainer) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_trial_that_goes_on_from_anothers_prefix_is_bitwise_the_same(
-    plan: Make, tmp_path: Path, optimizer: str, trainers: list[train.Trainer]
+    plan: Make, tmp_path: Path, optimizer: str, trainers: list[training.Trainer]
 ) -> None:
     mine = plan(optimizer=optimizer)
     alone, reports = run(mine, tmp_path / "alone")
@@ -149,7 +149,7 @@ def test_a_trial_that_is_wholly_stored_runs_no_stage_and_reports_the_same(plan: 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_trial_that_crashes_at_any_record_goes_on_and_is_bitwise_the_same(
-    plan: Make, tmp_path: Path, optimizer: str, trainers: list[train.Trainer]
+    plan: Make, tmp_path: Path, optimizer: str, trainers: list[training.Trainer]
 ) -> None:
     mine = plan(optimizer=optimizer)
     whole, reports = run(mine, tmp_path / "whole")

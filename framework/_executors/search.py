@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from math import isfinite
-from statistics import fmean
 from typing import Any, Protocol, TypeAlias
 
 from framework._errors import SpecError
 from framework._plan import Planner, TrialPlan
+from framework._report.statistics import mean
 from framework._report.table import Result
 from framework._spec import ExperimentSpec
 from framework._spec.space import fill, sweep
@@ -128,4 +128,4 @@ class Search:
         results = [self._results[plan.identity] for plan in plans]
         values = [result.metrics.get(self.spec.search.metric) for result in results if result.error is None]
         known = [value for value in values if value is not None and isfinite(value)]
-        return fmean(known) if known and len(known) == len(plans) else None
+        return mean(known) if known and len(known) == len(plans) else None

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, nan
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
 from framework._plan import short
-from framework._report.statistics import interval
+from framework._report.statistics import deviation, interval, mean
 from framework._tracking import TrialRun
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ class _Members:
         seeds: dict[int, list[float]] = {}
         for trial in self.counted:
             seeds.setdefault(trial.seed, []).append(trial.metrics[self.metric])
-        return {seed: fmean(values) for seed, values in seeds.items()}
+        return {seed: mean(values) for seed, values in seeds.items()}
 
     @property
     def pooled(self) -> list[str]:
@@ -188,11 +187,11 @@ def _group(members: _Members, baseline: _Members | None) -> Group:
         label=members.label,
         values=members.values,
         n=len(values),
-        mean=fmean(values) if values else nan,
-        std=stdev(values) if len(values) > 1 else None,
+        mean=mean(values) if values else nan,
+        std=deviation(values) if len(values) > 1 else None,
         low=low,
         high=high,
-        difference=fmean(differences) if differences else None,
+        difference=mean(differences) if differences else None,
         difference_low=difference_low,
         difference_high=difference_high,
         pairs=len(differences),

@@ -1,15 +1,31 @@
-"""How sure a mean over replicates is: Student's t."""
+"""Means over replicates, and how sure they are: Student's t. Values may be anything that a trial reports."""
 
-from collections.abc import Sequence
-from math import sqrt
-from statistics import fmean, stdev
+import statistics
+from collections.abc import Iterable, Sequence
+from math import isfinite, nan, sqrt
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of one or more values; NaN where it is beyond all floats, or of opposite infinities."""
+    try:
+        return statistics.fmean(values)
+    except (OverflowError, ValueError):
+        return nan
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The sample standard deviation of two or more values; NaN where one is not finite."""
+    try:
+        return statistics.stdev(values) if all(map(isfinite, values)) else nan
+    except OverflowError:
+        return nan
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """The confidence interval of the mean of values that are drawn independently from one normal distribution.
 
     Args:
-        values: one per replicate, finite.
+        values: one per replicate.
         confidence: how often such an interval holds the true mean, in (0, 1).
 
     Returns:
@@ -19,6 +35,6 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
 
     if len(values) < 2:
         return None
-    mean, error = fmean(values), stdev(values) / sqrt(len(values))
+    middle, error = mean(values), deviation(values) / sqrt(len(values))
     half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
-    return mean - half, mean + half
+    return middle - half, middle + half

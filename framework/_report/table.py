@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
-from statistics import fmean, stdev
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from framework._plan import TrialPlan
+from framework._report.statistics import deviation, mean
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def best(results: Iterable[Result], metric: str, mode: str) -> tuple[str, float,
         The variant, readable, the mean, and of how many trials; None if no variant has all of this.
     """
     means = [
-        (group[0].plan.variant, fmean(result.metrics[metric] for result in group), len(group))
+        (group[0].plan.variant, mean(result.metrics[metric] for result in group), len(group))
         for group in _variants(results)
         if not any(result.error or result.stopped for result in group)
         and all(isfinite(result.metrics.get(metric, nan)) for result in group)
@@ -130,11 +130,11 @@ def _row(group: Sequence[Result]) -> Row:
         group[0].plan.experiment,
         group[0].plan.variant,
         seeds=len(done),
-        accuracy=fmean(accuracies) if accuracies else None,
-        spread=stdev(accuracies) if len(accuracies) > 1 else None,
-        sparsity=fmean(sparsities) if sparsities else None,
+        accuracy=mean(accuracies) if accuracies else None,
+        spread=deviation(accuracies) if len(accuracies) > 1 else None,
+        sparsity=mean(sparsities) if sparsities else None,
         epochs=max((result.epochs for result in done), default=None),
-        seconds=fmean(result.seconds for result in done) if done else None,
+        seconds=mean(result.seconds for result in done) if done else None,
         failed=len(group) - len(done),
         stopped=sum(result.stopped for result in done),
     )

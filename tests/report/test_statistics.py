@@ -1,9 +1,11 @@
+import math
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from framework._report.statistics import interval
+from framework._report.statistics import deviation, interval, mean
 
 
 def test_the_interval_is_the_one_worked_out_by_hand() -> None:
@@ -33,3 +35,11 @@ def test_fewer_than_two_values_have_none(values: list[float]) -> None:
 
 def test_equal_values_have_one_without_width() -> None:
     assert interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1.0], [math.inf, 1.0], [math.inf, -math.inf], [1e308, 1e308, -1e308]])
+def test_whatever_trials_report_has_a_mean_and_a_deviation(values: list[float]) -> None:
+    assert isinstance(mean(values), float)
+    assert isinstance(deviation(values), float)
+    low, high = interval(values) or (0.0, 0.0)
+    assert not low > high
