@@ -1,7 +1,10 @@
-"""Plugins that observe a trial."""
+"""Plugins that observe a trial, and what plugins have to say."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,13 +18,17 @@ from framework._stage import Trial
 class Observers:
     """Tells plugins what happens to a trial.
 
+    One that fails is said to have, and is told nothing more of this trial, which goes on: it has only been looked at.
+
     Attributes:
         registry: has the plugins.
         trial: the trial.
+        failed: the distributions whose plugin has failed.
     """
 
     registry: Registry
     trial: Trial
+    failed: set[str] = field(default_factory=set)
 
     def tell(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """Call a lifecycle hook; what a plugin draws at random there changes nothing for the trial.
@@ -32,23 +39,79 @@ class Observers:
         if not self.registry.observed(hook):
             return []
         device = self.trial.device
+        given = []
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-            return self.registry.tell(hook, trial=self.trial, **arguments)
+            for source, call in self.registry.implementations(hook):
+                if source in self.failed:
+                    continue
+                try:
+                    given.append((source, call(trial=self.trial, **arguments)))
+                except (Exception, SystemExit) as error:
+                    self._leave_out(source, hook, error)
+        return given
 
     def measured(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """What was measured, with what plugins measure besides.
-
-        Raises:
-            PluginError: a plugin gave what is no metric, or one that is taken.
-        """
+        """What was measured, with what plugins measure besides."""
         known = dict(metrics)
         for source, more in self.tell("epoch_ended", metrics=metrics):
-            if not isinstance(more, Mapping | None):
-                raise PluginError(f"{source}: epoch_ended must return metrics by name, not {type(more).__name__}")
-            for name, value in (more or {}).items():
-                if name in known:
-                    raise PluginError(f"{source}: epoch_ended gave {name!r}, which is measured already")
-                if not isinstance(value, int | float):
-                    raise PluginError(f"{source}: epoch_ended gave {value!r} as {name!r}, not a number")
-                known[name] = float(value)
+            try:
+                known |= _checked(more, known)
+            except PluginError as error:
+                self._leave_out(source, "epoch_ended", error)
         return known
+
+    def _leave_out(self, source: str, hook: str, error: BaseException) -> None:
+        if self.registry.strict:
+            raise error
+        self.failed.add(source)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        logging.getLogger(__name__).warning(
+            "%s failed in %s, and observes this trial no more: %s: %s (%s:%s)",
+            source,
+            hook,
+            type(error).__name__,
+            _text(error),
+            where.filename,
+            where.lineno,
+        )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # not even that works
+        return "it cannot be shown"
+
+
+def _checked(given: Any, known: Mapping[str, float]) -> dict[str, float]:
+    """What an observer has measured.
+
+    Raises:
+        PluginError: it is no metric, or one that is taken.
+    """
+    if not isinstance(given, Mapping | None):
+        raise PluginError(f"epoch_ended must return metrics by name, not {type(given).__name__}")
+    for name, value in (given or {}).items():
+        if name in known:
+            raise PluginError(f"epoch_ended gave {name!r}, which is measured already")
+        if not isinstance(value, int | float):
+            raise PluginError(f"epoch_ended gave {value!r} as {name!r}, not a number")
+    return {name: float(value) for name, value in (given or {}).items()}
+
+
+@contextmanager
+def notes_to(note: Callable[[str], None]) -> Iterator[None]:
+    """Hand on what plugins say through the logger ``framework``."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    logger, handler = logging.getLogger("framework"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
