@@ -17,12 +17,13 @@ import framework_plugins.optimizers
 import framework_plugins.schedules
 import framework_plugins.stages
 from framework import DataError, Dataset, Split, Stage, StageError, hookimpl
+from framework._batches import derived_seed
 from framework._plan import as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
-from framework._trial import build_model, prepare, run_trial, seed_of
 from framework._trial import data as data_module
+from framework._trial import build_model, prepare, run_trial
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")
@@ -270,8 +271,8 @@ def test_every_stage_is_seeded_by_its_place_not_by_what_ran_before(plans):
     plan = plans(text)[0]
     _, records = run(plan)
     first, second = (r.metrics for r in records[:2])
-    for place, metrics in (("stage 1", first), ("stage 2", second)):
-        assert metrics["seed"] == seed_of(plan.seed, place)
+    for index, metrics in enumerate((first, second)):
+        assert metrics["seed"] == derived_seed(plan.seed, "stage", index)
         torch.manual_seed(metrics["seed"])
         assert metrics["drawn"] == torch.rand(()).item()
     assert first["drawn"] != second["drawn"]

@@ -10,12 +10,12 @@ import pytest
 import torch
 from test_trial import BUILT_IN, Reports, Toys
 
-from framework import Batches, Stage, Trial, hookimpl
+from framework import Stage, Trial, hookimpl
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
-from framework._trial import build_model, prepare, run_trial, seed_of
+from framework._trial import build_model, prepare, run_trial
 
 SPEC = """
 model: {name: convnet, widths: [4, 8]}
@@ -35,11 +35,8 @@ class Look(Stage):
     anything: int = 0
 
     def run(self, trial: Trial) -> None:
-        data = trial.data
-        batches = Batches(
-            *data.train, data.mean, data.std, batch_size=7, augment=data.augment, generator=trial.generator()
-        )
-        passes = [[labels.tolist() for _, labels in batches] for _ in range(2)]
+        batches = trial.batches("train", 7)
+        passes = [[labels.tolist() for _, labels in batches.epoch(number)] for number in range(2)]
         SEEN.append((passes, torch.rand(5).tolist()))
 
 
@@ -62,6 +59,7 @@ class Ask(Stage):
         trial.weights()
         trial.module_order  # noqa: B018
         trial.generator()
+        list(trial.batches("train").epoch(0))
         trial.report({})
         assert torch.equal(torch.get_rng_state(), before)
 
@@ -90,13 +88,6 @@ def weights(plan: TrialPlan) -> dict[str, torch.Tensor]:
 
 def unit(tensor: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(tensor.double().flatten(), dim=0)
-
-
-def test_seeds_are_told_apart_by_seed_and_place() -> None:
-    seeds = [seed_of(seed, place) for seed in (0, 1, -1, 2**70) for place in ("network", "stage 1", "stage 2")]
-    assert len({*seeds}) == 12
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert seed_of(0, "network") == seeds[0]
 
 
 # --- the initial network -------------------------------------------------------------------------------------------

@@ -9,12 +9,12 @@ import torch
 from test_trial import BUILT_IN, CATALOG, STUDY, Reports, Toys, comparable
 
 from framework import PluginError, Stage, StageError, Trial, hookimpl
+from framework._engine import training as train
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
 from framework._trial import prepare, run_trial
-from framework_plugins.stages import train
 
 SGD = "{name: sgd, lr: 0.1, momentum: 0.9}"
 OPTIMIZERS = {

@@ -2,7 +2,7 @@
 
 from framework._trial.data import Arrays, place, prepare
 from framework._trial.layout import told_changes, unkept
-from framework._trial.model import build_model, fill_lazy, seed_of
+from framework._trial.model import build_model, fill_lazy
 from framework._trial.run import Reporter, StageEnd, run_trial
 from framework._trial.snapshot import History, masks_in, model_state, network_state, restore_network
 
@@ -20,7 +20,6 @@ __all__ = [
     "prepare",
     "restore_network",
     "run_trial",
-    "seed_of",
     "told_changes",
     "unkept",
 ]

@@ -1,6 +1,5 @@
-"""The network that a trial begins with, and the seeds of all that it draws at random."""
+"""The network that a trial begins with."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from framework._batches import derived_seed
 from framework._component import Catalog, build
 from framework._errors import StageError
 from framework._plan import TrialPlan
 from framework._trial.blame import failing_module
 from framework._trial.data import Arrays
-
-
-def seed_of(seed: int, place: str) -> int:
-    """What is drawn from at a place of a trial with that seed, such as ``stage 2``: 63 bits, as many as torch takes.
-
-    Nothing else goes into it, so that the variants of one seed differ only by what differs in them.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed} {place}".encode()).digest()[:8]) >> 1
 
 
 def build_model(plan: TrialPlan, catalog: Catalog, arrays: Arrays) -> nn.Module:
@@ -36,7 +28,7 @@ def build_model(plan: TrialPlan, catalog: Catalog, arrays: Arrays) -> nn.Module:
         StageError: it cannot be built for this data.
     """
     shape = arrays.splits["train"][0].shape[1:]
-    seed = seed_of(plan.seed, "network")
+    seed = derived_seed(plan.seed, "network")
     with random_state_kept():
         torch.manual_seed(seed)
         with _DrawsByShape(seed):
@@ -80,7 +72,7 @@ class _DrawsByShape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
             what = f"{func} {next((tuple(arg.shape) for arg in args if isinstance(arg, Tensor)), args[:1])}"
             self._counts[what] += 1
-            torch.default_generator.manual_seed(seed_of(self._seed, f"{what} {self._counts[what]}"))
+            torch.default_generator.manual_seed(derived_seed(self._seed, what, self._counts[what]))
         return func(*args, **kwargs)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from framework._batches import derived_seed
 from framework._component import build
 from framework._engine import evaluate
 from framework._errors import DamagedError, PluginError
@@ -19,7 +20,7 @@ from framework._store import Snapshot, Store
 from framework._trial.blame import failing_module
 from framework._trial.data import Arrays, place
 from framework._trial.layout import check_layout, layout, told_changes, unkept
-from framework._trial.model import build_model, seed_of
+from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.snapshot import History, capture, capture_progress, restore, restore_progress
 
@@ -208,7 +209,8 @@ class _Run:
 
     def _execute(self, trial: Trial, stage: Stage, observers: Observers) -> None:
         key, name = self.plan.keys[self.index + 1], self.plan.stages[self.index]["name"]
-        trial.seed = seed_of(self.plan.seed, f"stage {self.index + 1}")
+        # Of its place, not of its parameters: variants of one seed differ only by what differs in them.
+        trial.seed = derived_seed(self.plan.seed, "stage", self.index)
         torch.manual_seed(trial.seed)
         self.reported = {}
         trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial, key)
