@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from framework import StageError
 from framework._masks import prunable
 from framework._report.anatomy import Anatomy, anatomy, dissect
 
