@@ -20,9 +20,9 @@ SPEC = """
 model: {name: torchvision, architecture: ARCHITECTURE}
 data: {name: noise, size: SIZE, validation: 0.25}
 stages:
-  - train: {steps: 1, batch_size: 3, optimizer: {name: sgd, lr: 0.001}}
+  - train: {steps: 1, batch_size: 3, optimizer: {name: sgd, lr: 0.00001}}
   - prune: {amount: 0.2}
-  - train: {steps: 1, batch_size: 3, optimizer: {name: sgd, lr: 0.001}}
+  - train: {steps: 1, batch_size: 3, optimizer: {name: sgd, lr: 0.00001}}
 """
 SIZES = (32, 64, 96, 224, 518)  # the smallest that an architecture takes
 # Billions of operations, and the gigabytes of weights that go with them, are asked for by name.
@@ -81,7 +81,7 @@ def test_a_model_of_torchvision_is_trained_pruned_stored_restored_and_exported(
     assert [end.executed for end in again.ends] == [False] * 3
     one, other = trained.model.state_dict(), restored.model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert comparable(reports.records) == comparable(again.records)
+    assert repr(comparable(reports.records)) == repr(comparable(again.records))  # a loss may be NaN on noise
     del trained, restored, one, other, weights
 
     tensors, _ = store.load(plan.key)
@@ -94,4 +94,4 @@ def test_a_model_of_torchvision_is_trained_pruned_stored_restored_and_exported(
     with torch.no_grad():
         for count in (1, 3):
             images = torch.rand(count, 3, size, size)
-            torch.testing.assert_close(program.module()(images), network(images), rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(program.module()(images), network(images), rtol=1e-3, atol=1e-4, equal_nan=True)
