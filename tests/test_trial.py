@@ -22,8 +22,8 @@ from framework._plan import as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
-from framework._trial import data as data_module
 from framework._trial import build_model, prepare, run_trial
+from framework._trial import data as data_module
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")
