@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check format docs schema bench bench-long clean
+.PHONY: help install demo test test-long check format docs schema bench bench-long clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/'
@@ -21,6 +21,9 @@ demo: install ## train, prune and unprune a small network on the digits, and sho
 # Two processes; tests/conftest.py says which tests share one, and so what they have run.
 test: install ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: install ## run what takes an hour: all classification models of torchvision
+	$(BIN)/pytest -m 'long and not huge'
 
 check: install ## lint, types, floors
 	$(BIN)/ruff check .

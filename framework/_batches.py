@@ -45,8 +45,8 @@ class ImageBatches:
         augment: any of ``crop`` (shift by up to 1/8 of the height and of the width, zeros move in), ``flip`` (left to
             right, half of the images), ``cutout`` (a square of half the shorter side set to the mean; DeVries & Taylor
             2017).
-        seed: of the order and of the augmentation, which are drawn apart: with and without augmentation the order is
-            the same. None: the given order, unaugmented.
+        seed: of the order and of each augmentation, which are drawn apart: with and without one of them the order and
+            the others are the same. None: the given order, unaugmented.
         channels_last: give batches in channels-last memory format.
     """
 
@@ -80,17 +80,18 @@ class ImageBatches:
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels): float32 (batch, channels, height, width), and int64 (batch,)."""
         device = self.images.device
-        order = augmentation = None
+        order = None
+        drawn: dict[str, torch.Generator] = {}
         if self.seed is not None:
             order = torch.randperm(len(self.images), generator=_generator(self.seed, "order", number)).to(device)
-            augmentation = _generator(self.seed, "augmentation", number)
+            # Each draws for itself, so that one more of them changes nothing of the others.
+            drawn = {name: _generator(self.seed, name, number) for name in self.augment}
         for i in range(len(self)):
             chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
             index = chosen if order is None else order[chosen]
             images = self.images[index]
-            if augmentation:
-                for name in self.augment:
-                    images = _AUGMENT[name](images, augmentation, self._fill)
+            for name, generator in drawn.items():
+                images = _AUGMENT[name](images, generator, self._fill)
             images = torch.addcmul(self._shift, images.to(torch.float32), self._scale)
             yield images.contiguous(memory_format=self._format), self.labels[index]
 

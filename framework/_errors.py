@@ -71,6 +71,10 @@ class TrackingError(FrameworkError):
     """The tracking store refuses or cannot be reached."""
 
 
+class Expired(BaseException):
+    """A trial's time is up. No `Exception`, which plugins may take for a failure of their own."""
+
+
 _LONGEST = 5000  # characters of a reason
 
 

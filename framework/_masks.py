@@ -59,9 +59,10 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
 
     hooks = [m.register_forward_pre_hook(partial(note, name)) for name, m in model.named_modules()]
     try:
-        parameter = next(model.parameters())
+        device = next(model.parameters()).device
         with torch.no_grad(), eval_mode(model):
-            model(torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype))
+            # Two, of the type that batches have: normalisation without statistics cannot do with one.
+            model(torch.zeros(2, *shape, device=device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -84,9 +85,6 @@ def prunable(model: nn.Module, order: Iterable[str]) -> dict[str, nn.Parameter]:
 
     Returns:
         Parameter name to parameter, in that order; a tied weight stands once, where it is used first.
-
-    Raises:
-        StageError: there is none.
     """
     weights: dict[str, nn.Parameter] = {}
     for name in order:
@@ -101,8 +99,6 @@ def prunable(model: nn.Module, order: Iterable[str]) -> dict[str, nn.Parameter]:
             weight = getattr(module, attribute, None)
             if isinstance(weight, nn.Parameter) and not any(weight is w for w in weights.values()):
                 weights[f"{name}.{attribute}" if name else attribute] = weight
-    if not weights:
-        raise StageError(f"{type(model).__name__} has no convolutional, linear or attention layer: nothing to prune")
     return weights
 
 
@@ -142,8 +138,10 @@ def select(names: Sequence[str], patterns: Sequence[str] | None, exclude: Sequen
         exclude: patterns to leave out.
 
     Raises:
-        StageError: a pattern matches nothing, or nothing is left.
+        StageError: there is no name, a pattern matches nothing, or nothing is left.
     """
+    if not names:
+        raise StageError("the network has no convolutional, linear or attention layer: nothing to choose from")
 
     def matching(pattern: str) -> set[str]:
         found = {name for name in names if any(fnmatchcase(part, pattern) for part in _parents(name))}

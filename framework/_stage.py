@@ -1,5 +1,6 @@
 """What a stage plugin is, and what it works on."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -170,11 +171,28 @@ class Trial:
 
     @cached_property
     def module_order(self) -> list[str]:
-        """Names of all modules in forward order."""
-        return masks.forward_order(self.model, self.data.shape)
+        """Names of all modules in forward order; in order of registration where a trial pass over two images fails."""
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        try:
+            # Looking changes nothing: neither what is drawn next, nor what a network counts in its buffers.
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                return masks.forward_order(self.model, self.data.shape)
+        except Exception as error:
+            logging.getLogger(__name__).warning(
+                "the order of the network's layers is taken from their registration, as it could not be tried on two "
+                "empty images of shape %s: %s: %s",
+                self.data.shape,
+                type(error).__name__,
+                error,
+            )
+            return [name for name, _ in self.model.named_modules()]
+        finally:
+            for name, buffer in self.model.named_buffers():
+                if name in buffers and not torch.equal(buffer, buffers[name]):
+                    buffer.copy_(buffers[name])
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by parameter name, in forward order."""
+        """The prunable weights by parameter name, in forward order; empty if the network has none."""
         return masks.prunable(self.model, self.module_order)
 
     def batches(self, split: SplitName, size: int = 256, *, channels_last: bool = False) -> Batches:
@@ -246,7 +264,7 @@ class Trial:
     def report(self, metrics: Mapping[str, float]) -> None:
         """Report metrics at the current epoch.
 
-        Sparsity and the frozen fraction are added, measured on the model.
+        Sparsity and the frozen fraction are added, measured on the model, if it has weights that can be pruned.
 
         Args:
             metrics: numbers by name, of up to 250 characters: of Python, of NumPy, or tensors of no dimension. NaN and
@@ -262,7 +280,7 @@ class Trial:
         except ValueError as error:
             raise StageError(f"trial.report takes numbers by name: {error}") from None
         weights = self.weights()
-        measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)}
+        measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)} if weights else {}
         self.emit(self.epoch, {**numbers, **measured})
 
     def log_artifact(self, name: str, content: bytes) -> None:

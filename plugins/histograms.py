@@ -36,13 +36,17 @@ def spread(weights: Iterable[Tensor]) -> dict[str, int | float | list[int]]:
     """A histogram of weights.
 
     Args:
-        weights: of all layers, float of any shapes.
+        weights: of all layers, float of any shapes; of complex ones, real and imaginary parts are counted apart.
 
     Returns:
         ``limit``: the bins go from ``-limit`` to ``limit``; ``counts``: of the weights in them, but for the ``zeros``,
         that are counted apart, and those ``beyond``. Where the weights are not finite, or all are 0, there are no bins.
     """
-    parts = [part.detach() for weight in weights for part in weight.flatten().split(_MOST)]
+    flat = (weight.detach().resolve_conj().flatten() for weight in weights)
+    real = (torch.view_as_real(weight).flatten() if weight.is_complex() else weight for weight in flat)
+    parts = [part for weight in real for part in weight.split(_MOST)]
+    if not parts:
+        return {"limit": 0.0, "zeros": 0, "beyond": 0, "counts": []}
     total = sum(len(part) for part in parts)
     others = int(sum(torch.count_nonzero(part) for part in parts))
     # In double precision, and rounded: the same wherever and in whatever order it is summed up.

@@ -173,3 +173,14 @@ def test_cutout_sets_one_square_of_at_most_half_the_size_to_the_mean():
     torch.testing.assert_close(x[:, 0][~cut[:, 0]], torch.tensor(0.8).expand(int((~cut[:, 0]).sum())))
     # As often at either edge: nothing pulls it to one side.
     assert 0.7 < cut[:, 0, 0].sum() / cut[:, 0, -1].sum() < 1.4
+
+
+def test_an_augmentation_changes_nothing_of_what_others_draw():
+    images = torch.randint(1, 256, (30, 1, 8, 8), dtype=torch.uint8)
+
+    def passes(*augment):
+        found = batches(images, torch.arange(30), batch_size=7, augment=augment, seed=0)
+        return [x for number in range(2) for x, _ in found.epoch(number)]
+
+    for one, both in zip(passes("flip"), passes("flip", "cutout"), strict=True):
+        assert torch.equal(one[both != 0], both[both != 0])

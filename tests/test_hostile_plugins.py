@@ -18,8 +18,8 @@ from test_trial import Reports
 from torch import nn
 
 from framework import Stage, StageError, Trial, hookimpl
-from framework._errors import PluginError, describe
-from framework._executors.deadline import Deadline, Expired
+from framework._errors import Expired, PluginError, describe
+from framework._executors.deadline import Deadline
 from framework._executors.inline import attempt
 from framework._executors.listener import Outcome, failure
 from framework._registry import Registry

@@ -92,11 +92,11 @@ def test_hooks_are_removed_even_if_the_forward_pass_fails(make_net):
     assert all(not m._forward_pre_hooks for m in net.modules())
 
 
-def test_a_model_without_prunable_weights_is_an_error():
+def test_a_model_without_prunable_weights_has_none_and_nothing_can_be_chosen_of_them():
     model = nn.BatchNorm2d(1)
-    with pytest.raises(StageError) as error:
-        weights_of(model, (1, 2, 2))
-    assert str(error.value) == ("BatchNorm2d has no convolutional, linear or attention layer: nothing to prune")
+    assert weights_of(model, (1, 2, 2)) == {}
+    with pytest.raises(StageError, match="no convolutional, linear or attention layer"):
+        select([], None)
 
 
 def test_eval_mode_gives_each_module_its_own_mode_back_after_an_error(make_net):

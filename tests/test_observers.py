@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_trial import BUILT_IN, Reports, Toys, comparable
 
-from framework import PluginError, StageError, Trial, hookimpl
+from framework import PluginError, Trial, hookimpl
 from framework._component import build
 from framework._executors.inline import attempt
 from framework._plan import TrialPlan, as_it_stands, make_plans
@@ -125,10 +125,7 @@ def test_observing_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "with").mkdir()
     (tmp_path / "without").mkdir()
     watched, _ = run(registry_of(Watcher()), tmp_path / "with")
-    # The same keys, as they are what the stages' seeds are made of.
-    unwatched = registry_of(Watcher())
-    unwatched.observed = lambda hook: False  # type: ignore[method-assign]
-    alone, _ = run(unwatched, tmp_path / "without")
+    alone, _ = run(registry_of(), tmp_path / "without")
     a, b = watched.model.state_dict(), alone.model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -155,17 +152,62 @@ def failing(registry: Registry, folder: Path, text: str = SPEC) -> Any:
     return attempt(plan, registry, prepare(plan.data, registry), Store(folder / "store"), Reports(), 300)
 
 
-def test_an_observer_that_fails_is_named_and_what_was_logged_is_kept(tmp_path: Path) -> None:
-    class Fails:
-        @hookimpl
-        def stage_ended(self, trial: Trial) -> None:
-            trial.log_artifact("so-far.txt", b"this far")
-            raise ZeroDivisionError("by nought")
+class Fails:
+    """Logs, measures, and fails in one of its hooks."""
 
-    outcome = failing(registry_of(Fails()), tmp_path)
-    assert outcome.error == "ZeroDivisionError: by nought (in stage_ended of third-0 1)"
-    assert "stage_ended" in outcome.traceback
-    assert outcome.files["so-far.txt"] == b"this far"
+    def __init__(self, hook: str, error: BaseException) -> None:
+        self.hook, self.error, self.told = hook, error, 0
+
+    def _fail(self, hook: str) -> None:
+        self.told += 1
+        if hook == self.hook:
+            raise self.error
+
+    @hookimpl
+    def trial_started(self) -> None:
+        self._fail("trial_started")
+
+    @hookimpl
+    def stage_started(self) -> None:
+        self._fail("stage_started")
+
+    @hookimpl
+    def epoch_ended(self) -> dict[str, float]:
+        self._fail("epoch_ended")
+        return {"measured": 1.0}
+
+    @hookimpl
+    def stage_ended(self, trial: Trial) -> None:
+        trial.log_artifact("so-far.txt", b"this far")
+        self._fail("stage_ended")
+
+    @hookimpl
+    def trial_ended(self) -> None:
+        self._fail("trial_ended")
+
+
+class Unspeakable(Exception):  # noqa: N818
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise self
+
+
+@pytest.mark.parametrize("hook", ["trial_started", "stage_started", "epoch_ended", "stage_ended", "trial_ended"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("by nought"), SystemExit(3), Unspeakable()], ids=repr)
+def test_an_observer_that_fails_is_named_and_left_out_and_the_trial_goes_on(
+    hook: str, error: BaseException, tmp_path: Path
+) -> None:
+    observer, other = Fails(hook, error), Watcher()
+    trial, reports = run(registry_of(observer, other), tmp_path)
+    said = {"ZeroDivisionError": "by nought", "SystemExit": "3", "Unspeakable": "it cannot be shown"}
+    name = type(error).__name__
+    [note] = reports.notes
+    assert note.startswith(f"third-0 1 failed in {hook}, and observes this trial no more: {name}: {said[name]} (")
+    assert observer.told == [told[0] for told in TOLD].index(hook) + 1
+    assert other.told == TOLD
+    assert reports.records[-1].metrics["test/accuracy"] >= 0
+    assert ("so-far.txt" in trial.artifacts) == (hook in ("stage_ended", "trial_ended"))
 
 
 def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
@@ -182,15 +224,16 @@ def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
         ({"norm": "large"}, "epoch_ended: gave 'large' as 'norm', not a number"),
     ],
 )
-def test_what_is_no_metric_is_an_error(given: Any, text: str, tmp_path: Path) -> None:
+def test_what_is_no_metric_is_left_out_and_told(given: Any, text: str, tmp_path: Path) -> None:
     class Gives:
         @hookimpl
         def epoch_ended(self) -> Any:
             return given
 
-    with pytest.raises(PluginError) as error:
-        run(registry_of(Gives()), tmp_path)
-    assert str(error.value) == f"third-0 1: {text}"
+    _, reports = run(registry_of(Gives()), tmp_path)
+    [note] = reports.notes
+    assert f"third-0 1 failed in epoch_ended, and observes this trial no more: PluginError: {text}" in note
+    assert not any("norm" in record.metrics for record in reports.records)
 
 
 @pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a//b", "a/./b", "a\\b", "c:x"])
@@ -200,8 +243,9 @@ def test_an_artifact_stays_inside_the_run(name: str, tmp_path: Path) -> None:
         def trial_started(self, trial: Trial) -> None:
             trial.log_artifact(name, b"")
 
-    with pytest.raises(StageError, match="an artifact's name is a relative path"):
-        run(registry_of(Logs()), tmp_path)
+    trial, reports = run(registry_of(Logs()), tmp_path)
+    assert "StageError: an artifact's name is a relative path" in reports.notes[0]
+    assert name not in trial.artifacts
 
 
 def test_a_machine_that_lacks_a_plugin_says_which(tmp_path: Path) -> None:
@@ -213,6 +257,17 @@ def test_a_machine_that_lacks_a_plugin_says_which(tmp_path: Path) -> None:
     assert str(error.value).endswith(
         " lacks third-0 1, which the trial uses; it has framework 0; toys 1; other 2 cannot be imported: no reason"
     )
+
+
+def test_a_machine_that_has_other_code_of_a_plugin_says_which(tmp_path: Path) -> None:
+    def registry(origin: str) -> Registry:
+        made = registry_of()
+        made.add(Watcher(), "edited 1", origin=origin)
+        return made
+
+    plan, elsewhere = plan_of(registry("edited 1 aaaa"), tmp_path), registry("edited 1 bbbb")
+    with pytest.raises(PluginError, match="has other code of edited 1 than the machine that planned the trial"):
+        run_trial(plan, elsewhere, prepare(plan.data, elsewhere), Store(tmp_path / "store"), Reports())
 
 
 def test_the_plugins_of_a_component_inside_another_count_too(tmp_path: Path) -> None:

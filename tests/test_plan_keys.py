@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic import DirectoryPath, FilePath
 from framework import DataError, Interval, Loss, Stage, Trial, _plan, hookimpl
 from framework._component import build, content
 from framework._plan import as_it_stands, make_plans
-from framework._registry import Registry
+from framework._registry import Registry, installed
 from framework._spec import load
 
 Identity = Callable[..., dict[str, Any]]
@@ -183,10 +184,27 @@ def keys(registry: Registry, **changes: str) -> tuple[str, ...]:
     return trial.keys
 
 
-def test_the_frameworks_version_changes_all_keys(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raising_the_number_of_the_results_changes_all_keys(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = keys(registry)
-    monkeypatch.setattr(_plan, "_FRAMEWORK", "another")
+    monkeypatch.setattr(_plan, "RESULTS", _plan.RESULTS + 1)
     assert not set(keys(registry)) & set(before)
+
+
+def test_the_frameworks_version_changes_no_key(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, version = keys(registry), metadata.Distribution.metadata
+
+    def raised(self: metadata.Distribution) -> Any:
+        found = version.fget(self)  # type: ignore[attr-defined]
+        if found["Name"] == "framework":
+            found.replace_header("Version", "99.0")
+        return found
+
+    monkeypatch.setattr(metadata.Distribution, "metadata", property(raised))
+    released = installed.__wrapped__()
+    assert released.get("stage", "train").source == "framework 99.0"
+    assert keys(released) == before
 
 
 @pytest.mark.parametrize(

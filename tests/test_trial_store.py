@@ -332,19 +332,32 @@ def test_a_loss_that_could_not_be_made_again_is_an_error(plan: Make, tmp_path: P
         run_trial(mine, catalog, prepare(mine.data, catalog), Store(tmp_path), Reports())
 
 
-def test_a_stage_that_adds_a_parameter_is_an_error(plan: Make, tmp_path: Path) -> None:
-    class Adds(Stage):
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda model: model.register_parameter("more", torch.nn.Parameter(torch.zeros(1))), "more was not there"),
+        (lambda model: model.register_buffer("more", torch.zeros(1)), "more was not there, and is (1,) now"),
+        (lambda model: setattr(model, "fc", torch.nn.Linear(8, 5)), "was (3, 128), and is (5, 8) now"),
+        (lambda model: setattr(model.fc, "bias", None), "fc.bias was (3,), and is not there now"),
+        (lambda model: setattr(model.features[1], "running_mean", torch.zeros(2)), "was (32,), and is (2,) now"),
+    ],
+)
+def test_a_stage_that_changes_what_there_is_in_the_network_is_an_error(change, what: str, tmp_path: Path) -> None:
+    class Changes(Stage):
         def run(self, trial: Trial) -> None:
-            trial.model.register_parameter("more", torch.nn.Parameter(torch.zeros(1)))
+            change(trial.model)
 
     class Plugin:
         @hookimpl
         def register_stages(self):
-            return {"adds": Adds}
+            return {"changes": Changes}
 
     catalog = Registry([*BUILT_IN, (Toys(), "test 1"), (Plugin(), "test 2")])
-    path = tmp_path / "adds.yaml"
-    path.write_text("model: convnet\ndata: toy\nstages: [adds]\n")
+    path = tmp_path / "changes.yaml"
+    path.write_text("model: convnet\ndata: toy\nstages: [changes]\n")
     mine = make_plans(load(path, catalog), as_it_stands)[0]
-    with pytest.raises(PluginError, match="it must not add, remove or rename parameters"):
+    with pytest.raises(PluginError, match="it must not add, remove, rename or reshape parameters or buffers") as error:
         run_trial(mine, catalog, prepare(mine.data, catalog), Store(tmp_path), Reports())
+    assert what in str(error.value)
+    assert error.value.__notes__ == ["in stage 1, changes of test 2"]
+    assert not list(Store(tmp_path).snapshots())

@@ -78,12 +78,14 @@ class Entry:
         name: what specs call it.
         factory: the callable.
         source: the distribution that registered it, with its version.
+        origin: what stands for that distribution in stage keys; empty: the source.
     """
 
     kind: str
     name: str
     factory: Callable[..., Any]
     source: str
+    origin: str = ""
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -122,6 +124,10 @@ class Catalog(Protocol):
     @property
     def observers(self) -> Sequence[str]:
         """The distributions whose plugins observe every trial."""
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """By distribution, what stands for it in stage keys."""
 
 
 def unknown(catalog: Catalog, kind: str, name: object, also: Sequence[str] = ()) -> str:
@@ -188,8 +194,8 @@ class Component:
             DataError: identity is asked for, and what is at a path cannot be read.
         """
         if identity:
-            source = self.entry.source
-            used = {k: v.entry.source for k, v in self.params.items() if isinstance(v, Component)}
+            source = self.entry.origin or self.entry.source
+            used = {k: v.entry.origin or v.entry.source for k, v in self.params.items() if isinstance(v, Component)}
             foreign = {k: theirs for k, theirs in used.items() if theirs != source}
             given = {k: plain(v, identity=True) for k, v in self.given.items()}
             return {"name": self.name, "source": source, **foreign, **given}

@@ -7,12 +7,10 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from framework._errors import Expired
+
 LONGEST = 1e8  # seconds, three years: timers take no more
 _AGAIN = 5.0  # seconds until a trial that went on all the same is interrupted again
-
-
-class Expired(BaseException):
-    """The time is up. No `Exception`, which plugins may take for a failure of their own."""
 
 
 class Deadline:

@@ -13,7 +13,7 @@ from framework._report.anatomy import anatomy
 from framework._stage import Record
 from framework._store import Store
 from framework._tracking import MASKS, Extras, encode_masks
-from framework._trial import Arrays, build_model, fill, masks_in, model_state
+from framework._trial import Arrays, build_model, masks_in, restore_network
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,5 @@ def make_extras(trial: Ended, registry: Registry, store: Store, run_id: str, not
 
 def _network(plan: TrialPlan, arrays: Arrays, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:
     network = build_model(plan, registry, arrays)
-    fill(network, model_state(tensors))
+    restore_network(network, tensors)
     return network

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from framework._errors import Expired
 from framework._executors.agenda import Agenda
-from framework._executors.deadline import Deadline, Expired
+from framework._executors.deadline import Deadline
 from framework._executors.listener import Listener, Outcome, Stopped, failure, timed_out
 from framework._plan import TrialPlan
 from framework._registry import Registry

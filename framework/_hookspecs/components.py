@@ -45,7 +45,8 @@ def register_models() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore
     """Models: callables that return the network of a trial, a `torch.nn.Module`.
 
     It takes images, float32 (N, channels, height, width), with each channel normalised to mean 0 and standard deviation
-    1 over the training set. It gives outputs (N, classes). It is made on the CPU, with torch already seeded.
+    1 over the training set. It gives outputs (N, classes). It is made on the CPU, with torch already seeded; and anew
+    for every stage, so what training changes has to be in its parameters and buffers.
 
     Called with:
         shape: (channels, height, width) of one image, three ints.

@@ -30,6 +30,8 @@ def trial_started(trial: Trial) -> None:
 def stage_started(trial: Trial, name: str, stage: Stage) -> None:
     """A stage is about to run, or to go on from a checkpoint. One whose result is found in the store does not run.
 
+    The network is built anew for every stage: what is put on its modules, such as hooks, is gone after it.
+
     Args:
         trial: as the stage finds it.
         name: what specs call the stage.

@@ -11,12 +11,13 @@ A key covers all that changes a result:
   the same, changed content is not. A parameter that is a path to an existing file counts by its SHA-256, also of a
   folder that must exist (`pydantic.DirectoryPath`) the names, sizes and times of the files in it. Any other path,
   such as one to download to, counts by its name, as do ``runs:/…`` and the weights that torchvision knows by name;
-- where each component comes from: its distribution and that one's version. The framework's own version counts too,
-  for what all trials go through, and so do the distributions that observe every trial.
+- where each component comes from: its distribution and that one's version, and its code where that may change without
+  a new version (see `framework._registry.code`). So do the distributions that observe every trial;
+- of the framework itself, and what it brings, `RESULTS`, not the version.
 
 A parameter that is left at its default is not in the key, written out or not, so that a new parameter with a default
 changes no key. What else is not in it: the spec's and the variant's name, the description, the resources, the
-versions of Python and PyTorch, the device, and code that is changed without a new version.
+versions of Python and PyTorch, and the device.
 """
 
 import hashlib
@@ -24,11 +25,18 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, TypeAlias
 
 from framework._component import Component
 from framework._spec import DataSpec, ExperimentSpec
+
+RESULTS = 1
+"""Stands for the framework's own code in all keys, its built-in plugins included.
+
+Raise it with every change by which a trial ends otherwise than before, were it in the last digit: other random numbers,
+another order of operations, a mended criterion, more in a record. All that is stored is then computed again. Leave it
+alone otherwise, so that a new release throws nothing away.
+"""
 
 Path: TypeAlias = tuple[str | int, ...]
 # From a spec's tree, how often to sample it, and the seed to do so with: each point's values and its tree.
@@ -52,6 +60,7 @@ class TrialPlan:
         keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
         stage_epochs: how many epochs each stage trains, as far as known beforehand.
         plugins: the distributions that it uses, with their versions, sorted.
+        origins: of each of them what stands for its code in the keys.
     """
 
     experiment: str
@@ -64,6 +73,7 @@ class TrialPlan:
     keys: tuple[str, ...]
     stage_epochs: tuple[int, ...]
     plugins: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -176,9 +186,11 @@ class Planner:
         stages = [self._parts(component) for component in resolved.stages]
         observers = self._spec.observers
         plugins = tuple(sorted({*observers}.union(*(part.sources for part in (model, data, *stages)))))
+        origins = tuple(self._spec.origins[source] for source in plugins)
         plans = []
         for seed in self._spec.seeds:
-            keys = [_key(_FRAMEWORK, model.identity, data.identity, str(seed), *observers)]
+            watched = sorted(self._spec.origins[source] for source in observers)
+            keys = [_key(str(RESULTS), model.identity, data.identity, str(seed), *watched)]
             for stage in stages:
                 keys.append(_key(keys[-1], stage.identity))
             plan = TrialPlan(
@@ -192,12 +204,10 @@ class Planner:
                 keys=tuple(keys),
                 stage_epochs=tuple(stage.epochs for stage in stages),
                 plugins=plugins,
+                origins=origins,
             )
             plans.append(plan)
         return plans
-
-
-_FRAMEWORK = metadata.version("framework")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import metadata
 
 from framework._errors import PluginError, describe, nearest
+from framework._registry.code import code_of
 from framework._registry.registry import Registry
 
 GROUP = "framework"
@@ -39,7 +40,10 @@ def installed(disabled: frozenset[str] = frozenset()) -> Registry:
             if name != _SELF:
                 _check_version(point.dist, source)
             plugin = _load(point, source)
-            registry.add(plugin, source, point.value, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            # Of the framework neither version nor code counts, see `framework._plan.RESULTS`.
+            origin = _SELF if name == _SELF else f"{source} {code_of(point)}".strip()
+            registry.add(plugin, source, point.value, seconds, origin)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a module may answer to every name, and with anything

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from traceback import walk_tb
 from types import ModuleType
@@ -49,14 +49,20 @@ class Registry:
     Attributes:
         plugins: those that were added or rejected.
         disabled: distributions that were left out.
+        origins: by the distributions of plugins that were added, what stands for them in stage keys: the same, or what
+            says which code it is where name and version do not.
+        strict: an observer that fails is an error, instead of being left out.
 
     Raises:
         PluginError: as `add`.
     """
 
+    strict = False
+
     def __init__(self, plugins: Iterable[tuple[object, str]] = (), disabled: frozenset[str] = frozenset()) -> None:
         self.plugins: list[Plugin] = []
         self.disabled = disabled
+        self.origins: dict[str, str] = {}
         self._entries: dict[str, dict[str, list[Entry]]] = {kind: {} for kind in KINDS}
         self._sources: dict[int, str] = {}
         self._packages: dict[str, str] = {}
@@ -65,8 +71,17 @@ class Registry:
         for plugin, source in plugins:
             self.add(plugin, source)
 
-    def add(self, plugin: object, source: str, module: str = "", seconds: float = 0.0) -> None:
+    def add(
+        self, plugin: object, source: str, module: str = "", seconds: float = 0.0, origin: str | None = None
+    ) -> None:
         """Register a plugin whole, or not at all.
+
+        Args:
+            plugin: has the hooks.
+            source: its distribution and that one's version.
+            module: what it is called.
+            seconds: how long it took to import.
+            origin: what stands for the distribution in stage keys; by default the source.
 
         Raises:
             PluginError: it misspells a hook or its arguments, or registers something that is no component.
@@ -80,7 +95,11 @@ class Registry:
         except pluggy.PluginValidationError as error:
             raise PluginError(f"{source}: {error}") from error
         try:
-            found = [entry for kind in KINDS for entry in _components(plugin, kind, source, hooks)]
+            found = [
+                replace(entry, origin=origin or source)
+                for kind in KINDS
+                for entry in _components(plugin, kind, source, hooks)
+            ]
         except PluginError:
             self._manager.unregister(plugin)
             raise
@@ -88,6 +107,7 @@ class Registry:
             self._entries[entry.kind].setdefault(entry.name, []).append(entry)
         self._sources[id(plugin)] = source
         self._packages[_package(plugin)] = source
+        self.origins[source] = origin or source
         self.plugins.append(Plugin(source, module, tuple(hooks), tuple(found), seconds))
 
     def reject(self, source: str, module: str, fault: str, *, disabled: bool = False) -> None:
@@ -144,17 +164,6 @@ class Registry:
     def observed(self, hook: str) -> bool:
         """Whether any plugin implements this lifecycle hook."""
         return bool(getattr(self._manager.hook, hook).get_hookimpls())
-
-    def tell(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call a lifecycle hook of every plugin that implements it.
-
-        Returns:
-            What they gave, each with its distribution.
-
-        Raises:
-            Exception: what a plugin raised, with a note that names it.
-        """
-        return [(source, call(**arguments)) for source, call in self.implementations(hook)]
 
     def blame(self, error: BaseException) -> None:
         """Note on an exception the plugin in whose code it was raised, unless it says already of which it is."""

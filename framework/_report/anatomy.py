@@ -91,9 +91,6 @@ def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
     Returns:
         ``model/parameters``, ``model/nonzero``, ``model/flops``, ``model/flops_effective``, ``model/dead_filters`` and
         ``model/bytes``; see `Anatomy`. Without the two of FLOPs if a forward pass fails where they are counted.
-
-    Raises:
-        StageError: it has no prunable weight.
     """
     weights = prunable(model, (name for name, _ in model.named_modules()))
     with eval_mode(model):  # an exported network refuses to be put into a mode

@@ -69,6 +69,11 @@ class ExperimentSpec:
         """The distributions whose plugins observe its trials."""
         return self._resolver.catalog.observers
 
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """By distribution, what stands for it in stage keys."""
+        return self._resolver.catalog.origins
+
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
         """The search spaces of ``tree``."""

@@ -1,9 +1,10 @@
 """Run one trial."""
 
 from framework._trial.data import Arrays, place, prepare
-from framework._trial.model import build_model, seed_of
+from framework._trial.layout import told_changes, unkept
+from framework._trial.model import build_model, fill_lazy
 from framework._trial.run import Reporter, StageEnd, run_trial
-from framework._trial.snapshot import History, fill, masks_in, model_state
+from framework._trial.snapshot import History, masks_in, model_state, network_state, restore_network
 
 __all__ = [
     "Arrays",
@@ -11,11 +12,14 @@ __all__ = [
     "Reporter",
     "StageEnd",
     "build_model",
-    "fill",
+    "fill_lazy",
     "masks_in",
     "model_state",
+    "network_state",
     "place",
     "prepare",
+    "restore_network",
     "run_trial",
-    "seed_of",
+    "told_changes",
+    "unkept",
 ]

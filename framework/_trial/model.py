@@ -1,28 +1,100 @@
 """The network that a trial begins with."""
 
-import torch
-from torch import nn
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from framework._batches import derived_seed
 from framework._component import Catalog, build
 from framework._errors import StageError
 from framework._plan import TrialPlan
+from framework._trial.blame import failing_module
 from framework._trial.data import Arrays
 
 
 def build_model(plan: TrialPlan, catalog: Catalog, arrays: Arrays) -> nn.Module:
-    """Build a trial's network in its initial state, on the CPU.
+    """Build a trial's network in its initial state, on the CPU and in train mode.
+
+    Torch's global generators are left as they were.
 
     Raises:
         StageError: it cannot be built for this data.
     """
     shape = arrays.splits["train"][0].shape[1:]
-    torch.manual_seed(seed_of(plan.keys[0]))
-    model = build(catalog, "model", plan.model)(shape=shape, classes=len(arrays.classes))
-    if not isinstance(model, nn.Module):
-        raise StageError(f"model {plan.model['name']!r} gave a {type(model).__name__}, not a torch.nn.Module")
-    return model
+    seed = derived_seed(plan.seed, "network")
+    with random_state_kept():
+        torch.manual_seed(seed)
+        with _DrawsByShape(seed):
+            model = build(catalog, "model", plan.model)(shape=shape, classes=len(arrays.classes))
+            if not isinstance(model, nn.Module):
+                raise StageError(f"model {plan.model['name']!r} gave a {type(model).__name__}, not a torch.nn.Module")
+            fill_lazy(model, plan.model["name"], shape)
+    if next(model.parameters(), None) is None:
+        raise StageError(f"model {plan.model['name']!r} has no parameter: there is nothing to train")
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise StageError(
+                f"model {plan.model['name']!r} keeps a {type(value).__name__} as {name}, which cannot be stored: "
+                "let its get_extra_state give a tensor"
+            )
+    return model.train()
 
 
-def seed_of(key: str) -> int:
-    """The seed that a stage key stands for: 63 bits, as many as torch takes."""
-    return int(key[:16], 16) >> 1
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leave torch's global generators as they were, those of the GPUs too."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
+class _DrawsByShape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Seeds every draw by its shape, and by how many of that shape there were before.
+
+    Layers are initialised one after another. Out of one stream of random numbers, a layer of another size would give
+    other weights to all that are made after it, and nothing else than that layer is meant to differ.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._seed = seed
+        self._counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+            what = f"{func} {next((tuple(arg.shape) for arg in args if isinstance(arg, Tensor)), args[:1])}"
+            self._counts[what] += 1
+            torch.default_generator.manual_seed(derived_seed(self._seed, what, self._counts[what]))
+        return func(*args, **kwargs)
+
+
+def fill_lazy(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
+    """Let a network's lazy modules find out their sizes; one without such modules is left alone.
+
+    Args:
+        model: the network.
+        name: what specs call it.
+        shape: (channels, height, width) of one image.
+
+    Raises:
+        StageError: they cannot.
+    """
+    if not any(is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):
+        return
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, *shape))
+    except Exception as error:
+        where = failing_module(error, model)
+        raise StageError(
+            f"model {name!r} has lazy modules, and they cannot be given a size: a forward pass of 2 images of shape "
+            f"{tuple(shape)} fails{where and f' in {where}'}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,12 +1,15 @@
-"""Plugins that observe a trial."""
+"""Plugins that observe a trial, and what plugins have to say."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from framework._errors import PluginError
+from framework._errors import Expired, PluginError, describe, readable
 from framework._registry import Registry
 from framework._reported import plain_metrics
 from framework._stage import Trial
@@ -16,13 +19,17 @@ from framework._stage import Trial
 class Observers:
     """Tells plugins what happens to a trial.
 
+    One that fails is said to have, and is told nothing more of this trial, which goes on: it has only been looked at.
+
     Attributes:
         registry: has the plugins.
         trial: the trial.
+        failed: the distributions whose plugin has failed.
     """
 
     registry: Registry
     trial: Trial
+    failed: set[str] = field(default_factory=set)
 
     def tell(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
         """Call a lifecycle hook; what a plugin draws at random there changes nothing for the trial.
@@ -33,23 +40,56 @@ class Observers:
         if not self.registry.observed(hook):
             return []
         device = self.trial.device
+        given = []
         with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-            return self.registry.tell(hook, trial=self.trial, **arguments)
+            for source, call in self.registry.implementations(hook):
+                if source in self.failed:
+                    continue
+                try:
+                    given.append((source, call(trial=self.trial, **arguments)))
+                except (KeyboardInterrupt, Expired):
+                    raise
+                except BaseException as error:
+                    self._leave_out(source, hook, error)
+        return given
 
     def measured(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """What was measured, with what plugins measure besides.
-
-        Raises:
-            PluginError: a plugin gave what is no metric, or one that is taken.
-        """
+        """What was measured, with what plugins measure besides."""
         known = dict(metrics)
         for source, more in self.tell("epoch_ended", metrics=metrics):
             try:
                 numbers = plain_metrics({} if more is None else more)
+                if taken := known.keys() & numbers:
+                    raise ValueError(f"{min(taken)!r} is measured already")
+                known |= numbers
             except ValueError as error:
-                raise PluginError(f"{source}: epoch_ended: {error}") from None
-            for name in numbers:
-                if name in known:
-                    raise PluginError(f"{source}: epoch_ended: {name!r} is measured already")
-            known |= numbers
+                self._leave_out(source, "epoch_ended", PluginError(f"{source}: epoch_ended: {error}"))
         return known
+
+    def _leave_out(self, source: str, hook: str, error: BaseException) -> None:
+        if self.registry.strict:
+            raise error
+        self.failed.add(source)
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        logging.getLogger(__name__).warning(
+            "%s failed in %s, and observes this trial no more: %s%s", source, hook, describe(error), where
+        )
+
+
+@contextmanager
+def notes_to(note: Callable[[str], None]) -> Iterator[None]:
+    """Hand on what plugins say through the logger ``framework``."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(readable(record.getMessage()))
+
+    logger, handler = logging.getLogger("framework"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

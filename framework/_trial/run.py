@@ -1,6 +1,5 @@
 """Run one trial: from its longest stored prefix on, stage after stage."""
 
-import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,19 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from framework._batches import derived_seed
 from framework._component import build
 from framework._engine import evaluate
-from framework._errors import DamagedError, PluginError, describe, located, readable
+from framework._errors import DamagedError, PluginError, describe, located
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
+from framework._trial.blame import in_module
 from framework._trial.check import check
 from framework._trial.data import Arrays, place
-from framework._trial.model import build_model, seed_of
-from framework._trial.observers import Observers
+from framework._trial.layout import check_layout, layout, told_changes, unkept
+from framework._trial.model import build_model
+from framework._trial.observers import Observers, notes_to
 from framework._trial.snapshot import History, capture, capture_progress, restore, restore_progress
 
 # Checkpoints may take this part of the time.
@@ -94,7 +96,7 @@ def run_trial(
     _check_plugins(plan, registry)
     torch.set_num_threads(max(1, int(plan.resources["cpu"])))
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
-    with _notes(reporter.noted):
+    with notes_to(reporter.noted):
         return _Run(plan, registry, arrays, store, reporter, checkpoint_seconds, device).run(artifacts)
 
 
@@ -103,6 +105,14 @@ def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
     if missing:
         found = "; ".join([*registry.sources, *registry.broken])
         raise PluginError(f"{socket.gethostname()} lacks {', '.join(missing)}, which the trial uses; it has {found}")
+    changed = [
+        name for name, origin in zip(plan.plugins, plan.origins, strict=False) if registry.origins[name] != origin
+    ]
+    if changed:
+        raise PluginError(
+            f"{socket.gethostname()} has other code of {', '.join(changed)} than the machine that planned the trial: "
+            "install the same, or begin anew if it was edited meanwhile"
+        )
 
 
 @dataclass
@@ -115,6 +125,7 @@ class _Run:
     checkpoint_seconds: float
     device: torch.device
     index: int = 0
+    warned: bool = False  # of what is lost of the network after a stage
     save_seconds: float = 0.0  # that the last snapshot took, such as the next one will
     history: History = field(default_factory=lambda: History([], []))
     reported: Mapping[str, float] = field(default_factory=dict)
@@ -126,18 +137,12 @@ class _Run:
         observers = Observers(self.registry, trial)
         trial.emit = lambda epoch, metrics: self._take(trial, epoch, observers.measured(metrics))
         observers.tell("trial_started")
-        learns = {name: parameter.requires_grad for name, parameter in trial.model.named_parameters()}
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
             with self.store.alone(self.plan.keys[self.index + 1], self._say_it_waits):
                 # Another invocation may have come here in the meantime.
                 if self._go_back_to(trial, [self.index + 1]):
                     continue
-                # A stage meets the network in the same condition whether the one before it ran here or elsewhere.
-                trial.model.train()
-                trial.model.zero_grad(set_to_none=True)
-                for name, parameter in trial.model.named_parameters():
-                    parameter.requires_grad_(learns[name])
                 self._execute(trial, stages[self.index], observers)
         if "test/accuracy" not in self.reported:
             self.index = len(stages) - 1
@@ -152,13 +157,16 @@ class _Run:
 
     def _begin(self, artifacts: dict[str, bytes]) -> Trial:
         return Trial(
-            model=build_model(self.plan, self.registry, self.arrays).to(self.device),
+            model=self._build(),
             data=place(self.arrays, tuple(self.plan.data["augment"]), self.device),
             device=self.device,
             records=self.history.records,
             artifacts=artifacts,
             initial_state=lambda: build_model(self.plan, self.registry, self.arrays).state_dict(),
         )
+
+    def _build(self) -> nn.Module:
+        return build_model(self.plan, self.registry, self.arrays).to(self.device)
 
     def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         self.reported, self.resumed = metrics, None
@@ -213,30 +221,43 @@ class _Run:
 
     def _execute(self, trial: Trial, stage: Stage, observers: Observers) -> None:
         key, name = self.plan.keys[self.index + 1], self.plan.stages[self.index]["name"]
-        trial.seed = seed_of(key)
+        # Of its place, not of its parameters: variants of one seed differ only by what differs in them.
+        trial.seed = derived_seed(self.plan.seed, "stage", self.index)
         torch.manual_seed(trial.seed)
         self.reported = {}
         trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial)
         observers.tell("stage_started", name=name, stage=stage)
-        before = [parameter for parameter, _ in trial.model.named_parameters()]
+        before, aside = layout(trial.model), unkept(trial.model)
         with located(f"in stage {self.index + 1}, {name} of {self.registry.get('stage', name).source}"):
-            with self._resuming():
+            with self._resuming(), in_module(trial.model):
                 stage.run(trial)
-            if before != [parameter for parameter, _ in trial.model.named_parameters()]:
-                raise PluginError(
-                    "it must not add, remove or rename parameters: trials that share it build the network anew"
-                )
+            check_layout(before, layout(trial.model))
+        self._say_what_is_lost(name, told_changes(aside, unkept(trial.model)))
         if not self.reported:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))
         observers.tell("stage_ended", name=name, stage=stage)
         began = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
-        snapshot = self._save(trial, key)
+        snapshot, tensors = self._save(trial, key)
+        # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
+        # (attributes, hooks, gradients, modes) is as it was built.
+        trial.model = self._build()
+        restore(trial, tensors, snapshot.about, self.registry)
         self.reporter.staged(StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size))
         self.index += 1
 
-    def _save(self, trial: Trial, key: str, progress: Callable[[], Any] | None = None) -> Snapshot:
+    def _say_what_is_lost(self, name: str, changes: list[str]) -> None:
+        if changes and not self.warned:
+            self.warned = True
+            self.reporter.noted(
+                f"in {name} the network has changed in what is not kept, and begins the next stage without it: "
+                f"{'; '.join(changes[:3])}: parameters and buffers are kept"
+            )
+
+    def _save(
+        self, trial: Trial, key: str, progress: Callable[[], Any] | None = None
+    ) -> tuple[Snapshot, dict[str, Tensor]]:
         began = time.monotonic()
         tensors, about = capture(trial)
         about |= {
@@ -250,7 +271,7 @@ class _Run:
             tensors |= more
         snapshot = self.store.save(key, tensors, about, partial=progress is not None)
         self.save_seconds = time.monotonic() - began
-        return snapshot
+        return snapshot, tensors
 
     def _recall(self, trial: Trial) -> Callable[[], Any]:
         found = self._load(trial, self.index + 1, partial=True)
@@ -286,21 +307,3 @@ class _Run:
                 last = time.monotonic()
 
         return keep
-
-
-@contextmanager
-def _notes(note: Callable[[str], None]) -> Iterator[None]:
-    """Hand on what plugins say through the logger ``framework``."""
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            note(readable(record.getMessage()))
-
-    logger, handler = logging.getLogger("framework"), Handler(logging.WARNING)
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate

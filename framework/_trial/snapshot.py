@@ -48,8 +48,8 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     if trial.loss_recipe is None and type(trial.loss) is not nn.CrossEntropyLoss:
         raise StageError(f"a stage has set trial.loss to a {type(trial.loss).__name__}: call trial.use_loss instead")
-    parts = {"model": trial.model.state_dict(), **{name: getattr(trial, name) for name in _MASKS}}
-    tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+    tensors = network_state(trial.model)
+    tensors |= {f"{part}.{name}": mask for part in _MASKS for name, mask in getattr(trial, part).items()}
     # Only what is pruned has a value to be kept.
     before = trial.before_pruning
     tensors |= {f"before_pruning.{name}": before[name][~mask] for name, mask in trial.masks.items() if name in before}
@@ -63,10 +63,7 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any], catalog: Catalog) -> None:
     """Put a trial whose network is built into the state that `capture` gave."""
-    fill(trial.model, model_state(tensors))
-    for name, parameter in trial.model.named_parameters():
-        # `load_state_dict` keeps the layout of the network that it fills; convolutions compute by it.
-        parameter.data = tensors[f"model.{name}"].to(trial.device)
+    restore_network(trial.model, tensors)
     for name in _MASKS:
         setattr(trial, name, {k: tensor.to(trial.device) for k, tensor in part(tensors, name).items()})
     trial.before_pruning = {}
@@ -91,6 +88,34 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     versioned = OrderedDict(state)
     versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
     module.load_state_dict(versioned)
+
+
+def network_state(model: nn.Module) -> dict[str, Tensor]:
+    """A network's state dict, and the buffers that it leaves out (``persistent=False``): training may change them too.
+
+    By name, as in a snapshot.
+    """
+    state = model.state_dict()
+    loose = {name: buffer for name, buffer in model.named_buffers() if name not in state}
+    parts = {"model": state, "buffers": loose}
+    return {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
+
+
+def restore_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put a network that has been built anew into the state that `network_state` gave."""
+    fill(model, model_state(tensors))
+    for name, parameter in model.named_parameters():
+        # `load_state_dict` keeps the layout of the network that it fills; convolutions compute by it.
+        parameter.data = tensors[f"model.{name}"].to(parameter.device)
+    device = next(model.parameters()).device
+    own = dict(model.named_buffers())
+    for name, buffer in part(tensors, "buffers").items():
+        if name in own and (own[name].shape, own[name].dtype) == (buffer.shape, buffer.dtype):
+            if not torch.equal(own[name].cpu(), buffer):
+                own[name].copy_(buffer)  # it may be the same tensor under several names
+            continue
+        parent, _, leaf = name.rpartition(".")
+        model.get_submodule(parent).register_buffer(leaf, buffer.to(device), persistent=False)
 
 
 def capture_progress(trial: Trial, progress: Any) -> tuple[dict[str, Tensor], Any]:

@@ -12,6 +12,7 @@ from framework._component import Component
 from framework._dataset import Dataset
 from framework._engine import Trainer
 from framework._masks import forward_order, prunable
+from framework._trial import fill_lazy, network_state, restore_network, told_changes, unkept
 from framework.testing._proof import component, difference, explained, numbers, require, same, seeded, stored
 
 _CLASSES = 3
@@ -26,8 +27,9 @@ def check_model(
     """Check that a model keeps its contracts.
 
     It is a module that gives finite outputs (N, classes) for N images, the same ones for the same images in eval mode.
-    Its initial weights depend on torch's seed only. It has weights that can be pruned, its state survives
-    ``state_dict``, and a step of training changes its weights.
+    Its initial weights depend on torch's seed only, its state survives ``state_dict``, and a step of training changes
+    its weights. What training changes besides is in its parameters and buffers (``persistent=False`` too), as the
+    network is built anew for every stage and filled from them.
 
     Args:
         factory: the model, as registered.
@@ -59,6 +61,8 @@ def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> 
         with seeded(seed), explained(f"{subject} cannot be made for images of {size} ({hint})"):
             model = made(shape=shape, classes=_CLASSES)
         require(isinstance(model, nn.Module), f"{subject} must give a torch.nn.Module, not a {type(model).__name__}")
+        with seeded(seed), explained(f"{subject} cannot be given its sizes"):
+            fill_lazy(model, made.name, shape)
         return model  # type: ignore[no-any-return]
 
     def evaluated(model: nn.Module) -> Tensor:
@@ -80,19 +84,32 @@ def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> 
     require(not told, f"{subject} changes its state in eval mode ({told})")
     require(same(outputs, evaluated(model)), f"{subject} gives two outputs for the same images in eval mode")
     with explained(f"{subject} cannot be pruned"):
-        weights = prunable(model, forward_order(model, shape))
+        prunable(model, forward_order(model, shape))
     with explained(f"{subject}: its state_dict cannot be stored and loaded again"):
         other.load_state_dict(stored(model.state_dict()))
     require(
         same(outputs, evaluated(other)),
         f"{subject} gives other outputs after state_dict and load_state_dict: keep all in parameters and buffers",
     )
+    started = unkept(model)
     with seeded(), explained(f"{subject} cannot be trained"):
         trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.01), precision="float32")
         trainer.step(images, labels)
     require(
-        not all(same(weight, twin.get_parameter(name)) for name, weight in weights.items()),
+        not all(same(weight, twin.get_parameter(name)) for name, weight in model.named_parameters()),
         f"{subject}: a step of training changes none of its weights",
+    )
+    lost = "; ".join(told_changes(started, unkept(model)))
+    keep = (
+        "the network is built anew for every stage and filled from its parameters and buffers, so keep it in a buffer"
+    )
+    require(not lost, f"{subject}: training changes what is lost after a stage ({lost}): {keep}")
+    again = fresh(1)
+    with explained(f"{subject}: its state after training cannot be put into one that is built anew"):
+        restore_network(again, stored(network_state(model)))
+    require(
+        same(evaluated(model), evaluated(again)),
+        f"{subject} gives other outputs after training than one with its state: {keep}",
     )
 
 

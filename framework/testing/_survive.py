@@ -1,17 +1,16 @@
 """A stage's result does not depend on when it is computed, and holds what is masked and frozen."""
 
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor
 
 from framework._component import Component, Entry, build
 from framework._errors import StageError
 from framework._hookspecs import hookimpl
 from framework._stage import Trial
+from framework._trial import told_changes, unkept
 from framework.testing._course import FIT, OWN, START, Course, Interrupted, State
 from framework.testing._proof import changed, explained, require
 from framework.testing._tiny import Bench, tiny_trial
@@ -30,7 +29,7 @@ def survive(subject: str, stage: Component, trial: Trial, *entries: Entry) -> tu
     """
     with TemporaryDirectory() as folder:
         stages = (START, stage.plain(), FIT)
-        course = Course(stages, trial, folder, stage.entry, *entries, observers=[_Masks(subject)])
+        course = Course(stages, trial, folder, stage.entry, *entries, observers=[_Left(subject)])
         with explained(f"{subject} fails", but=(StageError,)):
             checkpoints = course.run("one", 2)
         before, after = course.state("one", 1), course.state("one", 2)
@@ -63,14 +62,26 @@ def survive_training(subject: str, made: Component) -> tuple[State, State]:
 
 
 @dataclass(frozen=True)
-class _Masks:
-    """Looks at the masks that stages leave, before they are stored."""
+class _Left:
+    """Looks at what stages leave, before it is stored."""
 
     subject: str
+    found: dict[str, str] = field(default_factory=dict)
+
+    @hookimpl
+    def stage_started(self, trial: Trial) -> None:
+        self.found.clear()
+        self.found.update(unkept(trial.model))
 
     @hookimpl
     def stage_ended(self, trial: Trial) -> None:
-        model = trial.model.state_dict()
+        lost = "; ".join(told_changes(self.found, unkept(trial.model)))
+        require(
+            not lost,
+            f"{self.subject} changes the network in what is not kept ({lost}): change values of parameters and buffers "
+            "only, as the network is built anew for the next stage",
+        )
+        model = {**trial.model.state_dict(), **dict(trial.model.named_buffers())}
         for part, masks in (("masks", trial.masks), ("frozen", trial.frozen)):
             for name, mask in masks.items():
                 require(
@@ -86,14 +97,8 @@ def _same(expected: State, found: State, sentence: str) -> None:
 
 
 def _holds(subject: str, before: State, after: State) -> None:
-    was, model = before.part("model"), after.part("model")
+    was, model = (state.part("model") | state.part("buffers") for state in (before, after))
     masks, frozen = after.part("masks"), after.part("frozen")
-    other = [name for name in was.keys() | model.keys() if _shape(was, name) != _shape(model, name)]
-    require(
-        not other,
-        f"{subject}: the network has not the same tensors after run ({', '.join(sorted(other))}): change values only, "
-        "as a trial that goes on from the stored result makes its network anew",
-    )
     for name, mask in masks.items():
         count = int(((model[name] != 0) & ~mask).sum())
         require(
@@ -114,7 +119,3 @@ def _holds(subject: str, before: State, after: State) -> None:
         )
     epochs = before.about["epoch"], after.about["epoch"]
     require(epochs[0] <= epochs[1], f"{subject}: trial.epoch has gone back from {epochs[0]} to {epochs[1]}")
-
-
-def _shape(tensors: Mapping[str, Tensor], name: str) -> torch.Size | None:
-    return tensors[name].shape if name in tensors else None

@@ -25,6 +25,8 @@ class Bench(Registry):
         observers: plugins that observe the trials.
     """
 
+    strict = True  # what fails under test is to be seen
+
     def __init__(self, *entries: Entry, observers: Sequence[object] = ()) -> None:
         super().__init__((plugin, "the plugin under test") for plugin in observers)
         self._own = {(entry.kind, entry.name): entry for entry in entries}

@@ -103,9 +103,7 @@ def test_the_trial_its_gradients_and_the_random_state_stay_as_they_were(name):
     assert all(bool((p.grad == 1).all()) for p in trial.model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("pace", "expected"), [("exponential", [126, 214, 276, 319]), ("linear", [80, 160, 239, 319])]
-)
+@pytest.mark.parametrize(("pace", "expected"), [("exponential", [126, 214, 276, 319]), ("linear", [80, 160, 239, 319])])
 def test_rounds_prune_exponentially_or_linearly(pace, expected, monkeypatch):
     # 0.76 of 420 weights is 319; exponentially 420 (1 - 0.24 ** (k / 4)) in all after round k.
     trial, found = tiny_trial(), []

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 
-from framework import StageError
 from framework._masks import prunable
 from framework._report.anatomy import Anatomy, anatomy, dissect
 
@@ -117,9 +116,8 @@ def test_a_run_gets_six_numbers_and_the_network_stays_as_it_is(make_net: Callabl
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_a_network_without_weights_to_prune_is_refused() -> None:
-    with pytest.raises(StageError, match="nothing to prune"):
-        anatomy(nn.Flatten(), SHAPE)
+def test_a_network_without_weights_to_prune_has_an_anatomy_too() -> None:
+    assert anatomy(nn.BatchNorm2d(1), SHAPE)["model/parameters"] == 2
 
 
 def test_a_resnet_takes_no_more_than_a_third_of_a_second() -> None:

@@ -125,7 +125,7 @@ def test_a_model_that_changes_its_state_in_eval_mode():
     assert_refused(check_model, model(forward, init), "model 'Odd' changes its state in eval mode (1")
 
 
-def test_a_model_with_nothing_to_prune():
+def test_a_model_with_nothing_to_prune_is_one():
     class Odd(nn.Module):
         """An average per class."""
 
@@ -136,7 +136,50 @@ def test_a_model_with_nothing_to_prune():
         def forward(self, x):
             return x.mean((1, 2, 3))[:, None] * self.weight
 
-    assert_refused(check_model, Odd, "model 'Odd' cannot be pruned: StageError: Odd has no convolutional, linear or")
+    check_model(Odd)
+
+
+def test_a_model_that_counts_outside_of_its_state():
+    def init(self):
+        self.seen = 0
+
+    def forward(self, x):
+        self.seen += self.training
+        return Net.forward(self, x) * (1 + self.seen)
+
+    assert_refused(
+        check_model,
+        model(forward, init),
+        "model 'Odd': training changes what is lost after a stage (seen was 0, and is 1 now): the network is",
+    )
+
+
+def test_a_model_that_counts_in_a_buffer_that_is_not_persistent():
+    def init(self):
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        self.seen += self.training
+        return Net.forward(self, x) * (1 + self.seen)
+
+    counting = model(forward, init)
+    counting.__doc__ = "Counts."
+    check_model(counting)
+
+
+def test_a_model_that_remembers_a_tensor_outside_of_its_state():
+    def init(self):
+        self.last = torch.zeros(3)
+
+    def forward(self, x):
+        outputs = Net.forward(self, x) + self.last
+        if self.training:
+            self.last = outputs.detach().mean(0)
+        return outputs
+
+    assert_refused(
+        check_model, model(forward, init), "model 'Odd' gives other outputs after training than one with its state"
+    )
 
 
 def test_a_model_with_numbers_outside_of_its_state():

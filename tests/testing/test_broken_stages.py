@@ -247,34 +247,43 @@ def test_a_change_of_the_network_that_is_not_kept():
 
     assert_refused(
         stage(run),
-        "stage 'Odd': a trial that goes on from its stored result does not end as one that went on at once: leave "
-        "nothing but what Trial says is kept",
+        "stage 'Odd' changes the network in what is not kept (dropout.p was 0.2, and is 0.9 now): change values of",
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda model: setattr(model, "relu1", nn.SiLU()), "the type of relu1 was ReLU, and is SiLU now"),
+        (lambda model: setattr(model, "asked", 3), "asked was not there, and is 3 now"),
+        (lambda model: model.fc.register_forward_hook(print), "fc._forward_hooks was 0 hooks, and is 1 hooks now"),
+    ],
+)
+def test_other_changes_of_the_network_that_are_not_kept(change, words):
+    assert_refused(stage(lambda self, trial: change(trial.model)), f"in what is not kept ({words}")
 
 
 def test_a_layer_that_the_network_did_not_have():
     def run(self, trial):
         trial.model.relu1 = nn.PReLU()
 
-    assert_refused(stage(run), "stage 'Odd' fails: PluginError: it must not add, remove or rename parameters")
+    assert_refused(stage(run), "stage 'Odd' fails: PluginError: it must not add, remove, rename or reshape")
 
 
 def test_a_buffer_that_the_network_did_not_have():
     def run(self, trial):
         trial.model.register_buffer("more", torch.zeros(1))
 
-    assert_refused(stage(run), "stage 'Odd': the network has not the same tensors after run (more): change")
+    assert_refused(stage(run), "buffers: trials that share it build the network anew (more was not there, and is (1,)")
 
 
 def test_a_failure_of_what_comes_after_it():
-    def fail(module, inputs):
-        if module.training:
-            raise KeyError("trained")
-
     def run(self, trial):
-        trial.model.register_forward_pre_hook(fail)
+        trial.model.fc.bias.data.fill_(float("nan"))
 
-    assert_refused(stage(run), "fails when it is run again, or training does so after it: KeyError: 'trained'")
+    assert_refused(
+        stage(run), "fails when it is run again, or training does so after it: StageError: the training loss"
+    )
 
 
 def test_a_loss_that_could_not_be_made_again():

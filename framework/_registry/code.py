@@ -1,0 +1,66 @@
+"""The code of a distribution, where its version does not say which that is.
+
+What comes out of an index by name and version is what it is. What is installed from a folder, editable or not, from a
+URL, or only lies on the path, may be changed without a new version: there the content of its modules counts too.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def code_of(point: metadata.EntryPoint) -> str:
+    """A digest of the modules that the entry point's distribution provides; empty if its version stands for them.
+
+    These are all ``.py`` files of its top-level packages and modules, of which there is at least the entry point's.
+    Read once per process, when plugins are imported: what is changed later is not what this process runs.
+    """
+    dist = point.dist
+    if dist is None:
+        return _digest(frozenset({point.module}))
+    if _from_index(dist):
+        return ""
+    own = (other.module for other in dist.entry_points if other.group == point.group)
+    return _digest(frozenset({*own, *(dist.read_text("top_level.txt") or "").split()}))
+
+
+def _from_index(dist: metadata.Distribution) -> bool:
+    """Installers note who they are, and where it is from unless that was an index (PEP 376, PEP 610)."""
+    return dist.read_text("INSTALLER") is not None and dist.read_text("direct_url.json") is None
+
+
+@cache
+def _digest(modules: frozenset[str]) -> str:
+    files = {path: name for module in modules for name, path in _files(module)}
+    digest = hashlib.sha256()
+    for path, name in sorted(files.items(), key=lambda file: file[1]):
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16] if files else ""
+
+
+def _files(module: str) -> Iterator[tuple[str, Path]]:
+    """The files of the top-level package or module that a module is in: names below it, and paths."""
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        try:
+            spec = find_spec(name)
+        except (ImportError, ValueError):  # it cannot be imported, which is told elsewhere
+            return
+        if spec is None:
+            return
+        if spec.origin is None and count < len(parts):
+            continue  # a namespace, in which other distributions may have packages too
+        folders = spec.submodule_search_locations
+        for folder in map(Path, folders or ()):
+            for path in folder.rglob("*.py"):
+                if "__pycache__" in path.parts:
+                    continue
+                yield f"{name}/{path.relative_to(folder).as_posix()}", path
+        if folders is None and spec.origin and Path(spec.origin).is_file():
+            yield name, Path(spec.origin)
+        return
