@@ -1,5 +1,6 @@
 """Plugins that observe trials: what they are told, what they add, and what they must not change."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -200,10 +201,10 @@ def test_an_observer_that_fails_is_named_and_left_out_and_the_trial_goes_on(
 ) -> None:
     observer, other = Fails(hook, error), Watcher()
     trial, reports = run(registry_of(observer, other), tmp_path)
-    said = {"ZeroDivisionError": "by nought", "SystemExit": "3", "Unspeakable": "it cannot be shown"}
+    said = {"ZeroDivisionError": "by nought", "SystemExit": "3", "Unspeakable": "of which no text can be had"}
     name = type(error).__name__
     [note] = reports.notes
-    assert note.startswith(f"third-0 1 failed in {hook}, and observes this trial no more: {name}: {said[name]} (")
+    assert re.match(rf"third-0 1 failed in {hook}, and observes this trial no more: {name}[:,] {said[name]}", note)
     assert observer.told == [told[0] for told in TOLD].index(hook) + 1
     assert other.told == TOLD
     assert reports.records[-1].metrics["test/accuracy"] >= 0
@@ -232,7 +233,7 @@ def test_what_is_no_metric_is_left_out_and_told(given: Any, text: str, tmp_path:
 
     _, reports = run(registry_of(Gives()), tmp_path)
     [note] = reports.notes
-    assert f"third-0 1 failed in epoch_ended, and observes this trial no more: PluginError: {text}" in note
+    assert f"third-0 1 failed in epoch_ended, and observes this trial no more: third-0 1: {text}" in note
     assert not any("norm" in record.metrics for record in reports.records)
 
 
@@ -244,7 +245,7 @@ def test_an_artifact_stays_inside_the_run(name: str, tmp_path: Path) -> None:
             trial.log_artifact(name, b"")
 
     trial, reports = run(registry_of(Logs()), tmp_path)
-    assert "StageError: an artifact's name is a relative path" in reports.notes[0]
+    assert "an artifact's name is a relative path" in reports.notes[0]
     assert name not in trial.artifacts
 
 
