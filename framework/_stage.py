@@ -13,8 +13,12 @@ from framework import _masks as masks
 from framework._batches import Augmentation, Batches, ImageBatches
 from framework._errors import StageError
 from framework._masks import Masks
+from framework._paths import name_fault
 from framework._task import Classification, Task
 
+# Not on Windows, or something else in a URL.
+_NOT_IN_ARTIFACTS = '\\:*?"<>|#%'
+_SHOWN = 100
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 
 
@@ -255,15 +259,18 @@ class Trial:
         """Keep a file with the trial's run in MLflow, and with the stage's result; one of the same name is replaced.
 
         Args:
-            name: a relative path, such as ``norms/conv1.png``.
+            name: a relative path, such as ``norms/conv1.png``: at most 250 bytes in UTF-8, without control characters
+                and any of ``\\ : * ? " < > | # %``, which file systems or URLs take for something else.
             content: what is in it. It is stored again with every later stage, so keep it small.
 
         Raises:
             StageError: the name is no relative path inside the run.
         """
-        parts = name.split("/")
-        if not all(parts) or {".", ".."} & set(parts) or any(c in name for c in "\\:\0"):
-            raise StageError(f"an artifact's name is a relative path such as 'norms/conv1.png', not {name!r}")
+        parts = [*name.split("/"), name.replace("/", "_")]
+        if fault := next((fault for part in parts if (fault := name_fault(part, _NOT_IN_ARTIFACTS))), None):
+            shown = name if len(name) < _SHOWN else f"{name[:_SHOWN]}…"
+            message = f"an artifact's name is a relative path such as 'norms/conv1.png', not {shown!r}"
+            raise StageError(f"{message}: each part {fault}")
         self.artifacts[name] = bytes(content)
 
 
