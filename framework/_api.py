@@ -11,7 +11,7 @@ from rich.console import Console
 
 from framework._cli.console import make_console
 from framework._cli.load import load_specs
-from framework._cli.options import RESULTS, stages_in
+from framework._cli.options import RESULTS, home, stages_in
 from framework._cli.select import select
 from framework._cli.view import make_view
 from framework._executors import session
@@ -31,6 +31,7 @@ def run(
     executor: Literal["ray", "inline"] = "ray",
     address: str | None = None,
     max_concurrent: int | None = None,
+    max_trials: int | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> Results:
@@ -46,6 +47,7 @@ def run(
         executor: ``ray`` runs trials in parallel, ``inline`` one by one in this process.
         address: of a running Ray cluster; None starts Ray on this machine, for as long as this process lives.
         max_concurrent: most trials at once; None: as many as fit.
+        max_trials: most trials that a spec may mean; one that means more is refused. None: 100,000.
         force: run finished trials again, from the start.
         quiet: say nothing.
 
@@ -60,6 +62,8 @@ def run(
     files = [Path(spec) for spec in ([specs] if isinstance(specs, str | Path) else specs)]
     sets = [f"{path}={json.dumps(value, default=str)}" for path, value in (settings or {}).items()]
     folder = _root(root)
+    registry = installed(frozenset(os.environ.get("FRAMEWORK_DISABLE_PLUGINS", "").split()))
+    loaded = load_specs(files, sets, seeds, registry, max_trials)
     options = session.Options(
         root=folder,
         tracking_uri=tracking_uri or default_uri(folder),
@@ -70,8 +74,6 @@ def run(
         force=force,
         command=_command(files, sets, seeds, folder, executor, force),
     )
-    registry = installed(frozenset(os.environ.get("FRAMEWORK_DISABLE_PLUGINS", "").split()))
-    loaded = load_specs(files, sets, seeds, registry)
     console = Console(quiet=True) if quiet else make_console()
     with make_view(console) as view:
         results, _ = session.run(loaded, registry, options, view)
@@ -96,7 +98,7 @@ def results(*experiments: str | Path, root: str | Path | None = None, tracking_u
 
 
 def _root(given: str | Path | None) -> Path:
-    return Path(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
+    return home(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
 
 
 def _command(

@@ -8,10 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from framework._errors import shown
+from framework._paths import name_fault
 
 LAST_EPOCH = 2**53  # up to here a JSON number is exact
 _LONGEST_METRIC = 250  # characters; MLflow takes no more
-_LONGEST_PART, _LONGEST_PATH = 250, 500  # bytes; file systems and object stores take little more
+_LONGEST_PATH = 500  # bytes; object stores take little more
+# What file systems or URLs take for something else.
+_NOT_IN_ARTIFACTS = '\\:*?"<>|#%'
 
 
 def plain_metrics(given: object) -> dict[str, float]:
@@ -30,17 +33,14 @@ def is_epoch(value: object) -> bool:
     return type(value) is int and 0 <= value <= LAST_EPOCH
 
 
-def is_artifact(name: object) -> bool:
-    """Whether an artifact can have this name."""
-    if not isinstance(name, str) or any(c in name for c in "\\:\0"):
-        return False
-    try:
-        parts = name.encode().split(b"/")
-    except UnicodeEncodeError:
-        return False
-    lengths = [len(part) for part in parts]
-    fits = max(lengths) <= _LONGEST_PART and sum(lengths) + len(parts) - 1 <= _LONGEST_PATH
-    return fits and all(parts) and not {b".", b".."} & set(parts)
+def artifact_fault(name: object) -> str | None:
+    """Say why an artifact cannot have this name: what each part of it must be; None if it can."""
+    if not isinstance(name, str):
+        return f"must be a text, not a {type(name).__name__}"
+    if fault := next((fault for part in name.split("/") if (fault := name_fault(part, _NOT_IN_ARTIFACTS))), None):
+        return fault
+    size = len(name.encode())
+    return f"counts: together at most {_LONGEST_PATH} bytes, not {size:,}" if size > _LONGEST_PATH else None
 
 
 def clash(one: str, other: str) -> bool:

@@ -14,9 +14,10 @@ from framework import _masks as masks
 from framework._batches import Augmentation, Batches, ImageBatches
 from framework._errors import StageError, shown
 from framework._masks import Masks
-from framework._reported import clash, is_artifact, is_epoch, plain_metrics
+from framework._reported import artifact_fault, clash, is_epoch, plain_metrics
 from framework._task import Classification, Task
 
+# Not on Windows, or something else in a URL.
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 
 
@@ -287,14 +288,16 @@ class Trial:
         """Keep a file with the trial's run in MLflow, and with the stage's result; one of the same name is replaced.
 
         Args:
-            name: a relative path, such as ``norms/conv1.png``, of up to 500 bytes in UTF-8, and 250 of each part.
+            name: a relative path, such as ``norms/conv1.png``, of up to 500 bytes in UTF-8, and 250 of each part,
+                without any of ``\\ : * ? " < > | # %``, which file systems or URLs take for something else.
             content: what is in it. It is stored again with every later stage, so keep it small.
 
         Raises:
             StageError: the name is no such path, or a file has the name of another's folder; the content is no bytes.
         """
-        if not is_artifact(name):
-            raise StageError(f"an artifact's name is a relative path such as 'norms/conv1.png', not {shown(name)}")
+        if fault := artifact_fault(name):
+            wanted = "an artifact's name is a relative path such as 'norms/conv1.png'"
+            raise StageError(f"{wanted}, not {shown(name)}: each part {fault}")
         for other in self.artifacts:
             if clash(name, other):
                 raise StageError(f"of the artifacts {name!r} and {other!r} one would be a file and a folder")

@@ -27,7 +27,7 @@ FILES = [
     (b"name: x\nmodel: \xff\n", ["s.yaml:2:8: this is no UTF-8 text (byte 0xff)"]),
     ("model: a\0b\n", ["s.yaml:1:9: the character '\\x00' cannot stand in YAML"]),
     ("a: b: c\n", ["s.yaml:1:5: mapping values are not allowed here"]),
-    ("model: " + "[" * 3000, ["s.yaml:1:1: this is nested too deeply"]),
+    ("model: " + "[" * 3000, ["s.yaml:1:71: nested too deeply: more than 64 levels"]),
     (GOOD + "---\na: 1\n", ["s.yaml:4:1: expected a single document in the stream, but found another document"]),
     (GOOD + "model: mlp\n", ["s.yaml:4:1 model: repeated key, first given in line 1"]),
     (GOOD + "name: *b\n", ["s.yaml:4:7: found undefined alias 'b'"]),
@@ -37,7 +37,7 @@ FILES = [
         ["s.yaml:4:30 stages.0.prune.amount.choice: unknown tag '!x': write the value without it"],
     ),
     (GOOD + "name: !!set {a}\n", ["s.yaml:4:7 name: unknown tag '!!set': write the value without it"]),
-    (GOOD + "name: !!int abc\n", ["s.yaml:4:7 name: must be an integer, not 'abc'"]),
+    (GOOD + "name: !!int abc\n", ["s.yaml:4:7 name: must be an integer of at most 64 bits, not 'abc'"]),
     (GOOD + "seeds: &a [*a]\n", ["s.yaml:4:8 seeds.0: this value contains itself through an alias"]),
     (GOOD + "resources: &a {<<: *a}\n", ["s.yaml:4:12 resources: this value contains itself through an alias"]),
     (GOOD + "<<: 3\n", ["s.yaml:4:5: << merges a mapping, or a list of mappings"]),
@@ -73,8 +73,9 @@ EXPERIMENT = [
     (
         GOOD + "resources: {cpu: 0, gpu: -1, gpus: 1}\n",
         [
-            "s.yaml:4:18 resources.cpu: must be a number > 0, not 0",
-            "s.yaml:4:26 resources.gpu: must be auto or a number >= 0, not -1",
+            "s.yaml:4:18 resources.cpu: must be a number from 0.0001 to 4096, not 0",
+            "s.yaml:4:26 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
+            "(a trial uses one GPU, or shares it), not -1",
             "s.yaml:4:30 resources.gpus: resources has no key 'gpus' (did you mean 'gpu'?)",
         ],
     ),
@@ -82,14 +83,14 @@ EXPERIMENT = [
     (
         GOOD + "resources: {timeout: 0, retries: -1}\n",
         [
-            "s.yaml:4:22 resources.timeout: must be a number of seconds > 0, or null, not 0",
+            "s.yaml:4:22 resources.timeout: must be a number of seconds from 0.001 to 1,000,000,000, or null, not 0",
             "s.yaml:4:34 resources.retries: must be >= 0, not -1",
         ],
     ),
     (
         GOOD + "resources: {timeout: .inf, retries: 1.5, retrys: 1}\n",
         [
-            "s.yaml:4:22 resources.timeout: must be a number of seconds > 0, or null, not inf",
+            "s.yaml:4:22 resources.timeout: must be a number of seconds from 0.001 to 1,000,000,000, or null, not inf",
             "s.yaml:4:37 resources.retries: must be an integer >= 0, not 1.5",
             "s.yaml:4:42 resources.retrys: resources has no key 'retrys' (did you mean 'retries'?)",
         ],
@@ -167,7 +168,7 @@ EXPERIMENT = [
         GOOD + "search: {scheduler: {name: asha, grace_period: 0, reduction_factor: 1, max_t: 3}}\n",
         [
             "s.yaml:4:48 search.scheduler.grace_period: must be >= 1, not 0",
-            "s.yaml:4:69 search.scheduler.reduction_factor: must be a number > 1, not 1",
+            "s.yaml:4:69 search.scheduler.reduction_factor: must be a number >= 1.1, not 1",
             "s.yaml:4:72 search.scheduler.max_t: scheduler 'asha' has no option 'max_t' "
             "(valid: grace_period, name, reduction_factor)",
         ],
@@ -273,7 +274,8 @@ resources: {gpu: many}
         "s.yaml:9:21 stages.3.repeat.times: must be an integer >= 1, not 'two'",
         "s.yaml:9:43 stages.3.repeat.stages.0.train: stage 'train': give either epochs or steps",
         "s.yaml:10:24 stages.4.train.epochs: repeated key, first given in line 10",
-        "s.yaml:11:18 resources.gpu: must be auto or a number >= 0, not 'many'",
+        "s.yaml:11:18 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
+        "(a trial uses one GPU, or shares it), not 'many'",
     ]
 
 

@@ -15,6 +15,8 @@ from framework._cli.options import (
     Disabled,
     Executor,
     Kinds,
+    MaxTrials,
+    PluginFolder,
     Root,
     Seeds,
     Sets,
@@ -55,6 +57,7 @@ def run(
         int | None,
         typer.Option(min=1, help="Most trials at once. Default: as many as fit.", show_default=False),
     ] = None,
+    max_trials: MaxTrials = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
     store: StoreUri = None,
@@ -77,6 +80,7 @@ def run(
             sets,
             parse_seeds(seeds),
             load_registry(disable_plugin),
+            max_trials=max_trials,
             dry_run=dry_run,
             root=root,
             tracking_uri=tracking_uri,
@@ -110,14 +114,23 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    max_trials: MaxTrials = None,
     disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
     with told():
         from framework._cli.plan import show_plan
 
-        registry = load_registry(disable_plugin)
-        show_plan(specs, sets, parse_seeds(seeds), registry, store=stages_in(root, store), whole=whole, pair=explain)
+        show_plan(
+            specs,
+            sets,
+            parse_seeds(seeds),
+            load_registry(disable_plugin),
+            max_trials=max_trials,
+            store=stages_in(root, store),
+            whole=whole,
+            pair=explain,
+        )
 
 
 @app.command()
@@ -125,13 +138,14 @@ def validate(
     specs: Specs,
     sets: Sets = [],  # noqa: B006 - typer reads it
     seeds: Seeds = None,
+    max_trials: MaxTrials = None,
     disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Check specs, and report every mistake with its place."""
     with told():
         from framework._cli.plan import validate_specs
 
-        validate_specs(specs, sets, parse_seeds(seeds), load_registry(disable_plugin))
+        validate_specs(specs, sets, parse_seeds(seeds), load_registry(disable_plugin), max_trials)
 
 
 app.add_typer(outcomes_app)
@@ -163,7 +177,7 @@ def ui(
 def new_plugin(
     name: Annotated[str, typer.Argument(help="the package's name, such as my-plugin", show_default=False)],
     kinds: Kinds = ["stage"],  # noqa: B006 - typer reads it
-    folder: Annotated[Path, typer.Option("--folder", help="Where its folder is made.")] = Path("."),
+    folder: PluginFolder = Path("."),
 ) -> None:
     """Write a plugin package to start from: its code, its tests, and a spec that uses it."""
     with told():

@@ -1,5 +1,6 @@
 """Files that commands write."""
 
+import hashlib
 import os
 import re
 import tempfile
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from framework._errors import FrameworkError
+
+_LONGEST = 200  # bytes: file systems take 255, and an ending follows
 
 
 @contextmanager
@@ -28,5 +31,9 @@ def replacing(file: Path) -> Iterator[Path]:
 
 
 def file_name(text: str) -> str:
-    """A text as the name of a file that needs no quotes in a shell."""
-    return re.sub(r"[^\w.=+-]+", "_", text).strip("._-") or "_"
+    """A text as the name of a file that needs no quotes in a shell; what is too long ends in a digest of the whole."""
+    name = re.sub(r"[^\w.=+-]+", "_", text).strip("._-") or "_"
+    if len(name.encode()) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{name.encode()[: _LONGEST - len(digest) - 1].decode(errors='ignore')}-{digest}"

@@ -5,11 +5,15 @@ from pathlib import Path
 
 from framework._component import Catalog
 from framework._errors import Problem, SpecError
-from framework._spec import ExperimentSpec, load
+from framework._spec import MAX_TRIALS, ExperimentSpec, load
 
 
 def load_specs(
-    files: Sequence[Path], overrides: Sequence[str], seeds: Sequence[int] | None, catalog: Catalog
+    files: Sequence[Path],
+    overrides: Sequence[str],
+    seeds: Sequence[int] | None,
+    catalog: Catalog,
+    max_trials: int | None = None,
 ) -> list[ExperimentSpec]:
     """Load all specs.
 
@@ -20,7 +24,7 @@ def load_specs(
     problems: list[Problem] = []
     for file in files:
         try:
-            specs.append(load(file, catalog, overrides, seeds))
+            specs.append(load(file, catalog, overrides, seeds, max_trials or MAX_TRIALS))
         except SpecError as error:
             problems.extend(error.problems)
     if problems:

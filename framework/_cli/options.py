@@ -7,6 +7,29 @@ from typing import Annotated
 
 import typer
 
+from framework._errors import FrameworkError
+from framework._paths import expand_home
+
+
+def home(path: Path | str) -> Path:
+    """A path in which a leading ``~`` stands for the home folder, whether or not a shell has seen it.
+
+    Raises:
+        FrameworkError: there is none.
+    """
+    try:
+        return Path(expand_home(str(path)))
+    except ValueError as error:
+        raise FrameworkError(str(error)) from None
+
+
+def home_option(path: Path | None) -> Path | None:
+    """`home`, for an option of the command line."""
+    try:
+        return None if path is None else home(path)
+    except FrameworkError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 class Executor(StrEnum):
     """Where trials run."""
@@ -57,7 +80,27 @@ Sets = Annotated[
     ),
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="Replicates to run instead of the specs': --seeds 0,1,2")]
-Root = Annotated[Path, typer.Option("--root", help="Where results lie.", envvar="FRAMEWORK_ROOT")]
+MaxTrials = Annotated[
+    int | None,
+    typer.Option(
+        "--max-trials",
+        min=1,
+        help="Most trials that a spec may mean; one that means more is refused. [default: 100,000]",
+        show_default=False,
+    ),
+]
+Page = Annotated[Path, typer.Option("--output", "-o", help="The page.", callback=home_option)]
+FigureFolder = Annotated[
+    Path, typer.Option("-o", "--output", help="The folder they are written to.", callback=home_option)
+]
+ModelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="The file [default: named after the trial]", show_default=False, callback=home_option
+    ),
+]
+PluginFolder = Annotated[Path, typer.Option("--folder", help="Where its folder is made.", callback=home_option)]
+Root = Annotated[Path, typer.Option("--root", help="Where results lie.", envvar="FRAMEWORK_ROOT", callback=home_option)]
 TrackingUri = Annotated[
     str | None,
     typer.Option(
@@ -124,7 +167,7 @@ UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
 
 def stages_in(root: Path, store: str | None) -> str:
     """Where the results of stages are kept: the given place, else beside the results."""
-    return store or str(root.absolute() / "stages")
+    return (str(home(store)) if store.startswith("~") else store) if store else str(root.absolute() / "stages")
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:

@@ -12,7 +12,10 @@ from framework._cli.options import (
     Baseline,
     Chosen,
     Disabled,
+    FigureFolder,
     Metric,
+    ModelFile,
+    Page,
     Root,
     Run,
     TableFormat,
@@ -52,7 +55,7 @@ def compare(
 @outcomes_app.command()
 def figures(
     names: Chosen = [],  # noqa: B006 - typer reads it
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder they are written to.")] = Path("figures"),
+    output: FigureFolder = Path("figures"),
     trials: Annotated[bool, typer.Option("--trials", help="Also those of each trial.")] = False,
     format: Annotated[str, typer.Option(help="Which kinds of files.")] = "png,svg",
     root: Root = RESULTS,
@@ -74,7 +77,7 @@ def figures(
 @outcomes_app.command()
 def report(
     names: Chosen = [],  # noqa: B006 - typer reads it
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page.")] = Path("report.html"),
+    output: Page = Path("report.html"),
     metric: Metric = "test/accuracy",
     baseline: Baseline = None,
     root: Root = RESULTS,
@@ -125,10 +128,7 @@ def export(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file [default: named after the trial]", show_default=False),
-    ] = None,
+    output: ModelFile = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
 ) -> None:

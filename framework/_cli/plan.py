@@ -1,6 +1,7 @@
 """``framework plan`` and ``framework validate``."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from framework._cli.tree import draw
 from framework._component import Catalog
 from framework._errors import Problem, SpecError, nearest
 from framework._executors import session
-from framework._plan import TrialPlan
+from framework._plan import TrialPlan, make_plans
 from framework._plan.explain import explain, shared_states
 from framework._plan.tree import make_tree
 from framework._registry import Registry
 from framework._spec import RESOURCES, ExperimentSpec
 from framework._store import Store
 
+_MANY = 10_000  # stages of all trials of a spec
+_SAMPLE = 1_000
 Planned = Mapping[str, Sequence[TrialPlan]]
 
 
@@ -29,6 +32,7 @@ def show_plan(
     seeds: Sequence[int] | None,
     registry: Registry,
     *,
+    max_trials: int | None,
     store: str,
     whole: bool,
     pair: tuple[str, str] | None,
@@ -36,23 +40,34 @@ def show_plan(
     """Print the stage tree of the specs, or why two of their trials do not share more.
 
     Args:
+        max_trials: the most that a spec may mean; None: as many as may be without more said.
         store: where stages may be stored already.
         whole: leave nothing out.
         pair: the names of the two trials.
     """
-    specs = load_specs(files, sets, seeds, registry)
+    specs = load_specs(files, sets, seeds, registry, max_trials)
     if pair:
         print_explanation(session.plan_all(specs), *pair, registry)
     else:
         print_plans(specs, session.plan_all(specs), make_console(), Store(store).stored(), whole=whole)
 
 
-def validate_specs(files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None, registry: Registry) -> None:
+def validate_specs(
+    files: Sequence[Path],
+    sets: Sequence[str],
+    seeds: Sequence[int] | None,
+    registry: Registry,
+    max_trials: int | None,
+) -> None:
     """Print what each valid spec amounts to; mistakes are raised."""
-    specs = load_specs(files, sets, seeds, registry)
-    planned = session.plan_all(specs)
+    specs = load_specs(files, sets, seeds, registry, max_trials)
+    many = [spec for spec in specs if spec.most_trials * spec.most_stages > _MANY and not spec.search.suggests]
+    planned = session.plan_all([spec for spec in specs if spec not in many])
+    for spec in many:  # a sample tells whether values go together, and all of them would take minutes
+        make_plans(replace(spec, seeds=spec.seeds[:1]), session.expander([spec]), max(1, _SAMPLE // spec.most_stages))
     for spec in specs:
-        print(f"{spec.file}: {spec.name} is valid: {_amount(spec, planned[spec.name])}")
+        amount = _amount(spec, planned[spec.name]) if spec not in many else f"up to {count(spec.most_trials, 'trial')}"
+        print(f"{spec.file}: {spec.name} is valid: {amount}")
 
 
 def print_plans(

@@ -25,6 +25,7 @@ def run_specs(
     seeds: Sequence[int] | None,
     registry: Registry,
     *,
+    max_trials: int | None,
     dry_run: bool,
     root: Path,
     tracking_uri: str | None,
@@ -37,7 +38,7 @@ def run_specs(
     Returns:
         0 if all trials finished, else 1.
     """
-    specs = load_specs(files, sets, seeds, registry)
+    specs = load_specs(files, sets, seeds, registry, max_trials)
     console = make_console()
     stages = stages_in(root, store)
     if dry_run:

@@ -213,7 +213,10 @@ def plain(value: Any, *, identity: bool = False) -> Any:
     if isinstance(value, tuple | list):
         return [plain(v, identity=identity) for v in value]
     if isinstance(value, Path):
-        return digest(value) if identity else str(value)
+        if identity:
+            return digest(value)
+        text = str(value)
+        return f"./{text}" if text.startswith("~") else text  # which would be read as a home folder
     return value
 
 

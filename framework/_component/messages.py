@@ -40,6 +40,7 @@ _TYPES = {
 }
 
 _MISSING = {"path_not_file": "file", "path_not_directory": "folder"}
+_SHOWN = 300
 _AS_IN_YAML = {None: "null", True: "true", False: "false"}
 
 
@@ -56,8 +57,10 @@ def message(error: Any, parameters: Iterable[str], owner: str) -> str:
     if kind == "too_long":
         return f"must have at most {context['max_length']} items, not {context['actual_length']}"
     if kind in _MISSING:
-        return f"there is no {_MISSING[kind]} {str(value)!r}"
-    shown = _AS_IN_YAML.get(value, repr(value)) if value is None or isinstance(value, bool) else repr(value)
+        return f"there is no {_MISSING[kind]} {_cut(repr(str(value)))}"
+    shown = _AS_IN_YAML[value] if value is None or isinstance(value, bool) else _cut(repr(value))
+    if kind == "value_error":  # a plugin's own validator has said what is wrong
+        return f"{context['error']}, not {shown}"
     if kind in _COMPARISONS:
         bound, sign = _COMPARISONS[kind]
         return f"must be {sign} {context[bound]:g}, not {shown}"
@@ -67,3 +70,7 @@ def message(error: Any, parameters: Iterable[str], owner: str) -> str:
     if expected and kind.split("_", 1)[1] in ("type", "parsing", "from_float", "number"):
         return f"must be {expected}, not {shown}"
     return f"{error['msg'][0].lower()}{error['msg'][1:]}, not {shown}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

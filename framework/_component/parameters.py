@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -9,14 +10,24 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    create_model,
+)
 from pydantic.types import PathType
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from framework._component.content import Folder
 from framework._component.docstring import meanings
 from framework._component.messages import message, mistakes
 from framework._errors import PluginError
+from framework._paths import expand_home
 
 # Validates a value to a component of a kind; travels as pydantic's validation context.
 Build: TypeAlias = Callable[[str, Any], Any]
@@ -79,6 +90,31 @@ Distribution = Annotated[Any, Reference("distribution")]
 SparsifierParameter = Annotated[Any, Reference("sparsifier")]
 """A sparsifier: ``self.sparsifier()`` makes it."""
 
+
+def _from_home(value: Any) -> Any:
+    try:
+        return expand_home(str(value)) if isinstance(value, str | Path) else value
+    except ValueError as error:
+        raise _mistake(str(error)) from None
+
+
+def _reachable(path: Path) -> Path:
+    """What the file system takes for a path; what it says of others is what is wrong with them."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise _mistake(f"the file system refuses this path: {reason}") from None
+    return path
+
+
+def _mistake(text: str) -> PydanticCustomError:
+    return PydanticCustomError("mistake", "{text}", {"text": text})
+
+
+_HOME, _REACHABLE = BeforeValidator(_from_home), AfterValidator(_reachable)
 _FOLDER = AfterValidator(lambda path: Folder(path))
 _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -150,7 +186,7 @@ def _expressible(hint: Any) -> Any:
     if origin is Literal or hint in (str, int, float, bool, type(None)):
         return hint
     if hint is Path:
-        return Annotated[Path, Field(strict=False)]
+        return Annotated[Path, Field(strict=False), _HOME, _REACHABLE]
     if origin in (list, tuple, dict, Sequence, Mapping):
         inners = [inner if inner is ... else _expressible(inner) for inner in args]
         if any(inner is None for inner in inners):

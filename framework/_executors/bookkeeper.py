@@ -1,14 +1,11 @@
 """Keeps account of what trials do, for the tracking, the view and the results."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, TypeAlias
-
-import yaml
 
 from framework._errors import describe
 from framework._executors.artist import Artist
@@ -20,6 +17,7 @@ from framework._registry import Registry
 from framework._report.figures import sketch_of
 from framework._report.notes import Kept, trial_note
 from framework._report.table import Result
+from framework._spec import dump
 from framework._stage import Record
 from framework._store import Store
 from framework._tracking import Extras, Finished, Tracker
@@ -223,4 +221,4 @@ def _as_spec(plan: TrialPlan) -> str:
     others = [source.replace(" ", "==") for source in plan.plugins if not source.startswith("framework ")]
     if others:
         spec["plugins"] = others
-    return yaml.safe_dump(json.loads(json.dumps(spec)), sort_keys=False)
+    return dump(spec)

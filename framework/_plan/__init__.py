@@ -25,6 +25,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 
 from framework._component import Component
@@ -129,12 +130,13 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
+def make_plans(spec: ExperimentSpec, expand: Expand, points: int | None = None) -> list[TrialPlan]:
     """All trials of a spec: every point of its search space, with every seed.
 
     Args:
         spec: the spec.
         expand: expands the search space.
+        points: how many points to take, the first ones; None: all.
 
     Returns:
         Trials with different results; two equal points are one.
@@ -142,14 +144,14 @@ def make_plans(spec: ExperimentSpec, expand: Expand) -> list[TrialPlan]:
     Raises:
         SpecError: values that are valid each are not so together.
     """
-    points = list(expand(spec.tree, spec.search.samples, spec.search.seed))
+    expanded = list(islice(expand(spec.tree, spec.search.samples, spec.search.seed), points))
     swept: dict[Path, list[Any]] = {}
-    for values, _ in points:
+    for values, _ in expanded:
         for path, value in values.items():
             swept.setdefault(path, []).append(value)
     planner = Planner(spec, swept)
     plans: dict[str, TrialPlan] = {}
-    for values, tree in points:
+    for values, tree in expanded:
         for plan in planner(values, tree):
             plans.setdefault(plan.key, plan)
     return list(plans.values())

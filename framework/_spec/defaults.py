@@ -22,7 +22,7 @@ def check_defaults(root: Node, written: Node, file: str, resolver: Resolver, fou
     uses = _uses(root, resolver)
     before = _uses(written, resolver) if written is not root else uses
     names = resolver.catalog.names("stage")
-    for defaults in _alternatives(root.value.get("defaults")):
+    for defaults in space.alternatives(root.value.get("defaults")):
         if not mapping_or_null(defaults, "stages and their parameters", found) or not defaults.value:
             continue
         for stage, params in defaults.value.items():
@@ -30,7 +30,7 @@ def check_defaults(root: Node, written: Node, file: str, resolver: Resolver, fou
             if stage not in names:
                 found.append(defaults.key_problem(stage, unknown(resolver.catalog, "stage", stage)))
                 continue
-            alternatives = [a for a in _alternatives(params) if mapping_or_null(a, "parameters", found)]
+            alternatives = [a for a in space.alternatives(params) if mapping_or_null(a, "parameters", found)]
             if uses is None or (mark.line and mark.file != file):
                 continue
             reached = uses | (before or set())
@@ -45,12 +45,6 @@ def _unused(leaf: Node, stage: str) -> Problem:
     if leaf.path[-1] == "name" and leaf.path[-2] == stage:
         return leaf.problem(f"stage {stage!r} has no parameter 'name'")
     return leaf.problem(f"no variant uses this: every stage {stage!r} gives its own")
-
-
-def _alternatives(node: Node | None) -> list[Node]:
-    if node is None:
-        return []
-    return [a for c in space.candidates(node) for a in _alternatives(c)] if node.space else [node]
 
 
 def _unreached(node: Node, used: set[Path]) -> list[Node]:
@@ -76,7 +70,7 @@ def _uses(root: Node, resolver: Resolver) -> set[Path] | None:
         for item in stage_list(point.value.get("stages"), found):
             if item.value is HOLE:
                 return None
-            for stage in resolver.flatten(item, found):
+            for stage in {id(stage): stage for stage in resolver.flatten(item, found)}.values():
                 uses.add((stage.name,))
                 merged = with_defaults(stage, point.value.get("defaults"))
                 uses.update(node.path for node in merged.walk() if node.path[:1] == ("defaults",))

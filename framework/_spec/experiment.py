@@ -1,18 +1,20 @@
 """A whole spec: one YAML file, validated."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import inf
+from numbers import Integral  # NumPy's too
 from pathlib import Path as FilePath
 from typing import Any
 
 from framework._component import Catalog, Component
 from framework._errors import Problem, SpecError
+from framework._paths import expand_home, name_fault
 from framework._spec import space
+from framework._spec.count import MAX_TRIALS, TREE, check_size, check_stages, check_trials
 from framework._spec.defaults import check_defaults
-from framework._spec.document import parse, read
+from framework._spec.document import read
 from framework._spec.node import HOLE, Mark, Node
 from framework._spec.override import override
 from framework._spec.plugins import check_plugins
@@ -21,20 +23,17 @@ from framework._spec.resolve import (
     Resolved,
     Resolver,
     integer,
-    mapping_or_null,
-    number,
     stage_list,
     unknown_keys,
 )
+from framework._spec.resources import read_resources
 from framework._spec.search import KEYS as SEARCH
 from framework._spec.search import SearchSpec, read_search
 from framework._spec.space import Space
 
-TREE = ("model", "data", "defaults", "stages")
-# Of one trial: CPUs, GPUs, seconds after which it is ended, and how often it is tried again after a failure.
-RESOURCES: Mapping[str, Any] = {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
 _NOWHERE = Node(None, Mark(""))
-_NOT_IN_NAMES = "/\\"
+_MOST_MISTAKES = 1000
+_SHOWN = 300
 KEYS = ("name", "description", "plugins", "model", "data", "seeds", "defaults", "stages", "search", "resources")
 
 
@@ -51,6 +50,8 @@ class ExperimentSpec:
         search: how the search space is gone through.
         resources: ``cpu`` and ``gpu`` of one trial (``gpu`` may be ``auto``), its ``timeout`` in seconds or None, and
             how many ``retries`` it has.
+        most_trials: how many trials it means at most: equal points are one trial.
+        most_stages: how many stages one of them has at most.
     """
 
     file: FilePath
@@ -60,6 +61,8 @@ class ExperimentSpec:
     seeds: tuple[int, ...]
     search: SearchSpec
     resources: Mapping[str, Any]
+    most_trials: int
+    most_stages: int
     _root: Node = field(repr=False, compare=False)
     _resolver: Resolver = field(repr=False, compare=False)
     _known: dict[tuple[str, ...], Any] = field(default_factory=dict, repr=False, compare=False)
@@ -119,6 +122,7 @@ def load(
     catalog: Catalog,
     overrides: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
+    max_trials: int = MAX_TRIALS,
 ) -> ExperimentSpec:
     """Read and validate a spec.
 
@@ -127,33 +131,40 @@ def load(
         catalog: where components are looked up, such as the registry.
         overrides: ``path=value`` settings, applied in their order.
         seeds: replace the spec's own.
+        max_trials: the most trials that it may mean.
 
     Raises:
         SpecError: holds every mistake found.
         PluginError: a component that the spec names breaks its contract.
     """
-    file = FilePath(file)
-    found: list[Problem] = []
+    file = _expanded(file)
+    found = Mistakes()
     written = read(file, found)
     changed = written
     for setting in overrides:
         changed = override(changed, setting, KEYS, found)
+    check_size(changed)
     if seeds is not None:
-        given = ",".join(map(str, seeds))
-        value = parse(f"[{given}]", f"--seeds {given}", found)(("seeds",))
-        changed = replace(changed, value={**changed.value, "seeds": value})
+        changed = replace(changed, value={**changed.value, "seeds": _given(seeds, max_trials)})
     root = _without_wrong_spaces(changed, found)
     written = root if changed is written else _without_wrong_spaces(written, [])
     resolver = Resolver(catalog)
     fields = _fields(root, file, found)
     check_plugins(root.value.get("plugins"), found)
+    search = read_search(root.value.get("search"), _spaces(root), _spaces(written), found)
+    try:
+        stages = check_stages(root)
+        trials = check_trials(root, fields["seeds"], search, stages, max_trials)
+    except SpecError as error:
+        found.extend(error.problems)
+        raise _error(found) from None
     for point in space.points(root):
         _parts(point, resolver, found)
     check_defaults(root, written, str(file), resolver, found)
-    search = read_search(root.value.get("search"), _spaces(root), _spaces(written), found)
     if found:
         raise _error(found)
     tree = {part: root.value[part].plain() for part in TREE if part in root.value}
+    fields |= {"most_trials": trials, "most_stages": stages}
     return ExperimentSpec(file, tree=tree, search=search, _root=root, _resolver=resolver, **fields)
 
 
@@ -163,11 +174,48 @@ def read_name(file: FilePath) -> str:
     Raises:
         SpecError: the file, or one that it extends, cannot be read, or the name is none.
     """
+    file = _expanded(file)
     found: list[Problem] = []
-    name = _text(read(file, found).value.get("name"), file.stem, found, _NOT_IN_NAMES)
+    name = _name(read(file, found).value.get("name"), file, found)
     if found:
         raise _error(found)
     return name
+
+
+class Mistakes(list[Problem]):
+    """The mistakes found so far, each once; when there are a thousand, no more are looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[Problem] = set()
+
+    def append(self, problem: Problem) -> None:
+        if problem not in self._known:
+            self._known.add(problem)
+            super().append(problem)
+        if len(self) >= _MOST_MISTAKES:
+            raise _error(self)
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self.append(problem)
+
+
+def _expanded(file: FilePath | str) -> FilePath:
+    try:
+        return FilePath(expand_home(str(file)))
+    except ValueError as error:
+        raise SpecError([Problem(str(file), 0, 0, "", str(error))]) from None
+
+
+def _given(seeds: Sequence[int], limit: int) -> Node:
+    """Seeds that are given on the command line or in Python, as a spec has them."""
+    if len(seeds) > limit:
+        raise SpecError([Problem("--seeds", 0, 0, "", f"{len(seeds):,} are more than the limit of {limit:,} trials")])
+    given = ",".join(map(str, seeds))
+    mark = Mark(f"--seeds {given}" if len(given) <= _SHOWN else f"--seeds {given[:_SHOWN]}…")
+    plain = [int(seed) if isinstance(seed, Integral) and not isinstance(seed, bool) else seed for seed in seeds]
+    return Node([Node(seed, mark, ("seeds", i)) for i, seed in enumerate(plain)], mark, ("seeds",))
 
 
 def _error(found: list[Problem]) -> SpecError:
@@ -186,20 +234,30 @@ def _fields(root: Node, file: FilePath, found: list[Problem]) -> dict[str, Any]:
     unknown_keys(root, [*KEYS, "extends", *misplaced], "a spec", found)
     found.extend(root.problem(f"a spec needs {key!r}") for key in ("model", "data", "stages") if key not in root.value)
     return {
-        "name": _text(get("name"), file.stem, found, _NOT_IN_NAMES),
+        "name": _name(get("name"), file, found),
         "description": _text(get("description"), "", found),
         "seeds": _seeds(get("seeds"), found),
-        "resources": _resources(get("resources"), found),
+        "resources": read_resources(get("resources"), found),
     }
 
 
-def _text(node: Node | None, default: str, found: list[Problem], forbidden: str = "") -> str:
+def _name(node: Node | None, file: FilePath, found: list[Problem]) -> str:
+    if node is None or node.value is HOLE:
+        if fault := name_fault(file.stem):
+            message = f"an experiment that has no name is called after its file, and a name {fault}"
+            found.append(Problem(str(file), 0, 0, "name", message))
+        return file.stem
+    name = _text(node, "", found)
+    if isinstance(node.value, str) and (fault := name_fault(name)):
+        found.append(node.problem(fault))
+    return name
+
+
+def _text(node: Node | None, default: str, found: list[Problem]) -> str:
     if node is None or node.value is HOLE:
         return default
     if not isinstance(node.value, str):
         found.append(node.problem(f"must be a string, not {node.shown}"))
-    elif forbidden and (not node.value.strip() or any(c in node.value for c in (*forbidden, "\n"))):
-        found.append(node.problem("must be a non-empty line without slashes"))
     return str(node.value)
 
 
@@ -209,33 +267,14 @@ def _seeds(node: Node | None, found: list[Problem]) -> tuple[int, ...]:
     if not isinstance(node.value, list) or not node.value:
         found.append(node.problem(f"must be a list of integers, such as [0, 1, 2], not {node.shown}"))
         return (0,)
-    seeds: list[int] = []
+    seeds: dict[int, None] = {}
     for item in node.value:
         seed = integer(item, 0, found)
         if seed in seeds:
             found.append(item.problem(f"seed {seed} is in this list already"))
         elif seed is not None:
-            seeds.append(seed)
+            seeds[seed] = None
     return tuple(seeds)
-
-
-def _resources(node: Node | None, found: list[Problem]) -> dict[str, Any]:
-    resources = dict(RESOURCES)
-    *others, last = RESOURCES
-    if node is None or not mapping_or_null(node, f"{', '.join(others)} and {last}", found) or not node.value:
-        return resources
-    unknown_keys(node, tuple(RESOURCES), "resources", found)
-    given = node.value
-    if "cpu" in given:
-        resources["cpu"] = number(given["cpu"], lambda n: 0 < n < inf, "a number > 0", found) or 1
-    if "gpu" in given and given["gpu"].value != "auto":
-        resources["gpu"] = number(given["gpu"], lambda n: 0 <= n < inf, "auto or a number >= 0", found)
-    if "timeout" in given and given["timeout"].value is not None:
-        expected = "a number of seconds > 0, or null"
-        resources["timeout"] = number(given["timeout"], lambda n: 0 < n < inf, expected, found)
-    if "retries" in given:
-        resources["retries"] = integer(given["retries"], 0, found)
-    return resources
 
 
 def _spaces(root: Node) -> list[Node]:

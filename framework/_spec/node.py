@@ -9,6 +9,7 @@ from framework._errors import Problem
 
 Path: TypeAlias = tuple[str | int, ...]
 
+_LONGEST = 1000  # of a message, which may quote a value
 SPACES = ("grid_search", "choice", "uniform", "loguniform", "randint")
 
 
@@ -114,7 +115,8 @@ class Node:
 
     def problem(self, message: str) -> Problem:
         """A mistake in this value."""
-        return Problem(self.mark.file, self.mark.line, self.mark.column, dotted(self.path), message)
+        text = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+        return Problem(self.mark.file, self.mark.line, self.mark.column, dotted(self.path), text)
 
     def key_problem(self, key: str, message: str) -> Problem:
         """A mistake in one of this mapping's keys; where the value is, if the key was not written here."""

@@ -6,6 +6,9 @@ from dataclasses import replace
 from framework._errors import Problem, SpecError, nearest
 from framework._spec.document import parse
 from framework._spec.node import HOLE, SPACES, Mark, Node, Path, as_mapping, dotted
+from framework._spec.syntax import DEEPEST
+
+_SHOWN = 300
 
 
 def override(root: Node, setting: str, keys: Sequence[str], found: list[Problem]) -> Node:
@@ -22,10 +25,10 @@ def override(root: Node, setting: str, keys: Sequence[str], found: list[Problem]
     Returns:
         The changed spec; unchanged, where something is wrong.
     """
-    label = f"--set {setting}"
+    label = f"--set {setting}" if len(setting) <= _SHOWN else f"--set {setting[:_SHOWN]}…"
     path, equals, text = setting.partition("=")
     steps = path.strip().split(".")
-    if not equals or not all(steps):
+    if not equals or not all(steps) or len(steps) > DEEPEST:
         found.append(Problem(label, 0, 0, "", "must be path=value, such as data.validation=0.2"))
         return root
     if steps[0] not in keys:

@@ -12,6 +12,7 @@ from framework._errors import PluginError, Problem, nearest
 from framework._spec.node import HOLE, Node, Path, as_mapping, merge
 
 AUGMENTATIONS = ("crop", "flip", "cutout")
+MOST_EPOCHS = 10**9  # ASHA compares no trial beyond it
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,22 @@ class Resolver:
         value = node.plain()
         key = (kind, json.dumps(value, sort_keys=True, default=repr))
         if key not in self._built:
-            try:
-                self._built[key] = build(self.catalog, kind, value)
-            except ValidationError as error:
-                self._built[key] = [(e["loc"], e["msg"]) for e in error.errors()]
+            self._built[key] = self._build(kind, value)
         built = self._built[key]
         if isinstance(built, Component):
             return built
         found.extend(problem for loc, message in built for problem in _placed(node, loc, message))
         return None
+
+    def _build(self, kind: str, value: Any) -> Component | list[tuple[Path, str]]:
+        try:
+            built = build(self.catalog, kind, value)
+        except ValidationError as error:
+            return [(e["loc"], e["msg"]) for e in error.errors()]
+        epochs = built().planned_epochs if kind == "stage" else 0
+        if epochs > MOST_EPOCHS:
+            return [(("epochs",), f"a stage has at most {MOST_EPOCHS:,} epochs, not {epochs:,}")]
+        return built
 
     def data(self, node: Node, found: list[Problem]) -> DataSpec | None:
         """The data that a value describes."""
@@ -113,8 +121,9 @@ class Resolver:
     def stages(self, item: Node, defaults: Node | None, found: list[Problem]) -> tuple[Component, ...]:
         """The stages that one element of a list of stages stands for."""
         written = self.flatten(item, found)
-        built = [self.component("stage", with_defaults(stage, defaults), found) for stage in written]
-        return tuple(stage for stage in built if stage is not None)
+        once = {id(stage): stage for stage in written}  # repetitions repeat the same nodes
+        built = {key: self.component("stage", with_defaults(stage, defaults), found) for key, stage in once.items()}
+        return tuple(made for stage in written if (made := built[id(stage)]) is not None)
 
     def flatten(self, item: Node, found: list[Problem]) -> list[Node]:
         """An element of a list of stages as stages with names and own parameters, repetitions written out."""
@@ -202,15 +211,16 @@ def stage_list(node: Node | None, found: list[Problem]) -> list[Node]:
     return node.value
 
 
-def integer(node: Node | None, least: int, found: list[Problem]) -> int | None:
-    """An integer that is not too small."""
+def integer(node: Node | None, least: int, found: list[Problem], most: int = 2**63 - 1) -> int | None:
+    """An integer that is neither too small nor too large."""
     if node is None or node.value is HOLE:
         return None
     if isinstance(node.value, bool) or not isinstance(node.value, int):
         found.append(node.misspelled_space() or node.problem(f"must be an integer >= {least}, not {node.shown}"))
         return None
-    if node.value < least:
-        found.append(node.problem(f"must be >= {least}, not {node.value!r}"))
+    if not least <= node.value <= most:
+        bound = f">= {least}" if node.value < least else f"<= {most}"
+        found.append(node.problem(f"must be {bound}, not {node.value!r}"))
         return None
     return node.value
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from framework._component import KINDS, Catalog, Entry, usable
-from framework._spec.experiment import RESOURCES
+from framework._paths import MOST_BYTES
 from framework._spec.node import SPACES
 from framework._spec.resolve import AUGMENTATIONS
-from framework._spec.search import ALGORITHMS, MODES, SCHEDULERS, SchedulerSpec, SearchSpec
+from framework._spec.resources import LEAST, MOST_CPUS, RESOURCES, SECONDS
+from framework._spec.search import ALGORITHMS, LEAST_FACTOR, MODES, MOST_SEED, SCHEDULERS, SchedulerSpec, SearchSpec
 
 JSON = dict[str, Any]
 
@@ -52,6 +53,7 @@ def _top() -> JSON:
         "name": {
             **_text("The experiment's name; the file's unless given."),
             "pattern": _NAME,
+            "maxLength": MOST_BYTES,
         },
         "description": _text("What the experiment is for."),
         "plugins": {
@@ -72,14 +74,14 @@ def _top() -> JSON:
         "search": _search(),
         "resources": _object(
             {
-                "cpu": {"description": "CPUs of one trial.", "type": "number", "exclusiveMinimum": 0},
+                "cpu": {"description": "CPUs of one trial.", "type": "number", "minimum": LEAST, "maximum": MOST_CPUS},
                 "gpu": {
                     "description": "GPUs of one trial; a fraction shares one.",
-                    "anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}],
+                    "anyOf": [{"const": "auto"}, {"const": 0}, {"type": "number", "minimum": LEAST, "maximum": 1}],
                 },
                 "timeout": {
                     "description": "Seconds after which a trial is ended.",
-                    "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}],
+                    "anyOf": [{"type": "number", "minimum": SECONDS[0], "maximum": SECONDS[1]}, {"type": "null"}],
                 },
                 "retries": {
                     "description": "How often a failed trial is tried again, from its last checkpoint.",
@@ -103,14 +105,14 @@ def _search() -> JSON:
         "reduction_factor": {
             "description": "One of so many goes on, and is compared again after so many times the epochs.",
             "type": "number",
-            "exclusiveMinimum": 1,
+            "minimum": LEAST_FACTOR,
             "default": SchedulerSpec.reduction_factor,
         },
     }
     return _object(
         {
             "samples": {"description": "How many points to try of the random search spaces.", **_counted(1)},
-            "seed": {"description": "What they are drawn or suggested with.", **_counted(0)},
+            "seed": {"description": "What they are drawn or suggested with.", **_counted(0), "maximum": MOST_SEED},
             "algorithm": {
                 "description": "random draws all points beforehand; optuna suggests each by the results of others.",
                 "enum": list(ALGORITHMS),

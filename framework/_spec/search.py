@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from framework._errors import Problem, nearest
+from framework._paths import name_fault
 from framework._spec.node import HOLE, Node, as_mapping
-from framework._spec.resolve import integer, mapping_or_null, number, unknown_keys
+from framework._spec.resolve import MOST_EPOCHS, integer, mapping_or_null, number, unknown_keys
 from framework._spec.space import RANDOM
 
 ALGORITHMS = ("random", "optuna")
 MODES = ("max", "min")
 SCHEDULERS = ("asha",)
+MOST_SEED = 2**32 - 1  # of NumPy, with which Ray draws
+LEAST_FACTOR = 1.1  # a smaller one compares trials every epoch, and at millions of epochs that never come
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def read_search(node: Node | None, spaces: Sequence[Node], written: Sequence[Nod
     samples = integer(given.get("samples"), 1, found) or 1
     metric = _metric(given.get("metric"), found)
     mode = _one_of(given.get("mode"), "mode", MODES, found) or ("min" if metric.endswith("loss") else "max")
-    seed = integer(given.get("seed"), 0, found) or 0
+    seed = integer(given.get("seed"), 0, found, MOST_SEED) or 0
     scheduler = _scheduler(given.get("scheduler"), found)
     search = SearchSpec(samples, seed, algorithm, metric, mode, scheduler)
     if search.suggests:
@@ -102,7 +105,7 @@ def _one_of(node: Node | None, what: str, valid: Sequence[str], found: list[Prob
 def _metric(node: Node | None, found: list[Problem]) -> str:
     if node is None:
         return SearchSpec.metric
-    if not isinstance(node.value, str) or not node.value:
+    if not isinstance(node.value, str) or name_fault(node.value.replace("/", "_")):
         found.append(node.problem(f"must be the name of a metric, such as val/loss, not {node.shown}"))
     return str(node.value)
 
@@ -120,7 +123,7 @@ def _scheduler(node: Node | None, found: list[Problem]) -> SchedulerSpec | None:
         found.append(node.problem(f"needs 'name', the scheduler's ({nearest('', SCHEDULERS)})"))
     name = _one_of(node.value.get("name"), "scheduler", SCHEDULERS, found) or SchedulerSpec.name
     unknown_keys(node, tuple(SchedulerSpec.__dataclass_fields__), f"scheduler {name!r}", found, "option")
-    grace = integer(node.value.get("grace_period"), 1, found) or SchedulerSpec.grace_period
-    factor = node.value.get("reduction_factor")
-    reduction = number(factor, lambda n: 1 < n < inf, "a number > 1", found) if factor else None
+    grace = integer(node.value.get("grace_period"), 1, found, MOST_EPOCHS) or SchedulerSpec.grace_period
+    factor, expected = node.value.get("reduction_factor"), f"a number >= {LEAST_FACTOR}"
+    reduction = number(factor, lambda n: LEAST_FACTOR <= n < inf, expected, found) if factor else None
     return SchedulerSpec(name, grace, reduction or SchedulerSpec.reduction_factor)

@@ -12,6 +12,7 @@ RANDOM = SPACES[1:]
 RANGES = SPACES[2:]
 _LISTED = SPACES[:2]
 _HUGE = 1e300  # beyond it a bound is infinite, or overflows what samples it
+_NARROW = 1e-300  # in narrower ranges Optuna divides by zero
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,11 @@ def check(node: Node, found: list[Problem]) -> Node:
     """
     if node.space:
         args = node.value[node.space]
-        problem = None if args.value is HOLE else _mistake(node.space, args)
+        known = args.value is HOLE or (node.space in RANGES and any(a.value is HOLE for a in args.children()))
+        problem = None if known else _mistake(node.space, args)
         if problem:
             found.append(problem)
-        if problem or args.value is HOLE:
+        if problem or known:
             return replace(node, value=HOLE)
         if node.space == "grid_search":
             found.extend(_repeated(args))
@@ -130,10 +132,12 @@ def _mistake(kind: str, args: Node) -> Problem | None:
         or len(bounds) != 2
         or not all(isinstance(b, number) and not isinstance(b, bool) and abs(b) < _HUGE for b in bounds)
     ):
-        return args.problem(f"{kind} needs [low, high], two {what}, not {bounds!r}")
+        return args.problem(f"{kind} needs [low, high], two {what}, not {args.shown}")
     low, high = bounds
     if not low < high:
         return args.problem(f"{kind} needs low < high, not [{low!r}, {high!r}]")
+    if high - low < _NARROW and kind == "uniform":
+        return args.problem(f"uniform needs bounds that are at least {_NARROW} apart, not [{low!r}, {high!r}]")
     if kind == "loguniform" and low <= 0:
         return args.locate((0,)).problem(f"loguniform needs low > 0, not {low!r}")
     return None
@@ -147,7 +151,7 @@ def _repeated(grid: Node) -> list[Problem]:
         # Where --set has made two candidates equal, the file is not wrong.
         changed = candidate.mark.line and not all(node.mark.line for node in candidate.walk())
         if not changed and value in seen:
-            problems.append(candidate.problem(f"{candidate.plain()!r} is in this grid already"))
+            problems.append(candidate.problem(f"{candidate.shown} is in this grid already"))
         seen.add(value)
     return problems
 
@@ -173,13 +177,38 @@ def candidates(space: Node) -> list[Node]:
     return [replace(bound, value=float(bound.value)) for bound in args]
 
 
+def alternatives(node: Node | None) -> list[Node]:
+    """What may stand in a value's place: its candidates, and theirs, if it is a search space."""
+    if node is None:
+        return []
+    return [a for c in candidates(node) for a in alternatives(c)] if node.space else [node]
+
+
 def points(root: Node) -> Iterator[Node]:
-    """The tree with the first candidate of every space, then with each other candidate, one at a time."""
-    yield _pick(root, {})
-    for node in root.walk():
-        if node.space:
-            for i in range(1, len(candidates(node))):
-                yield _pick(root, {**_around(node.path), node.path: i})
+    """The tree with the first candidate of every space; then each other candidate, in the parts that it may matter to.
+
+    These are all stages for what is in ``defaults``, else the model, the data, or an element of the stages.
+    """
+    first = {key: _pick(child, {}) for key, child in root.value.items()}
+    yield replace(root, value=first)
+    for node in find_all(root):
+        part, *rest = node.path
+        for i in range(1, len(candidates(node))):
+            chosen = {**_around(node.path), node.path: i}
+            if part not in ("stages", "defaults"):
+                yield replace(root, value={part: _pick(root.value[part], chosen)})
+                continue
+            value = {key: first[key] for key in ("stages", "defaults") if key in first}
+            if part == "stages" and rest and isinstance(rest[0], int):
+                value[part] = replace(root.value[part], value=[_pick(root.value[part].value[rest[0]], chosen)])
+            else:
+                value[part] = _pick(root.value[part], chosen)
+            yield replace(root, value=value)
+
+
+def find_all(root: Node) -> Iterator[Node]:
+    """All search spaces of a spec."""
+    return (node for child in root.value.values() for node in child.walk() if node.space)
 
 
 def _around(path: Path) -> dict[Path, int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from framework._component import Catalog, build
 from framework._errors import describe
 from framework._masks import Masks
-from framework._reported import LAST_EPOCH, is_artifact
+from framework._reported import LAST_EPOCH, artifact_fault
 from framework._stage import Trial
 from framework._store import unpack
 from framework._trial.snapshot import masks_in, model_state, part
@@ -67,7 +67,7 @@ def check(
         if loss.state_dict().keys() != part(tensors, "loss").keys():
             raise ValueError("it has the state of another loss")
         for name, content in part(tensors, "artifacts").items():
-            if not is_artifact(name) or content.dtype != torch.uint8 or content.dim() != 1:
+            if artifact_fault(name) or content.dtype != torch.uint8 or content.dim() != 1:
                 raise ValueError(f"it has an artifact {name!r}, which is none")
         if partial:
             state = unpack(part(tensors, "progress"), about["progress"])

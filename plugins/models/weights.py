@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import stat
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,13 @@ _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingErr
 
 
 def _as_path(weights: str) -> str | Path:
-    return Path(weights) if os.path.isfile(weights) else weights
+    path = os.path.expanduser(weights)
+    try:
+        return Path(path) if stat.S_ISREG(os.stat(path).st_mode) else path
+    except (FileNotFoundError, NotADirectoryError):
+        return path  # the name of weights, or of a run
+    except OSError as error:
+        raise ValueError(f"the file system refuses this path: {error.strerror}") from error
 
 
 # The parameter that `load` takes; a file as a path, by which two trials of the same content are the same.
