@@ -1,5 +1,6 @@
 import math
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -398,13 +399,17 @@ def test_more_metrics_and_parameters_than_a_batch_takes_are_all_there(
 def test_a_long_parameter_is_cut_where_one_can_see_it(
     open_tracker: Callable[[], Tracker], client: Any, experiment: str
 ) -> None:
-    plan = make_plan(experiment, model={"name": "convnet", "note": "x" * 7000})
+    plans = [make_plan(experiment, end, model={"name": "convnet", "note": "x" * 7000 + end}, seed=2) for end in "ab"]
     with open_tracker() as tracker:
-        begin(tracker, plan)
-        tracker.trial_ended(plan, None)
-    value = runs_of(client, experiment)[plan.name].data.params["model.note"]
-    assert len(value) == 6000
-    assert value.endswith("x … (cut; whole in spec.yaml)")
+        for plan in plans:
+            begin(tracker, plan)
+            tracker.trial_ended(plan, None)
+    identity = client.get_experiment_by_name(experiment).experiment_id
+    values = {run.data.params["model.note"] for run in client.search_runs([identity], "params.seed = '2'")}
+    assert len(values) == 2  # they begin alike, and are told apart all the same
+    for value in values:
+        assert len(value) == 6000
+        assert re.search(r"x … \(cut; whole in spec.yaml; #\w{8}\)$", value)
 
 
 def test_numbers_that_are_none_are_kept_as_such(
@@ -735,8 +740,8 @@ def test_the_default_store_is_what_the_environment_says_else_a_database_in_the_f
 
 def test_the_ui_serves_this_store_on_the_loopback_unless_the_runs_are_on_a_server(tmp_path: Path) -> None:
     command = ui_command(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, port=5005)
-    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
-    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert command[:5] == [sys.executable, "-P", "-m", "mlflow", "server"]
+    options = dict(zip(command[5::2], command[6::2], strict=True))
     assert options["--backend-store-uri"] == f"sqlite:///{tmp_path}/mlflow.db"
     assert options["--default-artifact-root"] == f"file://{tmp_path}/artifacts"
     assert (options["--host"], options["--port"]) == ("127.0.0.1", "5005")

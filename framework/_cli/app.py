@@ -29,6 +29,8 @@ from framework._cli.options import (
 )
 from framework._cli.outcomes import outcomes_app
 from framework._cli.told import load_registry, told
+from framework._cli.writing import make_writable
+from framework._home import make_home
 
 app = typer.Typer(
     name="framework",
@@ -194,6 +196,8 @@ def main() -> None:
     """Entry point of the ``framework`` command."""
     # A batch system's request to stop is met as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    make_writable()
+    make_home()
     app()
 
 

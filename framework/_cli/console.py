@@ -5,11 +5,14 @@ import sys
 
 from rich.console import Console
 
+from framework._cli.writing import make_writable
+
 _ENDLESS = 10_000
 
 
 def make_console() -> Console:
     """The terminal; lines that go to a file, a pipe or a notebook are as long as they are."""
+    make_writable()
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS
     # A notebook takes text as a file does, but its kernel has all programs believe that it is a terminal.
     notebook = "ipykernel" in sys.modules

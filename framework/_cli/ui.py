@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from framework._errors import FrameworkError, TrackingError
+from framework._errors import FrameworkError
 from framework._tracking import Reader, default_uri, ui_command
 
 _HOST = "127.0.0.1"
@@ -23,17 +23,18 @@ def serve(root: Path, tracking_uri: str | None, port: int) -> NoReturn:
     """
     uri = tracking_uri or default_uri(root)
     command = ui_command(uri, root, _HOST, port)
-    database = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not database.exists():
-        raise TrackingError(f"there are no results in {database.parent} yet: name their folder with --root")
+    reader = Reader(uri)
     try:
         socket.create_server((_HOST, port)).close()
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise FrameworkError(f"port {port} cannot be used ({reason}): choose another with --port") from error
     address = f"http://{_HOST}:{port}"
-    lines = [f"MLflow UI: {address}   (Ctrl-C stops it)", *(f"  {line}" for line in views(Reader(uri), address))]
+    lines = [f"MLflow UI: {address}   (Ctrl-C stops it)", *(f"  {line}" for line in views(reader, address))]
     print("\n".join(lines), flush=True)
+    # The server and its workers import from the folder that they stand in: from none that has modules of the user's.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    os.chdir("/")
     # In our place, so that whatever ends us ends the server.
     os.execv(sys.executable, command)
 

@@ -40,12 +40,12 @@ def _asks_for_token(address: str) -> bool:
 
     A driver that is told the address sends none of itself, and Ray does not say which kind a cluster is.
     """
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    # -P: what lies in the working folder is not what Ray wants to import.
+    command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         knock(address)
-        done = subprocess.run(
-            command, env={**os.environ, _MODE: "disabled"}, capture_output=True, text=True, timeout=_ASK_SECONDS
-        )
+        without = {**os.environ, _MODE: "disabled"}
+        done = subprocess.run(command, env=without, capture_output=True, timeout=_ASK_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return False  # joining it says why
-    return "AuthenticationError" in done.stderr
+    return b"AuthenticationError" in done.stderr

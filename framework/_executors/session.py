@@ -17,6 +17,7 @@ from framework._executors.joining import settle
 from framework._executors.limiter import Limiter
 from framework._executors.search import Point, Sampler, Search, study_of
 from framework._executors.summary import summarise
+from framework._home import make_home
 from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework._registry import Registry
 from framework._report.table import Result
@@ -97,6 +98,7 @@ def run(
     Raises:
         FrameworkError: nothing could be run, or results could not be tracked.
     """
+    make_home()
     if options.executor == "ray":
         settle(options.address)  # planning may import ray
     planned = plan_all(specs)

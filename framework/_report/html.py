@@ -65,10 +65,10 @@ def make_page(results: Results, registry: Registry, *, metric: str, baseline: st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (_PAGES / "report.js").read_text()
+    script = (_PAGES / "report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         title=", ".join(results.experiments) if len(results.experiments) <= _SEVERAL else "Experiments",
-        style=Markup((_PAGES / "report.css").read_text()),
+        style=Markup((_PAGES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         experiments=[

@@ -11,7 +11,16 @@ from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
+_QUOTING = "sqlite+pysqlite:///"
 SCHEMA = Path(__file__).with_name("schema.sql")
+
+
+def database_uri(file: Path) -> str:
+    """The URI of a SQLite database, whatever its path is made of."""
+    path = str(file)
+    quoted = path.replace("%", "%25").replace("?", "%3F")
+    # What follows `sqlite:///` MLflow takes for a path as it is, and makes its folder.
+    return f"sqlite:///{path}" if quoted == path else f"{_QUOTING}{quoted}"
 
 
 def make_database(path: Path) -> None:
@@ -55,7 +64,7 @@ def write_schema() -> None:
 def _migrate(path: Path) -> None:
     from mlflow import MlflowClient
 
-    MlflowClient(f"sqlite:///{path}")
+    MlflowClient(database_uri(path))
 
 
 def _title() -> str:

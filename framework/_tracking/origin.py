@@ -20,7 +20,7 @@ def source() -> dict[str, str]:
         PROCESS: f"{socket.gethostname()}:{os.getpid()}",
         VERSIONS: _versions(),
     }
-    with suppress(KeyError, OSError):  # a container's user may have no name
+    with suppress(KeyError, OSError):
         tags["mlflow.user"] = getpass.getuser()
     if commit := _commit(os.getcwd()):
         tags[COMMIT] = commit

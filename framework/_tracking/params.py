@@ -5,13 +5,15 @@ import json
 import posixpath
 import re
 from collections.abc import Mapping
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from framework._plan import TrialPlan
 
 _LONGEST, _LONGEST_NAME, _LONGEST_VALUE = 6000, 250, 200
-_CUT = " … (cut; whole in spec.yaml)"
+_CUT = " … (cut; whole in spec.yaml; {})"
+_DIGITS = 8
 
 
 def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
@@ -29,11 +31,47 @@ def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def comparable(value: Any) -> Any:
-    """A swept value as it can be compared: a number or a text, short enough for a tag."""
+def variant(swept: Mapping[str, Any], longest: int) -> str:
+    """The swept values as JSON, by short name: long ones are cut, and told apart all the same.
+
+    Args:
+        swept: the values.
+        longest: how many characters it may have.
+    """
+    for length in (_LONGEST_VALUE, _LONGEST_VALUE // 4, 0):
+        text = json.dumps({name: comparable(value, length) for name, value in swept.items()})
+        if len(text) <= longest:
+            return text
+    return json.dumps({"variant": comparable(swept, _LONGEST_VALUE)})  # more names than a tag takes
+
+
+def comparable(value: Any, longest: int = _LONGEST_VALUE) -> Any:
+    """A swept value as it can be compared: a number, or a text that ends in a digest where it does not say all."""
     from framework._plan import short
 
-    return value if isinstance(value, bool | int | float | None) else short(value)[:_LONGEST_VALUE]
+    if isinstance(value, bool | int | float | None):
+        return value
+    text = short(value)
+    if len(text) <= longest and _says_all(value):
+        return text
+    return f"{text[:longest]}… {digest(value)}" if longest else digest(value)
+
+
+def digest(value: Any) -> str:
+    """What tells a value from others that begin alike."""
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return "#" + hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_DIGITS]
+
+
+def _says_all(value: Any) -> bool:
+    """Whether its short form has all digits of its numbers."""
+    from framework._plan import short
+
+    if isinstance(value, Mapping):
+        return all(map(_says_all, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_says_all, value))
+    return not isinstance(value, float) or float(short(value)) == value or isnan(value)
 
 
 def valid_name(name: str) -> str:
@@ -49,10 +87,12 @@ def valid_name(name: str) -> str:
 
 
 def run_name(name: str) -> str:
-    """A trial's name as every database takes it: of a long one the beginning, and the seed at its end."""
-    name = fit(name, len(name))
-    variant, _, seed = name.rpartition(" ")
-    return f"{variant[: _LONGEST_NAME - len(seed) - 2]}… {seed}" if len(name) > _LONGEST_NAME else name
+    """A trial's name as every database takes it: of a long one the beginning, a digest, and the seed at its end."""
+    if len(name) <= _LONGEST_NAME:
+        return fit(name, _LONGEST_NAME)
+    values, _, seed = name.rpartition(" ")
+    end = f"… {digest(values)} {seed}"
+    return fit(values, _LONGEST_NAME - len(end)) + end
 
 
 def fit(text: str, longest: int) -> str:
@@ -65,4 +105,7 @@ def _text(value: Any) -> str:
 
 
 def _cut(value: str) -> str:
-    return fit(value, _LONGEST) if len(value) <= _LONGEST else fit(value, _LONGEST - len(_CUT)) + _CUT
+    if len(value) <= _LONGEST:
+        return fit(value, _LONGEST)
+    end = _CUT.format(digest(value))
+    return fit(value, _LONGEST - len(end)) + end

@@ -46,7 +46,7 @@ class Patience:
 
     def close(self) -> None:
         """Let MLflow's client ask as often as before."""
-        del os.environ[_RETRIES]
+        os.environ.pop(_RETRIES, None)
         if self._retries is not None:
             os.environ[_RETRIES] = self._retries
 

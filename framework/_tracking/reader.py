@@ -3,7 +3,7 @@
 import gc
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, TrackingError, nearest
+from framework._tracking.earlier import rank
 from framework._tracking.origin import COMMIT, VERSIONS
-from framework._tracking.runs import COMMAND, KEY, PARENT, PLUGINS, REASON, STAGE, STOPPED, VARIANT
-from framework._tracking.server import connect, is_new, pages, plainly
+from framework._tracking.server import connect, database_file, pages, plainly
+from framework._tracking.tags import COMMAND, KEY, PARENT, PLUGINS, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import DESCRIPTION, NOTE, view_links
 
 if TYPE_CHECKING:
@@ -101,9 +102,9 @@ class Reader:
     """
 
     def __init__(self, uri: str) -> None:
-        if is_new(uri):
-            folder = Path(uri.removeprefix("sqlite:///")).parent
-            raise TrackingError(f"there are no results in {folder} yet: name their folder with --root")
+        file = database_file(uri)
+        if file is not None and not file.exists():
+            raise TrackingError(f"there are no results in {file.parent} yet: name their folder with --root")
         self.uri = uri
         self._client: MlflowClient = connect(uri)
         self._stages: dict[str, dict[int, int]] = {}
@@ -128,7 +129,7 @@ class Reader:
         return view_links(found.experiment_id, found.tags)
 
     def trials(self, experiment: str) -> list[TrialRun]:
-        """The trials of an experiment that have a run, the oldest first.
+        """The trials of an experiment that have a run, the oldest first; each once, also where it has several runs.
 
         Raises:
             DataError: there is no such experiment; names the nearest.
@@ -143,7 +144,7 @@ class Reader:
             order_by=["attributes.start_time ASC"],
         )
         with plainly(self.uri), _no_garbage():
-            return [_trial(experiment, run) for run in pages(search)]
+            return _each_once([_trial(experiment, run) for run in pages(search)])
 
     def commands(self, experiment: str) -> dict[str, str]:
         """The command of each invocation, by its run."""
@@ -176,6 +177,15 @@ class Reader:
         if experiment not in self._experiments:
             raise DataError(f"there is no experiment {experiment!r} ({nearest(experiment, self._experiments)})")
         return self._experiments[experiment]
+
+
+def _each_once(trials: Sequence[TrialRun]) -> list[TrialRun]:
+    """Invocations that run at once may, for a while, have a run each of one trial."""
+    ranked = sorted(trials, key=lambda trial: rank(trial.status, trial.stopped, trial.started, trial.run_id))
+    counts: dict[str, TrialRun] = {}
+    for trial in ranked:
+        counts.setdefault(trial.key, trial)
+    return [trial for trial in trials if counts[trial.key] is trial]
 
 
 @contextmanager

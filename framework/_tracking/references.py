@@ -3,8 +3,8 @@
 from functools import partial
 
 from framework._errors import TrackingError
-from framework._tracking.runs import KEY, STAGES
 from framework._tracking.server import connect, is_new, pages, plainly
+from framework._tracking.tags import KEY, STAGES
 
 
 def referenced(uri: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -55,6 +55,11 @@ class OpenRun:
     """The run of a trial that goes on.
 
     Attributes:
+        parent: the run of this invocation.
+        spec: the trial as YAML.
+        notes: what is kept as parameters besides the plan.
+        follows: another invocation writes this run; what comes is only gathered, in case that one does not finish.
+        looked: when it was last looked whether that one still does, on the monotonic clock.
         logged: how many of the trial's records the run has.
         seen: how many have come; after a restart they come again.
         epoch: of the last one.
@@ -69,6 +74,11 @@ class OpenRun:
     run_id: str
     experiment_id: str
     started: float
+    parent: str = ""
+    spec: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    follows: bool = False
+    looked: float = 0.0
     logged: int = 0
     seen: int = 0
     epoch: int = 0
@@ -81,3 +91,4 @@ class OpenRun:
     def rewind(self) -> None:
         """Take records from the trial's start on again."""
         self.logged, self.seen = max(self.logged, self.seen), 0
+        self.pending.clear()  # empty, unless it follows

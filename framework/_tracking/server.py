@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from framework._errors import TrackingError
-from framework._tracking.database import make_database
+from framework._home import make_home
+from framework._tracking.database import database_uri, make_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,12 +30,32 @@ _DATABASES = r"(sqlite|postgresql|mysql|mssql)\b"
 
 def default_uri(root: Path) -> str:
     """The tracking URI where none is given: ``MLFLOW_TRACKING_URI``, else a SQLite database in ``root``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.absolute() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(root.absolute() / "mlflow.db")
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of a SQLite database, as SQLAlchemy reads its URI; None: the URI is not that of a file.
+
+    Raises:
+        TrackingError: a `?` in it begins no options.
+    """
+    kind, colon, rest = uri.partition(":///")
+    path, asks, options = rest.partition("?")
+    if not colon or kind not in ("sqlite", "sqlite+pysqlite") or path in ("", ":memory:"):
+        return None
+    if path.startswith("file:"):  # the URI of SQLite's own, which may be in no file
+        return None
+    if asks and not all("=" in option for option in options.split("&")):
+        raise TrackingError(
+            f"in {uri} what follows the ? would not be part of the path: if it is, write {database_uri(Path(rest))}"
+        )
+    return Path(unquote(path))
 
 
 def is_new(uri: str) -> bool:
     """Whether the store is a SQLite database that is not there yet."""
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    file = database_file(uri)
+    return file is not None and not file.exists()
 
 
 def artifact_location(uri: str, root: Path, experiment: str) -> str | None:
@@ -44,7 +66,7 @@ def artifact_location(uri: str, root: Path, experiment: str) -> str | None:
 
 
 def ui_command(uri: str, root: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
-    """The command that serves MLflow's UI on these runs.
+    """The command that serves MLflow's UI on these runs, from whatever folder it is started.
 
     Raises:
         TrackingError: the runs are on a server, which has a UI of its own.
@@ -53,7 +75,10 @@ def ui_command(uri: str, root: Path, host: str = "127.0.0.1", port: int = 5000) 
         raise TrackingError(f"these runs are on a server that has its own UI: open {public(uri)}")
     configure()
     artifacts = (root.absolute() / "artifacts").as_uri()
-    server = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    file = database_file(uri)
+    if file is not None and not file.is_absolute():
+        uri = database_uri(file.absolute())
+    server = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
     return [
         *server,
         *("--default-artifact-root", artifacts),
@@ -62,7 +87,11 @@ def ui_command(uri: str, root: Path, host: str = "127.0.0.1", port: int = 5000) 
 
 
 def configure() -> None:
-    """Keep MLflow from phoning home, and from talking over our own lines; what the user has set stays."""
+    """Keep MLflow from phoning home, and from talking over our own lines; what the user has set stays.
+
+    To be called before MLflow is imported.
+    """
+    make_home()
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
@@ -72,6 +101,8 @@ def configure() -> None:
 def connect(uri: str) -> "MlflowClient":
     """A client of the tracking store; a SQLite database is made where there is none.
 
+    A server is asked once whether it is there.
+
     Raises:
         TrackingError: it cannot be reached or opened.
     """
@@ -80,8 +111,9 @@ def connect(uri: str) -> "MlflowClient":
         reach(uri)
         from mlflow import MlflowClient
 
-        if is_new(uri):
-            make_database(Path(uri.removeprefix("sqlite:///")))
+        file = database_file(uri)
+        if file is not None and not file.exists():
+            make_database(file)
         return MlflowClient(uri)
 
 
@@ -138,18 +170,30 @@ _CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW
 
 
 def lost(error: Exception) -> bool:
-    """Whether a store did not answer, or said that it cannot now: it may be there again in a while."""
+    """Whether a store did not answer, or said that it cannot now: asked again in a while, it may."""
     from requests import exceptions
 
+    if re.search(_COLLISION, str(error)):
+        return True
+    if database := _database_error(error):
+        return getattr(database, "sqlite_errorcode", 0) & 0xFF in _LOCKED  # the rest of it says how
     if _code(error) == "TEMPORARILY_UNAVAILABLE":  # its database cannot be reached
-        database = getattr(error.__cause__, "orig", None)
-        return not isinstance(database, sqlite3.Error) or getattr(database, "sqlite_errorcode", 0) in _LOCKED
+        return True
     # With an answer that says `later`, MLflow's client raises a RetryError; all its errors come in a wrapping.
     away = (exceptions.ChunkedEncodingError, exceptions.ConnectionError, exceptions.RetryError, exceptions.Timeout)
     return any(isinstance(cause, away) for cause in (error, error.__cause__, error.__context__))
 
 
+# What databases say where two write the same new tag at once: MLflow looks first, and then writes.
+_COLLISION = "UNIQUE constraint failed|UniqueViolation|Duplicate entry"
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _database_error(error: BaseException | None) -> sqlite3.Error | None:
+    """SQLite's own error, which SQLAlchemy and MLflow wrap."""
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__
+    return error
 
 
 def reason(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from framework._errors import FrameworkError, TrackingError, describe
 from framework._tracking.patience import Patience
 from framework._tracking.run import Extras, Finished, OpenRun
 from framework._tracking.runs import Runs
-from framework._tracking.server import connect, is_new, lost, plainly, public, reach
+from framework._tracking.server import connect, database_file, is_new, lost, plainly, public, reach
 from framework._tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -169,13 +169,18 @@ class Tracker:
         """
         now, trial = time.time(), plan.identity
 
+        def claim(runs: Runs) -> None:
+            runs.claim(self._open[trial], finished=reason is None and stopped is None)
+
         def make(runs: Runs) -> None:
             run = self._open[trial]
-            run.extras = extras(run.run_id)
+            if not run.follows:
+                run.extras = extras(run.run_id)
 
         def job(runs: Runs) -> None:
             run = self._open[trial]
-            runs.log_files(run.run_id, run.extras.files)
+            if not run.follows:
+                runs.log_files(run.run_id, run.extras.files)
             if run.extras.model is not None:
                 runs.log_model(run, run.extras.model, run.extras.shape)
             runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)
@@ -186,6 +191,7 @@ class Tracker:
                 failed(self._failed.pop(trial))
             logged()
 
+        self._put_of(plan, claim)
         self._put_of(plan, make)
         self._put_of(plan, job)
         self._writer.put(done)
@@ -282,7 +288,11 @@ class Tracker:
     def _ask(self, job: Callable[[Runs], T]) -> T:
         with plainly(self._uri):
             if self._runs is None:
-                self._runs = Runs(connect(self._uri), self._uri, self._root)
+                # A server that is not there when a run starts is not waited for; a locked database is.
+                local = database_file(self._uri) is not None
+                open_store = partial(connect, self._uri)
+                client = self._patience.ask(open_store, lambda: None) if local else open_store()
+                self._runs = Runs(client, self._uri, self._root)
             return self._patience.ask(partial(job, self._runs), self._runs.forget)
 
     def _attempt(self, job: Callable[[], None]) -> None:
@@ -320,6 +330,7 @@ def _write(run: OpenRun, runs: Runs) -> None:
 
 def _kill(run: OpenRun, now: float, runs: Runs) -> None:
     run.extras = Extras()
+    runs.claim(run, finished=False)
     runs.end(run, "KILLED", "interrupted", now)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import ray
+from ray.job_config import JobConfig
 
 from framework._errors import FrameworkError, describe
 from framework._executors.joining import knock
@@ -32,6 +33,7 @@ def connect(address: str | None, verbose: bool) -> None:
             warnings.simplefilter("default" if verbose else "ignore")
             ray.init(
                 address=address or "local",
+                job_config=_job(),
                 include_dashboard=None if address else False,
                 log_to_driver=verbose,
                 logging_level=logging.INFO if verbose else logging.ERROR,
@@ -54,6 +56,20 @@ def connect(address: str | None, verbose: bool) -> None:
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends the process without a word to us
     if not verbose:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+def _job() -> JobConfig:
+    """Without the working folder, which Ray would put first on its workers' path, before Python's own modules."""
+    job = JobConfig()
+    job._py_driver_sys_path = _NoPath()
+    return job
+
+
+class _NoPath(list[str]):
+    """Takes no folders; Ray has no option for that."""
+
+    def extend(self, folders: object) -> None:
+        """Stays empty."""
 
 
 def resources(spec: ExperimentSpec, there: Mapping[str, float]) -> dict[str, float]:

@@ -59,7 +59,7 @@ class Relay(tune.Callback):
             self.on_trial_start(iteration, trials, trial)
         seconds = time.monotonic() - self.began[trial.trial_id]
         file = Path(trial.error_file or "")
-        traceback = file.read_text(errors="backslashreplace") if file.is_file() else None
+        traceback = file.read_text(encoding="utf-8", errors="backslashreplace") if file.is_file() else None
         timeout = _plan(trial).resources["timeout"]
         if timeout is not None and seconds >= timeout:
             self._end(trial, replace(timed_out(seconds, timeout), traceback=traceback))
