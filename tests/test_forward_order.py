@@ -101,7 +101,8 @@ def test_what_a_recurrent_layer_and_an_own_function_use_is_seen():
         def forward(self, x):
             return self.head(Double.apply(self.lstm(x.squeeze(1))[0][:, -1], self.scale))
 
-    names = ["lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.weight_ih_l1", "lstm.weight_hh_l1", "scale", "head.weight"]
+    of_layers = ("weight_ih_l0", "bias_ih_l0", "weight_hh_l0", "bias_hh_l0", "weight_ih_l1", "weight_hh_l1")
+    names = [*(f"lstm.{name}" for name in of_layers), "scale", "head.weight"]
     assert order_of(Own(), (1, 8, 8), *reversed(names)) == names
 
 

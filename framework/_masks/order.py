@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import inf
 from typing import Any
@@ -110,7 +110,11 @@ class _FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Give buffers and random state back as they were; meanwhile attention computes operation by operation."""
+    """Give buffers and random state back as they were.
+
+    Meanwhile attention and recurrent layers compute operation by operation, on every device the same: one fused
+    operation would show no order.
+    """
     buffers = [
         (module, name, buffer, buffer.clone())
         for module in model.modules()
@@ -119,9 +123,12 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     ]
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     state, fast = random.getstate(), torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would show no order
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), ExitStack() as stack:
+            if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))  # type: ignore[attr-defined]
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

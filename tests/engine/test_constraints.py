@@ -169,11 +169,11 @@ def test_where_a_mask_closes_or_opens_weights_and_state_begin_anew_and_the_rest_
         trainer.step(*batch)
         assert_zero_where_masked(trainer, weights, new)
         assert all(bool(weight.isfinite().all()) for weight in weights.values())
-    opened = torch.cat([weights[n][new[n]] for n in weights])
-    assert bool((opened != 0).all())
+    # Of the row that is closed, the layers after it learn nothing.
+    assert bool((net.conv1.weight[new["conv1.weight"]] != 0).all())
     trainer.set_masks({})
     trainer.step(*next(given))
-    assert bool((net.conv1.weight != 0).all())  # of the row that was closed, the next layers learn nothing yet
+    assert bool((net.conv1.weight != 0).all())
 
 
 def test_what_has_just_opened_makes_the_step_of_a_fresh_slot_by_hand():

@@ -179,9 +179,10 @@ def test_freezing_and_pruning_hold_together(order, optimizer, make_trial, stage)
     stage("train", epochs=2, batch_size=8, optimizer=OPTIMIZERS[optimizer]).run(trial)
     assert_held(trial, before)
     for name, weight in trial.weights().items():
-        assert bool((weight[~trial.masks[name]] == 0).all())
+        mask = trial.masks.get(name, torch.ones_like(weight, dtype=torch.bool))
+        assert bool((weight[~mask] == 0).all())
         held = trial.frozen.get(name, torch.zeros_like(weight, dtype=torch.bool))
-        free = trial.masks[name] & ~held
+        free = mask & ~held
         assert torch.equal((weight != before[name]) & ~free, torch.zeros_like(free))
     assert bool((trial.model.fc.weight != before["fc.weight"]).any())
 
@@ -267,7 +268,7 @@ def test_a_shared_module_and_a_tied_weight_are_held_counted_and_let_go_by_any_na
     assert trial.frozen == {}
     train.run(trial)
     after = state_of(trial)
-    assert [n for n in before if torch.equal(before[n], after[n])] == []
+    assert {n for n in before if torch.equal(before[n], after[n])} <= {"1.bias"}  # which normalisation takes away
 
 
 class Parent(nn.Module):

@@ -202,7 +202,7 @@ def test_recurrent_layers_are_pruned_frozen_trained_and_regrown(make_trial, stag
     stage("prune", amount=0.5).run(trial)
     assert set(trial.masks) == {"gru.weight_ih_l0", "gru.weight_hh_l0", "fc.weight"}
     stage("freeze", fraction=0.3).run(trial)
-    assert set(trial.frozen) == {"gru.weight_ih_l0"}
+    assert set(trial.frozen) == {"gru.weight_ih_l0", "gru.bias_ih_l0"}
     before = trial.model.gru.weight_ih_l0.detach().clone()
     stage("train", epochs=1, batch_size=8).run(trial)
     assert trial.records == []
