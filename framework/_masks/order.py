@@ -2,6 +2,7 @@
 
 import logging
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -125,10 +126,11 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
     state, fast = random.getstate(), torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.random.fork_rng(devices), ExitStack() as stack:
+        with torch.random.fork_rng(devices), warnings.catch_warnings(), ExitStack() as stack:
+            warnings.simplefilter("ignore")  # what a network warns of, it says again when it is trained
             if any(isinstance(module, nn.RNNBase) for module in model.modules()):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))  # type: ignore[attr-defined]
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

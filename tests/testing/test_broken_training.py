@@ -211,13 +211,6 @@ def test_an_optimizer_that_does_not_call_its_closure():
     assert_refused(check_optimizer, optimizer(step=step), "optimizer 'Odd': step does not call its closure, which")
 
 
-def test_an_optimizer_that_divides_by_what_is_0_where_weights_are_masked_works_as_they_are_0_all_the_same():
-    def move(self, parameter, gradient, lr):
-        parameter.sub_(lr * gradient / gradient.abs())
-
-    check_optimizer(optimizer(move=move))
-
-
 def test_an_optimizer_that_leaves_nan():
     def step(self, closure=None):
         self.steps = getattr(self, "steps", 0) + 1
