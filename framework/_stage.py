@@ -1,8 +1,7 @@
 """What a stage plugin is, and what it works on."""
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -171,30 +170,32 @@ class Trial:
     recall: Callable[[], Any] = lambda: None
 
     @cached_property
-    def module_order(self) -> list[str]:
-        """Names of all modules in forward order; in order of registration where a trial pass over two images fails."""
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        try:
-            # Looking changes nothing: neither what is drawn next, nor what a network counts in its buffers.
-            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                return masks.forward_order(self.model, self.data.shape)
-        except Exception as error:
-            logging.getLogger(__name__).warning(
-                "the order of the network's layers is taken from their registration, as it could not be tried on two "
-                "empty images of shape %s: %s: %s",
-                self.data.shape,
-                type(error).__name__,
-                error,
-            )
-            return [name for name, _ in self.model.named_modules()]
-        finally:
-            for name, buffer in self.model.named_buffers():
-                if name in buffers and not torch.equal(buffer, buffers[name]):
-                    buffer.copy_(buffers[name])
+    def forward_order(self) -> list[str]:
+        """Names of all parameters and buffers in the order in which a forward pass first uses them; the unused last."""
+        return masks.forward_order(self.model, self.data.shape)
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by parameter name, in forward order; empty if the network has none."""
-        return masks.prunable(self.model, self.module_order)
+        """The prunable weights by parameter name, in forward order; empty where the network has none."""
+        return masks.prunable(self.model, self.forward_order)
+
+    def computed_weights(self) -> list[str]:
+        """Names of the weights that are computed from other parameters, as weight_norm does: they cannot be pruned."""
+        return list(masks.computed_weights(self.model))
+
+    def candidates(self, layers: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Masks:
+        """What may be pruned or regrown: the elements of the chosen weights that are not frozen.
+
+        Args:
+            layers: patterns of names, see `framework.select`; None chooses all weights.
+            exclude: patterns of names to leave out.
+
+        Returns:
+            By name a bool tensor of the weight's shape, True = may be pruned or regrown; in forward order.
+
+        Raises:
+            StageError: there is none, a pattern matches nothing, or one matches a weight that is computed from others.
+        """
+        return masks.candidates(self.model, self.weights(), self.frozen, layers, exclude)
 
     def batches(self, split: SplitName, size: int = 256, *, channels_last: bool = False) -> Batches:
         """Batches of (inputs, targets), on the trial's device.
@@ -281,7 +282,9 @@ class Trial:
         except ValueError as error:
             raise StageError(f"trial.report takes numbers by name: {error}") from None
         weights = self.weights()
-        measured = {**masks.sparsity(weights), "frozen": masks.held_fraction(weights, self.frozen)} if weights else {}
+        measured = masks.sparsity(weights, masks.computed_values(self.model).values())
+        if measured:
+            measured["frozen"] = masks.held_fraction(self.model, weights, self.frozen)
         self.emit(self.epoch, {**numbers, **measured})
 
     def log_artifact(self, name: str, content: bytes) -> None:

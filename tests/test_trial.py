@@ -188,7 +188,9 @@ def test_the_whole_trial_is_recorded_on_one_continuous_epoch_axis(plans):
 def test_recorded_sparsity_and_frozen_fraction_are_a_recount_on_the_model(plans):
     trial, records = run(plans()[0])
     pruned = round(0.3 * PRUNABLE)
-    left = pruned - round(0.5 * pruned)
+    # What is frozen stays pruned, and of the rest a half regrows.
+    held = sum(int((~mask & trial.frozen[n]).sum()) for n, mask in trial.masks.items() if n in trial.frozen)
+    left = pruned - round(0.5 * (pruned - held))
     by_stage = [0, 0, pruned, pruned, pruned, left, left, left]
     assert [r.metrics["sparsity"] for r in records] == [zeros / PRUNABLE for zeros in by_stage]
     assert [r.metrics["frozen"] for r in records] == [0] * 4 + [round(0.5 * PRUNABLE) / PRUNABLE] * 4

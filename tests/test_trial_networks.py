@@ -264,7 +264,7 @@ def test_such_networks_are_pruned(network: type[nn.Module], tmp_path: Path) -> N
 
 
 def test_there_is_nothing_to_prune_in_a_network_without_layers(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="no convolutional, linear or attention layer"):
+    with pytest.raises(StageError, match="no convolutional, linear, recurrent or attention layer"):
         run(plan_of(NothingToPrune, tmp_path, SPEC.replace("train: {epochs: 1}", "prune: {amount: 0.5}")), tmp_path)
 
 

@@ -57,7 +57,7 @@ class Ask(Stage):
         before = torch.get_rng_state()
         trial.initial_state()
         trial.weights()
-        trial.module_order  # noqa: B018
+        trial.forward_order  # noqa: B018
         trial.generator()
         list(trial.batches("train").epoch(0))
         trial.report({})

@@ -12,6 +12,7 @@ from framework._batches import Batches
 from framework._engine.tester import evaluate
 from framework._engine.trainer import Trainer
 from framework._errors import StageError
+from framework._masks import joined
 from framework._sparsifier import Sparsifier, Step, checked_masks
 from framework._stage import Trial
 
@@ -90,7 +91,8 @@ def fit(
 
 def _sparsify(trial: Trial, trainer: Trainer, sparsifier: Sparsifier, steps: int) -> Callable[[], bool]:
     # What is frozen is not to be changed, so it cannot be pruned or regrown either.
-    weights = {name: weight for name, weight in trial.weights().items() if name not in trial.frozen}
+    held = joined(trial.model, trial.frozen)
+    weights = {name: weight for name, weight in trial.weights().items() if weight not in held}
 
     def before_step() -> bool:
         step = Step(trainer.steps, steps, weights, trial.masks, trial.seed)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from framework._engine.constraints import Constraints
+from framework._engine.constraints import Constraints, check_finite
 from framework._engine.precision import Precision, autocast
 from framework._errors import StageError
 from framework._masks import Masks
@@ -39,7 +39,8 @@ class Trainer:
 
     Any loss fits that maps (outputs, targets) to a scalar, and any optimizer whose ``step`` takes a closure; that is a
     whole forward and backward pass, so that an optimizer may call it more than once (SAM, L-BFGS). After every step
-    masked weights are exactly 0 and frozen elements are what they were, bit for bit, whatever the optimizer does.
+    masked weights and their places in the optimizer's state are exactly 0, and frozen elements are what they were, bit
+    for bit, whatever the optimizer does.
 
     Args:
         model: the network; its frozen parameters get ``requires_grad=False``.
@@ -47,7 +48,7 @@ class Trainer:
         optimizer: made with `trainable` parameters; its learning rates are the schedule's base.
         masks: by parameter name, True = the weight may be non-zero.
         frozen: by name of a parameter or buffer, True = the element is held. A normalisation layer whose running mean
-            is frozen runs in eval mode.
+            is frozen, and spectral normalisation whose vectors are, run in eval mode.
         objective: what is minimised, see `Objective`, where the loss of the outputs is not all; None: the loss.
         schedule: maps the number of steps made so far to a factor on the learning rate.
         clip_norm: largest norm of all gradients together; None doesn't clip.
@@ -83,7 +84,7 @@ class Trainer:
         self._objective = objective or loss_of_outputs(loss)
         self._task = task or Classification()
         self.steps = 0
-        self._constraints = Constraints(model, masks or {}, frozen or {})
+        self._constraints = Constraints(model, optimizer, masks or {}, frozen or {})
         self._trained = [p for group in optimizer.param_groups for p in group["params"]]
         self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._device = next(model.parameters()).device
@@ -105,7 +106,7 @@ class Trainer:
             group at the last step; and ``images_per_second``.
 
         Raises:
-            StageError: the loss is no longer finite, or is no scalar.
+            StageError: the loss or a weight is no longer finite, or the loss is no scalar.
         """
         self._constraints.train_mode(self.model)
         started = time.perf_counter()
@@ -120,6 +121,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         if not math.isfinite(mean_loss):
             raise StageError(f"the training loss became {mean_loss}: lower the learning rate or clip gradients")
+        check_finite(self.model)  # the last step has moved them after the last loss
         return {
             "train/loss": mean_loss,
             **{f"train/{name}": value for name, value in measured.items()},
@@ -137,8 +139,20 @@ class Trainer:
         self.steps = state["steps"]
 
     def set_masks(self, masks: Masks) -> None:
-        """Change masks while the optimizer lives; see `framework._engine.constraints.Constraints.set_masks`."""
-        self._constraints.set_masks(masks, self.optimizer)
+        """Put these masks in the place of all that there are: the only way to change masks while an optimizer lives.
+
+        Where a mask closes or opens, the weight becomes 0, and so does every slot of the optimizer's state; where it
+        opens, a slot becomes what a fresh optimizer would have there, which is the learning rate for Rprop's step sizes
+        and ``initial_accumulator_value`` for Adagrad's sums. A slot with one number for a whole row or column
+        (Adafactor) begins anew where no weight of it has stayed. Counters of steps go on.
+
+        Args:
+            masks: by parameter name, True = the weight may be non-zero; a weight without one is not masked.
+
+        Raises:
+            StageError: they do not fit the network, or one changes where its weight is frozen.
+        """
+        self._constraints.set_masks(masks)
 
     def step(self, inputs: Any, targets: Any, before_step: Callable[[], bool] | None = None) -> tuple[Tensor, Tensor]:
         """Make one step on one batch.

@@ -92,7 +92,7 @@ def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
         ``model/parameters``, ``model/nonzero``, ``model/flops``, ``model/flops_effective``, ``model/dead_filters`` and
         ``model/bytes``; see `Anatomy`. Without the two of FLOPs if a forward pass fails where they are counted.
     """
-    weights = prunable(model, (name for name, _ in model.named_modules()))
+    weights = prunable(model)
     with eval_mode(model):  # an exported network refuses to be put into a mode
         return dissect(model, weights, shape).metrics()
 

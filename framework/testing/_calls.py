@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 from framework._component import Component
 from framework._dataset import Dataset
 from framework._engine import Trainer
-from framework._masks import forward_order, prunable
+from framework._masks import prunable
 from framework._trial import fill_lazy, network_state, restore_network, told_changes, unkept
 from framework.testing._proof import component, difference, explained, numbers, require, same, seeded, stored
 
@@ -84,7 +84,7 @@ def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> 
     require(not told, f"{subject} changes its state in eval mode ({told})")
     require(same(outputs, evaluated(model)), f"{subject} gives two outputs for the same images in eval mode")
     with explained(f"{subject} cannot be pruned"):
-        prunable(model, forward_order(model, shape))
+        prunable(model)
     with explained(f"{subject}: its state_dict cannot be stored and loaded again"):
         other.load_state_dict(stored(model.state_dict()))
     require(

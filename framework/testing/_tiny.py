@@ -180,10 +180,8 @@ def _prepare(trial: Trial) -> None:
         value.masked_fill_(~mask, 0.0)
     names = list(weights)
     second = names[min(1, len(names) - 1)]
-    before = set(trial.module_order[: trial.module_order.index(second.rpartition(".")[0])])
     tensors: dict[str, Tensor] = {**dict(trial.model.named_parameters()), **dict(trial.model.named_buffers())}
-    for name, tensor in tensors.items():
-        if name.rpartition(".")[0] in before:
-            trial.frozen[name] = torch.ones(tensor.shape, dtype=torch.bool)
+    for name in trial.forward_order[: trial.forward_order.index(second)]:
+        trial.frozen[name] = torch.ones(tensors[name].shape, dtype=torch.bool)
     weight = weights[second]
     trial.frozen[second] = (torch.arange(weight.numel()) < weight.numel() // 2).view(weight.shape)

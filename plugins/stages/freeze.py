@@ -13,13 +13,16 @@ from framework import Interval, Masks, Stage, StageError, Trial, select
 class Freeze(Stage):
     """Hold the first part of the network, in forward order, or the layers named.
 
-    With ``fraction``, a layer that is held whole takes its bias along, and the normalisation that follows it; with
-    ``layers``, exactly what is named is held. The statistics of a held normalisation stand still.
+    With ``fraction``, everything is held that a forward pass uses before the first weight that is not held whole: a
+    layer's bias, the normalisation that follows it, tokens and tables. What a pass in eval mode does not use, such as
+    an auxiliary head, comes last. With ``layers``, exactly what is named is held, by any of its names. The statistics
+    of a held normalisation stand still, as does every buffer that is held. What is frozen is neither pruned nor
+    regrown.
 
     Attributes:
         fraction: how much of the network, counted in ``unit``; give this or ``layers``.
-        unit: ``layers`` holds the first ⌈fraction × weight layers⌉; ``weights`` holds exactly
-            round(fraction × weights) elements, the last tensor in part.
+        unit: ``layers`` holds the first ⌈fraction × weight tensors⌉ (a convolution has one, an LSTM two for each layer
+            and direction); ``weights`` holds exactly round(fraction × weights) elements, the last tensor in part.
         layers: patterns of names to hold, such as ``conv1`` or ``layer1.*``.
 
     Example:
@@ -43,10 +46,21 @@ class Freeze(Stage):
 
     def _named(self, trial: Trial) -> Masks:
         tensors = _tensors(trial)
-        return {name: _all(tensors[name]) for name in select(list(tensors), self.layers)}
+        chosen = {tensors[name] for name in select(list(tensors), self.layers)}
+        return {name: _all(tensor) for name, tensor in _once(trial).items() if tensor in chosen}
 
     def _first(self, trial: Trial) -> Masks:
         weights = trial.weights()
+        if computed := trial.computed_weights():
+            raise StageError(
+                f"{computed[0]} is computed from other parameters (weight_norm, spectral_norm or another "
+                "parametrization), so that no fraction of the network can be counted: freeze by name with layers"
+            )
+        if not weights:
+            raise StageError(
+                f"{type(trial.model).__name__} has no convolutional, linear, recurrent or attention layer to count a "
+                "fraction of: freeze by name with layers"
+            )
         if self.unit == "layers":
             # Rounded first: 0.55 × 20 is 11.000000000000002 in floating point.
             first = list(weights)[: ceil(round(self.fraction * len(weights), 6))]
@@ -65,16 +79,17 @@ class Freeze(Stage):
         return self._before(trial, free) | held
 
     def _before(self, trial: Trial, weight: str | None) -> Masks:
-        """Everything that belongs to modules that come before the one with this weight."""
-        order = trial.module_order
-        end = len(order) if weight is None else order.index(weight.rpartition(".")[0])
-        before = set(order[:end])
-        return {name: _all(t) for name, t in _tensors(trial).items() if name.rpartition(".")[0] in before}
+        """Everything that is used before this weight."""
+        order = trial.forward_order
+        before = set(order if weight is None else order[: order.index(weight)])
+        return {name: _all(tensor) for name, tensor in _once(trial).items() if name in before}
 
 
 @dataclass(frozen=True)
 class Unfreeze(Stage):
     """Let what was frozen learn again: everything, or the layers named.
+
+    A weight that has several names, as it is tied or its module shared, is let go by any of them.
 
     Attributes:
         layers: patterns of names, such as ``layer4.*``; all by default.
@@ -91,14 +106,28 @@ class Unfreeze(Stage):
 
     def run(self, trial: Trial) -> None:
         tensors = _tensors(trial)
-        for name in select(list(tensors), self.layers):
-            if trial.frozen.pop(name, None) is not None and isinstance(tensors[name], torch.nn.Parameter):
+        chosen = {tensors[name] for name in select(list(tensors), self.layers)}
+        for name in [name for name in trial.frozen if tensors.get(name) in chosen]:
+            del trial.frozen[name]
+            if isinstance(tensors[name], torch.nn.Parameter):
                 tensors[name].requires_grad_(True)
 
 
 def _tensors(trial: Trial) -> dict[str, torch.Tensor]:
+    """All parameters and buffers by each of their names: a shared module and a tied weight have several."""
     model = trial.model
-    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
+    return {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
+
+
+def _once(trial: Trial) -> dict[str, torch.Tensor]:
+    """All parameters and buffers by one name each: that of `Trial.weights` if it is there."""
+    names: dict[torch.Tensor, str] = {}
+    for name, tensor in {**trial.weights(), **_tensors(trial)}.items():
+        names.setdefault(tensor, name)
+    return {name: tensor for tensor, name in names.items()}
 
 
 def _all(tensor: torch.Tensor) -> torch.Tensor:

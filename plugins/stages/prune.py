@@ -18,7 +18,6 @@ from framework import (
     Trial,
     remove_lowest,
     scores,
-    select,
     spread,
 )
 
@@ -28,10 +27,11 @@ class Prune(Stage):
     """Set the weights with the lowest scores to zero and hold them there.
 
     Exactly round(amount × candidates) weights go; among equal scores the first ones, in forward order. The masks are
-    those of `torch.nn.utils.prune` (``global_unstructured``, or ``l1_unstructured`` by layer) where scores differ.
+    those of `torch.nn.utils.prune` (``global_unstructured``, or ``l1_unstructured`` by layer) where scores differ; of
+    equal ones, torch may take others. What is frozen is no candidate: it is neither pruned nor counted.
 
     Attributes:
-        amount: which fraction of the weights of convolutions, linear layers and attention to prune.
+        amount: which fraction of the weights of convolutions, linear and recurrent layers and attention to prune.
         of: what ``amount`` counts of: the weights ``remaining`` before the stage, or the ``total``, so that amount
             is the fraction pruned in the end.
         criterion: gives each weight its score.
@@ -67,10 +67,11 @@ class Prune(Stage):
     mode: Mode = "eval"
 
     def run(self, trial: Trial) -> None:
-        weights = trial.weights()
-        names = select(list(weights), self.layers, self.exclude)
-        for count in self._counts(self._masks(trial, names)):
-            masks = self._masks(trial, names)
+        free = trial.candidates(self.layers, self.exclude)
+        names = list(free)
+        for count in self._counts(self._masks(trial, free), free):
+            masks = self._masks(trial, free)
+            candidates = {name: mask & free[name] for name, mask in masks.items()}
             found = scores(
                 self.criterion,
                 trial,
@@ -80,16 +81,16 @@ class Prune(Stage):
                 batch_size=self.batch_size,
                 mode=self.mode,
             )
-            trial.set_masks(remove_lowest(found, masks, spread(self.distribution, found, masks, count)))
+            counts = spread(self.distribution, found, candidates, count)
+            trial.set_masks(remove_lowest(found, masks, counts, candidates))
 
-    def _masks(self, trial: Trial, names: list[str]) -> Masks:
-        weights = trial.weights()
-        return {name: trial.masks.get(name, torch.ones_like(weights[name], dtype=torch.bool)) for name in names}
+    def _masks(self, trial: Trial, free: Masks) -> Masks:
+        return {name: trial.masks.get(name, torch.ones_like(mask)) for name, mask in free.items()}
 
-    def _counts(self, masks: Masks) -> Iterator[int]:
-        """How many weights go in each round."""
-        left = sum(int(mask.sum()) for mask in masks.values())
-        count, gone = self._count(left, sum(mask.numel() for mask in masks.values())), 0
+    def _counts(self, masks: Masks, free: Masks) -> Iterator[int]:
+        """How many weights go in each round, of those that are not frozen."""
+        left = sum(int((mask & free[name]).sum()) for name, mask in masks.items())
+        count, gone = self._count(left, sum(int(mask.sum()) for mask in free.values())), 0
         for done in range(1, self.rounds + 1):
             share, kept = done / self.rounds, 1 - count / max(left, 1)
             target = round(left * (1 - kept**share) if self.pace == "exponential" else share * count)

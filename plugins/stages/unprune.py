@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 
 import torch
 
-from framework import Interval, Stage, StageError, Trial, select
+from framework import Interval, Stage, StageError, Trial
 
 
 @dataclass(frozen=True)
 class Unprune(Stage):
-    """Drop the masks, of all pruned weights or of some drawn at random.
+    """Drop the masks, of all pruned weights or of some drawn at random; what is frozen stays pruned.
 
     Attributes:
-        fraction: which part of the pruned weights regrows, exactly round(fraction × pruned).
+        fraction: which part of the pruned weights that are not frozen regrows, exactly round(fraction × pruned).
         start: the value that a regrown weight starts from: ``zero`` (what torch's ``prune.remove`` leaves), its value
             ``before`` pruning, its value at the trial's ``initial`` state, or ``random`` (Kaiming-uniform, as torch
             initialises new layers).
@@ -33,18 +33,23 @@ class Unprune(Stage):
 
     def run(self, trial: Trial) -> None:
         weights, generator = trial.weights(), trial.generator()
-        chosen = [name for name in select(list(weights), self.layers) if name in trial.masks]
-        pruned = torch.cat([~trial.masks[name].reshape(-1).cpu() for name in chosen] or [torch.empty(0).bool()])
-        if not bool(pruned.any()):
-            raise StageError("there is nothing to unprune: no weight is masked here (prune first)")
-        positions = pruned.nonzero().squeeze(1)
+        pruned = {
+            name: ~trial.masks[name] & free
+            for name, free in trial.candidates(self.layers).items()
+            if name in trial.masks
+        }
+        flat = torch.cat([part.reshape(-1).cpu() for part in pruned.values()] or [torch.empty(0).bool()])
+        if not bool(flat.any()):
+            raise StageError("there is nothing to unprune: no weight is masked here that is not frozen (prune first)")
+        positions = flat.nonzero().squeeze(1)
         count = round(self.fraction * len(positions))
-        regrown = torch.zeros_like(pruned)
+        regrown = torch.zeros_like(flat)
         regrown[positions[torch.randperm(len(positions), generator=generator)[:count]]] = True
         initial = trial.initial_state() if self.start == "initial" else {}
-        sizes = [weights[name].numel() for name in chosen]
-        for name, flat in zip(chosen, regrown.split(sizes), strict=True):
-            weight, regrow = weights[name].detach(), flat.view(weights[name].shape).to(trial.device)
+        masks = {}
+        sizes = [part.numel() for part in pruned.values()]
+        for name, chosen in zip(pruned, regrown.split(sizes), strict=True):
+            weight, regrow = weights[name].detach(), chosen.view(weights[name].shape).to(trial.device)
             if self.start == "before":
                 weight[regrow] = trial.before_pruning[name][regrow]
             elif self.start == "initial":
@@ -53,7 +58,5 @@ class Unprune(Stage):
                 bound = weight[0].numel() ** -0.5
                 drawn = torch.rand(weight.shape, generator=generator) * 2 * bound - bound
                 weight[regrow] = drawn.to(weight)[regrow]
-            trial.before_pruning[name] = trial.before_pruning[name].masked_fill(regrow, 0.0)
-            trial.masks[name] = trial.masks[name] | regrow
-            if bool(trial.masks[name].all()):
-                del trial.masks[name], trial.before_pruning[name]
+            masks[name] = trial.masks[name] | regrow
+        trial.set_masks(masks)

@@ -60,7 +60,7 @@ def random_masks(weights, keep=0.6):
 
 
 def weights_of(net):
-    return prunable(net, [name for name, _ in net.named_modules()])
+    return prunable(net)
 
 
 def state_of(net):

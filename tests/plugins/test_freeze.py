@@ -76,7 +76,7 @@ def test_by_weights_exactly_the_rounded_count_is_held_from_the_front(make_trial,
         [trial.frozen.get(name, torch.zeros_like(w, dtype=torch.bool)).view(-1) for name, w in trial.weights().items()]
     )
     assert torch.equal(held, torch.arange(TOTAL) < count)
-    assert held_fraction(trial.weights(), trial.frozen) == count / TOTAL
+    assert held_fraction(trial.model, trial.weights(), trial.frozen) == count / TOTAL
     assert ("conv1.bias" in trial.frozen) == ("bn1.running_mean" in trial.frozen) == (count >= 36)
     assert ("bn2.running_mean" in trial.frozen) == (count >= 36 + 96)
     assert ("fc.bias" in trial.frozen) == (count == TOTAL)
@@ -159,9 +159,9 @@ def test_freezing_twice_holds_both(make_trial, stage):
     stage("freeze", fraction=20 / TOTAL, unit="weights").run(trial)
     stage("freeze", layers=["fc.bias"]).run(trial)
     stage("freeze", fraction=50 / TOTAL, unit="weights").run(trial)
-    assert held_fraction(trial.weights(), trial.frozen) == 50 / TOTAL
+    assert held_fraction(trial.model, trial.weights(), trial.frozen) == 50 / TOTAL
     stage("freeze", fraction=10 / TOTAL, unit="weights").run(trial)
-    assert held_fraction(trial.weights(), trial.frozen) == 50 / TOTAL
+    assert held_fraction(trial.model, trial.weights(), trial.frozen) == 50 / TOTAL
     before = state_of(trial)
     stage("train", epochs=2, batch_size=8, optimizer=OPTIMIZERS["momentum"]).run(trial)
     assert_held(trial, before)
@@ -179,9 +179,10 @@ def test_freezing_and_pruning_hold_together(order, optimizer, make_trial, stage)
     stage("train", epochs=2, batch_size=8, optimizer=OPTIMIZERS[optimizer]).run(trial)
     assert_held(trial, before)
     for name, weight in trial.weights().items():
-        assert bool((weight[~trial.masks[name]] == 0).all())
+        mask = trial.masks.get(name, torch.ones_like(weight, dtype=torch.bool))
+        assert bool((weight[~mask] == 0).all())
         held = trial.frozen.get(name, torch.zeros_like(weight, dtype=torch.bool))
-        free = trial.masks[name] & ~held
+        free = mask & ~held
         assert torch.equal((weight != before[name]) & ~free, torch.zeros_like(free))
     assert bool((trial.model.fc.weight != before["fc.weight"]).any())
 
@@ -240,3 +241,76 @@ def test_a_vision_transformer_is_frozen_from_its_first_layer_on(make_trial, make
     stage("train", epochs=1, batch_size=8, optimizer=OPTIMIZERS["adamw"]).run(trial)
     assert_held(trial, before)
     assert not torch.equal(trial.model.heads.head.bias, before["heads.head.bias"])
+
+
+def shared_and_tied():
+    """A normalisation with two names, and a linear layer whose weight another one uses, too."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 64), nn.Linear(64, 3))
+    net[3].weight = net[1].weight
+    net.again = net[2]
+    net.forward = lambda x: net[4](net[3](net[2](net[1](net[0](x)))))
+    return net
+
+
+@pytest.mark.parametrize(("name", "other"), [("again", "2"), ("2", "again"), ("3.weight", "1"), ("1.weight", "3")])
+def test_a_shared_module_and_a_tied_weight_are_held_counted_and_let_go_by_any_name(name, other, make_trial, stage):
+    trial = make_trial(shared_and_tied())
+    stage("freeze", layers=[name]).run(trial)
+    tied = name.endswith("weight")
+    assert held_fraction(trial.model, trial.weights(), trial.frozen) == (64 * 64 / (64 * 64 + 3 * 64) if tied else 0)
+    assert set(trial.frozen) <= {"1.weight", *(n for n in trial.model.state_dict() if n.startswith("2."))}
+    before = state_of(trial)
+    train = stage("train", epochs=1, batch_size=8)
+    train.run(trial)
+    assert_held(trial, before)
+    stage("unfreeze", layers=[other]).run(trial)
+    assert trial.frozen == {}
+    train.run(trial)
+    after = state_of(trial)
+    assert {n for n in before if torch.equal(before[n], after[n])} <= {"1.bias"}  # which normalisation takes away
+
+
+class Parent(nn.Module):
+    """Tokens of the root: one before the first weight, one after it, one after the last; and a head it does not use."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.token = nn.Parameter(torch.ones(8))
+        self.first = nn.Parameter(torch.ones(64))
+        self.aux = nn.Linear(8, 3)
+        self.head = nn.Linear(8, 3)
+        self.stem = nn.Linear(64, 8)
+
+    def forward(self, x):
+        return self.head((self.stem(x.flatten(1) * self.first) + self.token).relu()) * self.scale
+
+
+@pytest.mark.parametrize(
+    ("fraction", "held"),
+    [
+        (0.3, {"first", "stem.weight", "stem.bias", "token"}),
+        (0.6, {"first", "stem.weight", "stem.bias", "token", "head.weight", "head.bias", "scale"}),
+    ],
+)
+def test_a_fraction_holds_what_is_used_before_the_first_free_weight(fraction, held, make_trial, stage):
+    trial = make_trial(Parent())
+    stage("freeze", fraction=fraction).run(trial)
+    assert whole(trial) == set(trial.frozen) == held
+
+
+def test_a_fraction_of_computed_weights_is_refused_by_name_and_names_hold_them(make_trial, stage):
+    norm = nn.utils.parametrizations.spectral_norm
+    trial = make_trial(nn.Sequential(nn.Flatten(), norm(nn.Linear(64, 8)), nn.Linear(8, 3)))
+    with pytest.raises(StageError) as error:
+        stage("freeze", fraction=0.5).run(trial)
+    assert str(error.value) == (
+        "1.weight is computed from other parameters (weight_norm, spectral_norm or another parametrization), so that "
+        "no fraction of the network can be counted: freeze by name with layers"
+    )
+    stage("freeze", layers=["1"]).run(trial)
+    assert held_fraction(trial.model, trial.weights(), trial.frozen) == 512 / (512 + 24)
+    before = state_of(trial)
+    stage("train", epochs=2, batch_size=8).run(trial)
+    assert_held(trial, before)

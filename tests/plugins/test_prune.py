@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
-from framework import StageError, hookimpl, lowest
+from framework import StageError, hookimpl
 from framework._component import build
 from framework._registry import Registry, installed
 
@@ -26,19 +26,6 @@ def mask(trial, name):
 
 def zeros(trial):
     return sum(int((w == 0).sum()) for w in trial.weights().values())
-
-
-@settings(deadline=None)
-@given(
-    scores=st.lists(st.integers(-3, 3), min_size=1, max_size=40),
-    data=st.data(),
-)
-def test_exactly_so_many_candidates_with_the_lowest_scores_are_marked_the_first_among_equals(scores, data):
-    candidates = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
-    count = data.draw(st.integers(0, sum(candidates)))
-    ranked = sorted((s, i) for i, (s, c) in enumerate(zip(scores, candidates, strict=True)) if c)
-    marked = lowest(torch.tensor(scores, dtype=torch.float32), torch.tensor(candidates), count)
-    assert marked.nonzero().flatten().tolist() == sorted(i for _, i in ranked[:count])
 
 
 @settings(deadline=None, max_examples=40)
@@ -171,6 +158,72 @@ def test_the_values_before_pruning_are_kept_across_repeated_pruning(make_trial, 
     for name, mask in trial.masks.items():
         expected = torch.where(~first[name], start[name], torch.where(mask, 0.0, 2 * start[name]))
         assert torch.equal(trial.before_pruning[name], expected)
+
+
+def test_what_is_frozen_is_neither_pruned_nor_counted(make_trial, stage):
+    for of in ("remaining", "total"):
+        trial = make_trial()
+        stage("prune", amount=0.25, layers=["fc"]).run(trial)
+        trial.frozen["conv2.weight"] = torch.arange(96).view(6, 4, 2, 2) < 50
+        trial.frozen["fc.weight"] = torch.ones(3, 24, dtype=torch.bool)
+        before = trial.model.conv2.weight.detach().clone(), trial.masks["fc.weight"].clone()
+        stage("prune", amount=0.5, of=of).run(trial)
+        assert pruned(trial) == round(0.25 * 72) + round(0.5 * (36 + 96 - 50))
+        held = trial.frozen["conv2.weight"]
+        assert torch.equal(trial.model.conv2.weight[held], before[0][held])
+        assert torch.equal(trial.masks["fc.weight"], before[1])
+        stage("prune", amount=0.5, distribution="layer", layers=["conv2"]).run(trial)
+        assert bool(trial.masks["conv2.weight"][held].all())
+
+
+def test_pruning_only_what_is_frozen_is_an_error(make_trial, stage):
+    trial = make_trial()
+    stage("freeze", layers=["conv*"]).run(trial)
+    with pytest.raises(StageError) as error:
+        stage("prune", amount=0.5, layers=["conv1", "conv2"]).run(trial)
+    assert str(error.value) == (
+        "all weights to choose from are frozen, and what is frozen keeps its mask: unfreeze some first"
+    )
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(8, 6, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(self.gru(x.squeeze(1))[0][:, -1])
+
+
+def test_recurrent_layers_are_pruned_frozen_trained_and_regrown(make_trial, stage):
+    trial = make_trial(Recurrent())
+    total = 18 * 8 + 18 * 6 + 18
+    stage("prune", amount=0.5).run(trial)
+    assert set(trial.masks) == {"gru.weight_ih_l0", "gru.weight_hh_l0", "fc.weight"}
+    stage("freeze", fraction=0.3).run(trial)
+    assert set(trial.frozen) == {"gru.weight_ih_l0", "gru.bias_ih_l0"}
+    before = trial.model.gru.weight_ih_l0.detach().clone()
+    stage("train", epochs=1, batch_size=8).run(trial)
+    assert trial.records == []
+    assert zeros(trial) == pruned(trial) == round(0.5 * total)
+    assert torch.equal(trial.model.gru.weight_ih_l0, before)
+    stage("unprune").run(trial)
+    assert set(trial.masks) == {"gru.weight_ih_l0"}
+
+
+def test_a_network_without_weights_to_count_trains_and_is_refused_where_they_are_needed(make_trial, stage):
+    told = []
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Unflatten(1, (4, 16)), nn.AdaptiveAvgPool2d((3, 1)))
+    trial = make_trial(nn.Sequential(*model, nn.Flatten()), emit=lambda epoch, metrics: told.append(metrics))
+    stage("train", epochs=1, batch_size=8).run(trial)
+    assert told[0]["frozen"] == 0
+    assert not [name for name in told[0] if name.startswith("sparsity")]
+    for name, parameters in (("prune", {"amount": 0.5}), ("unprune", {}), ("freeze", {"fraction": 0.5})):
+        with pytest.raises(StageError, match=r"^Sequential has no convolutional, linear, recurrent or attention layer"):
+            stage(name, **parameters).run(trial)
+    stage("freeze", layers=["1.weight"]).run(trial)
+    stage("train", epochs=1, batch_size=8).run(trial)
 
 
 @pytest.mark.parametrize("amount", [0, 1])

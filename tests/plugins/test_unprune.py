@@ -115,7 +115,7 @@ def test_nothing_to_unprune_is_an_error(prepare, make_trial, stage):
         stage("prune", **prepare).run(trial)
     with pytest.raises(StageError) as error:
         stage("unprune", layers=["fc"]).run(trial)
-    assert str(error.value) == "there is nothing to unprune: no weight is masked here (prune first)"
+    assert str(error.value) == "there is nothing to unprune: no weight is masked here that is not frozen (prune first)"
 
 
 def test_a_selector_that_matches_nothing_is_an_error(pruned_trial, stage):
@@ -146,3 +146,17 @@ def test_pruning_again_after_unpruning_keeps_the_new_values_as_those_before(prun
     stage("prune", amount=0.5).run(trial)
     for name, mask in trial.masks.items():
         assert torch.equal(trial.before_pruning[name][~mask], trial.start[name][~mask] + 3)
+
+
+def test_what_is_frozen_stays_pruned_and_is_not_counted(pruned_trial, stage):
+    trial = pruned_trial()
+    held = trial.frozen["fc.weight"] = torch.arange(72).view(3, 24) < 40
+    count = masked(trial) - int((~trial.masks["fc.weight"] & held).sum())
+    stage("unprune", fraction=0.5, start="before").run(trial)
+    assert masked(trial) == masked(pruned_trial()) - round(0.5 * count)
+    assert torch.equal(trial.masks["fc.weight"][held], ~trial.pruned["fc.weight"][held])
+    stage("unprune").run(trial)
+    assert set(trial.masks) == {"fc.weight"}
+    assert torch.equal(~trial.masks["fc.weight"], trial.pruned["fc.weight"] & held)
+    with pytest.raises(StageError, match="there is nothing to unprune: no weight is masked here that is not frozen"):
+        stage("unprune").run(trial)

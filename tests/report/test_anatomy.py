@@ -27,7 +27,7 @@ class Attending(nn.Module):
 
 
 def weights_of(network: nn.Module) -> Mapping[str, torch.Tensor]:
-    return prunable(network, [name for name, _ in network.named_modules()])
+    return prunable(network)
 
 
 def dissected(network: nn.Module) -> Anatomy:
@@ -116,8 +116,10 @@ def test_a_run_gets_six_numbers_and_the_network_stays_as_it_is(make_net: Callabl
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_a_network_without_weights_to_prune_has_an_anatomy_too() -> None:
-    assert anatomy(nn.BatchNorm2d(1), SHAPE)["model/parameters"] == 2
+def test_a_network_without_weights_to_prune_has_numbers_as_well() -> None:
+    found = anatomy(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64)), SHAPE)
+    assert found["model/parameters"] == found["model/nonzero"] + 64 == 128
+    assert found["model/flops"] == found["model/flops_effective"] == found["model/dead_filters"] == 0
 
 
 def test_a_resnet_takes_no_more_than_a_third_of_a_second() -> None:

@@ -211,14 +211,6 @@ def test_an_optimizer_that_does_not_call_its_closure():
     assert_refused(check_optimizer, optimizer(step=step), "optimizer 'Odd': step does not call its closure, which")
 
 
-def test_an_optimizer_that_divides_by_what_is_0_where_weights_are_masked():
-    def move(self, parameter, gradient, lr):
-        parameter.sub_(lr * gradient / gradient.abs())
-
-    odd = optimizer(move=move)
-    assert_refused(check_optimizer, odd, "training with optimizer 'Odd' fails: StageError: the training loss")
-
-
 def test_an_optimizer_that_leaves_nan():
     def step(self, closure=None):
         self.steps = getattr(self, "steps", 0) + 1
@@ -228,7 +220,7 @@ def test_an_optimizer_that_leaves_nan():
         return value
 
     assert_refused(
-        check_optimizer, optimizer(step=step), "or training does so after it: StageError: the training loss became nan"
+        check_optimizer, optimizer(step=step), "fails: StageError: the weights became too large or NaN (the largest of"
     )
 
 

@@ -35,7 +35,7 @@ OTHERS = [
     ("stage", "prune", {"amount": 0.9, "distribution": "erk", "criterion": "synflow", "rounds": 5}),
     ("stage", "train", {"epochs": 2, "batch_size": 12, "sparsifier": {"name": "rigl", "every": 2}}),
     ("stage", "unprune", {"start": "before"}),
-    ("stage", "unprune", {"start": "initial", "layers": ["conv1"]}),
+    ("stage", "unprune", {"start": "initial", "layers": ["conv2"]}),
     ("model", "resnet18", {"stem": "cifar", "output": "softmax", "output_scale": 2.0, "shapes": [(3, 8, 8)]}),
 ]
 # Read in tests/plugins/test_datasets.py, from made files.

@@ -1,0 +1,35 @@
+"""Masks, and what they are counted over.
+
+A mask is a bool tensor of its parameter's shape. In `Masks` of *pruning*, ``True`` says that the weight may be
+non-zero; in those of *freezing*, ``True`` says that the element is held.
+"""
+
+from framework._masks.algebra import Masks, check_masks, joined, lowest, named_tensors, select
+from framework._masks.order import eval_mode, forward_order
+from framework._masks.weights import (
+    candidates,
+    computed_values,
+    computed_weights,
+    held_fraction,
+    layer_name,
+    prunable,
+    sparsity,
+)
+
+__all__ = [
+    "Masks",
+    "candidates",
+    "check_masks",
+    "computed_values",
+    "computed_weights",
+    "eval_mode",
+    "forward_order",
+    "held_fraction",
+    "joined",
+    "layer_name",
+    "lowest",
+    "named_tensors",
+    "prunable",
+    "select",
+    "sparsity",
+]
