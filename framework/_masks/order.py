@@ -81,8 +81,8 @@ def _first_uses(
                 model(images)
     except Exception as error:
         logging.getLogger("framework").warning(
-            "the order of the network's layers, beyond those that were reached, is taken from their registration, as it "
-            "could not be tried on two empty images of shape %s: %s: %s",
+            "the order of the network's layers, beyond those that were reached, is taken from their registration, as "
+            "it could not be tried on two empty images of shape %s: %s: %s",
             tuple(shape),
             type(error).__name__,
             error,
