@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from framework._api import results, run
     from framework._batches import Batches, ImageBatches
-    from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule
+    from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule, StageLabel
     from framework._dataset import Dataset
     from framework._engine import (
         EarlyStopping,
@@ -53,7 +53,7 @@ _HOMES = {
     "annotated_types": ["Interval"],
     "framework._api": ["results", "run"],
     "framework._batches": ["Batches", "ImageBatches"],
-    "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule"],
+    "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule", "StageLabel"],
     "framework._dataset": ["Dataset"],
     "framework._engine": [
         "EarlyStopping",
@@ -121,6 +121,7 @@ __all__ = [
     "Split",
     "Stage",
     "StageError",
+    "StageLabel",
     "Step",
     "StoreError",
     "Task",

@@ -147,6 +147,8 @@ class Trial:
         artifacts: all files that have been logged so far, by name; add to them with `log_artifact`.
         seed: of the current stage; torch's global generators are already seeded with it.
         initial_state: rebuilds the state dict that the trial began with, on the CPU.
+        earlier_state: gives the state dict, on the CPU, that the network had at a `framework.StageLabel`: ``initial``,
+            or after the latest stage of that label.
         emit: takes the reported metrics on to the tracking.
         keep: takes a checkpoint on to the store.
         recall: gives the progress of an interrupted stage.
@@ -165,6 +167,7 @@ class Trial:
     artifacts: dict[str, bytes] = field(default_factory=dict)
     seed: int = 0
     initial_state: Callable[[], Mapping[str, Tensor]] = dict
+    earlier_state: Callable[[str], Mapping[str, Tensor]] = lambda label: {}
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     keep: Callable[[Callable[[], Any]], None] = lambda progress: None
     recall: Callable[[], Any] = lambda: None

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import DirectoryPath, FilePath
 
-from framework import DataError, Interval, Loss, Stage, Trial, _plan, hookimpl
+from framework import DataError, Interval, Loss, Stage, Trial, hookimpl
 from framework._component import build, content
-from framework._plan import as_it_stands, make_plans
+from framework._plan import as_it_stands, make_plans, planner
 from framework._registry import Registry, installed
 from framework._spec import load
 
@@ -188,7 +188,7 @@ def test_raising_the_number_of_the_results_changes_all_keys(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = keys(registry)
-    monkeypatch.setattr(_plan, "RESULTS", _plan.RESULTS + 1)
+    monkeypatch.setattr(planner, "RESULTS", planner.RESULTS + 1)
     assert not set(keys(registry)) & set(before)
 
 

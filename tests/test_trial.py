@@ -117,7 +117,7 @@ class Toys:
 
     @hookimpl
     def register_stages(self):
-        return {"watch": Watch, "draw": Draw, "rewind": Rewind, "say": Say}
+        return {"watch": Watch, "draw": Draw, "backwards": Rewind, "say": Say}
 
     @hookimpl
     def register_models(self):
@@ -287,7 +287,7 @@ def test_every_stage_is_seeded_by_its_place_not_by_what_ran_before(plans):
 
 
 def test_the_initial_state_can_be_had_back_at_any_time(plans):
-    plan = plans("model: convnet\ndata: toy\nstages:\n  - train: {epochs: 1}\n  - rewind\n")[0]
+    plan = plans("model: convnet\ndata: toy\nstages:\n  - train: {epochs: 1}\n  - backwards\n")[0]
     trial, _ = run(plan)
     start = build_model(plan, CATALOG, prepare(plan.data, CATALOG)).state_dict()
     assert all(torch.equal(start[name], t) for name, t in trial.model.state_dict().items())

@@ -25,6 +25,8 @@ from framework._component.parameters import (
     Reference,
     Schedule,
     SparsifierParameter,
+    StageLabel,
+    labels_in,
     parameters_of,
     validate,
 )
@@ -42,6 +44,7 @@ __all__ = [
     "Optimizer",
     "Schedule",
     "SparsifierParameter",
+    "StageLabel",
     "build",
     "plain",
     "unknown",
@@ -102,6 +105,11 @@ class Entry:
         """
         return parameters_of(self.factory, KINDS[self.kind].inputs, f"{self.kind} {self.name!r} of {self.source}")
 
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The parameters that are labels of earlier stages."""
+        return labels_in(self.parameters)
+
     @property
     def doc(self) -> str:
         """The first paragraph of its docstring."""
@@ -157,11 +165,13 @@ class Component:
         entry: the registered component.
         params: every parameter that YAML can set, defaults filled in.
         given: the parameters that differ from their defaults.
+        label: of a stage in a list of stages, by which later ones can name the state after it; None without one.
     """
 
     entry: Entry
     params: Mapping[str, Any]
     given: Mapping[str, Any]
+    label: str | None = None
 
     @property
     def sources(self) -> frozenset[str]:
@@ -197,7 +207,8 @@ class Component:
             source = self.entry.origin or self.entry.source
             used = {k: v.entry.origin or v.entry.source for k, v in self.params.items() if isinstance(v, Component)}
             foreign = {k: theirs for k, theirs in used.items() if theirs != source}
-            given = {k: plain(v, identity=True) for k, v in self.given.items()}
+            # What a label is called does not matter, but which stage has it: that is up to the plan.
+            given = {k: plain(v, identity=True) for k, v in self.given.items() if k not in self.entry.labels}
             return {"name": self.name, "source": source, **foreign, **given}
         return {"name": self.name, **{k: plain(v) for k, v in self.params.items()}}
 

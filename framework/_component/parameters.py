@@ -115,6 +115,15 @@ def _mistake(text: str) -> PydanticCustomError:
 
 
 _HOME, _REACHABLE = BeforeValidator(_from_home), AfterValidator(_reachable)
+
+
+class _Labelled:
+    """Marks a parameter as the label of an earlier stage."""
+
+
+StageLabel = Annotated[str, _Labelled()]
+"""An earlier state of a trial: ``initial``, or the label (``as:``) of a stage before; see `Trial.earlier_state`."""
+
 _FOLDER = AfterValidator(lambda path: Folder(path))
 _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -163,6 +172,12 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
         # A parameter may well be called like something that pydantic's models have, such as copy.
         warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
         return create_model(getattr(factory, "__name__", owner), __config__=_CONFIG, **fields)
+
+
+def labels_in(model: type[BaseModel]) -> tuple[str, ...]:
+    """The parameters that are labels of earlier stages."""
+    fields = model.model_fields.items()
+    return tuple(name for name, info in fields if any(isinstance(m, _Labelled) for m in info.metadata))
 
 
 def _reference(hint: Any) -> Reference | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from framework._errors import describe
 from framework._executors.artist import Artist
@@ -17,7 +17,7 @@ from framework._registry import Registry
 from framework._report.figures import sketch_of
 from framework._report.notes import Kept, trial_note
 from framework._report.table import Result
-from framework._spec import dump
+from framework._spec import LABEL, dump
 from framework._stage import Record
 from framework._store import Store
 from framework._tracking import Extras, Finished, Tracker
@@ -209,7 +209,10 @@ def recall(
 def _as_spec(plan: TrialPlan) -> str:
     """The trial alone, as a spec that runs it."""
     data = {**plan.data["dataset"], **{k: v for k, v in plan.data.items() if k != "dataset"}}
-    stages = [{stage["name"]: {k: v for k, v in stage.items() if k != "name"}} for stage in plan.stages]
+    stages: list[dict[str, Any]] = [
+        {stage["name"]: {k: v for k, v in stage.items() if k != "name"}, **({LABEL: label} if label else {})}
+        for stage, label in zip(plan.stages, plan.labels, strict=True)
+    ]
     spec = {
         "name": plan.experiment,
         "model": plan.model,

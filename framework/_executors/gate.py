@@ -86,7 +86,9 @@ class Gate:
         kept: set[str] = set()
         for index in [*self._waiting, *self._running]:
             path = self._paths[index]
-            kept.update(path[: len(path) - len(self._remaining(index))][-1:])
+            done = len(path) - len(self._remaining(index))
+            kept.update(path[:done][-1:])
+            kept.update(self.plans[index].went_back_to(done))
         return kept
 
     def _may_start(self, index: int) -> bool:

@@ -28,6 +28,10 @@ def explain(one: TrialPlan, other: TrialPlan, catalog: Catalog) -> list[str]:
         lines.append(f"number of stages: {len(one.stages)} ≠ {len(other.stages)}")
     for index, (a, b) in enumerate(zip(one.stages, other.stages, strict=False)):
         lines += _part(f"stages.{index}", a, b, catalog)
+        went = [plan.went_back[index : index + 1] for plan in (one, other)]
+        if a["name"] == b["name"] and went[0] != went[1]:
+            after = " ≠ ".join(", ".join(map(str, *counts)) for counts in went)
+            lines.append(f"stages.{index} {a['name']}: back to the state after {after} stages")
     return lines
 
 

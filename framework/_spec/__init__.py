@@ -3,13 +3,15 @@
 from framework._spec.count import MAX_TRIALS
 from framework._spec.dump import dump
 from framework._spec.experiment import ExperimentSpec, load, read_name
-from framework._spec.resolve import DataSpec, Resolved
+from framework._spec.resolve import INITIAL, LABEL, DataSpec, Resolved
 from framework._spec.resources import RESOURCES
 from framework._spec.schema import schema
 from framework._spec.search import SearchSpec
 from framework._spec.space import Space
 
 __all__ = [
+    "INITIAL",
+    "LABEL",
     "MAX_TRIALS",
     "RESOURCES",
     "DataSpec",

@@ -3,8 +3,9 @@
 from framework._component import unknown
 from framework._errors import Problem
 from framework._spec import space
+from framework._spec.checks import mapping_or_null, stage_list
 from framework._spec.node import HOLE, Node, Path
-from framework._spec.resolve import Resolver, mapping_or_null, stage_list, with_defaults
+from framework._spec.resolve import Resolver, with_defaults
 
 
 def check_defaults(root: Node, written: Node, file: str, resolver: Resolver, found: list[Problem]) -> None:

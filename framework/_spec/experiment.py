@@ -12,20 +12,14 @@ from framework._component import Catalog, Component
 from framework._errors import Problem, SpecError
 from framework._paths import expand_home, name_fault
 from framework._spec import space
+from framework._spec.checks import integer, stage_list, unknown_keys
 from framework._spec.count import MAX_TRIALS, TREE, check_size, check_stages, check_trials
 from framework._spec.defaults import check_defaults
 from framework._spec.document import read
 from framework._spec.node import HOLE, Mark, Node
 from framework._spec.override import override
 from framework._spec.plugins import check_plugins
-from framework._spec.resolve import (
-    DataSpec,
-    Resolved,
-    Resolver,
-    integer,
-    stage_list,
-    unknown_keys,
-)
+from framework._spec.resolve import DataSpec, Resolved, Resolver
 from framework._spec.resources import read_resources
 from framework._spec.search import KEYS as SEARCH
 from framework._spec.search import SearchSpec, read_search
@@ -99,7 +93,13 @@ class ExperimentSpec:
             if key not in self._known:
                 self._known[key] = self._part(key[0], value, tree)
         model, data, *stages = (self._known[key] for key in keys)
-        return Resolved(model, data, tuple(stage for item in stages for stage in item))
+        resolved = Resolved(model, data, tuple(stage for item in stages for stage in item))
+        if any(stage.entry.labels for stage in resolved.stages):
+            found: list[Problem] = []
+            self._resolver.check_labels(space.graft(tree, self._root), found)
+            if found:
+                raise _error(found)
+        return resolved
 
     def _part(self, part: str, value: Any, tree: Mapping[str, Any]) -> Any:
         """The model, the data or an element of the stages; where a value is from is looked up only to tell mistakes."""
@@ -158,8 +158,10 @@ def load(
     except SpecError as error:
         found.extend(error.problems)
         raise _error(found) from None
-    for point in space.points(root):
+    for number, point in enumerate(space.points(root)):
         _parts(point, resolver, found)
+        if number == 0:  # the others have some of the stages only; all of a point are looked at when it is resolved
+            resolver.check_labels(point, found)
     check_defaults(root, written, str(file), resolver, found)
     if found:
         raise _error(found)

@@ -1,7 +1,7 @@
 """One point of a spec's search space: its components, validated."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +9,13 @@ from pydantic import ValidationError
 
 from framework._component import Catalog, Component, build, unknown
 from framework._errors import PluginError, Problem, nearest
+from framework._spec.checks import integer, mapping_or_null, number, stage_list, unknown_keys
 from framework._spec.node import HOLE, Node, Path, as_mapping, merge
 
+LABEL = "as"
+"""The key beside a stage's name with which it gets a label, by which later ones name the state after it."""
+INITIAL = "initial"
+"""What labels call the network that a trial begins with."""
 AUGMENTATIONS = ("crop", "flip", "cutout")
 MOST_EPOCHS = 10**9  # ASHA compares no trial beyond it
 
@@ -122,8 +127,33 @@ class Resolver:
         """The stages that one element of a list of stages stands for."""
         written = self.flatten(item, found)
         once = {id(stage): stage for stage in written}  # repetitions repeat the same nodes
-        built = {key: self.component("stage", with_defaults(stage, defaults), found) for key, stage in once.items()}
+        built = {key: self._labelled(with_defaults(stage, defaults), found) for key, stage in once.items()}
         return tuple(made for stage in written if (made := built[id(stage)]) is not None)
+
+    def _labelled(self, stage: Node, found: list[Problem]) -> Component | None:
+        own = {key: child for key, child in stage.value.items() if key != LABEL}
+        made = self.component("stage", replace(stage, value=own), found)
+        label = stage.value.get(LABEL)
+        return made if made is None or label is None or label.value is HOLE else replace(made, label=label.value)
+
+    def check_labels(self, root: Node, found: list[Problem]) -> None:
+        """Report the labels of earlier stages that no stage before has.
+
+        Args:
+            root: one point of a spec, with all its stages.
+            found: takes the mistakes.
+        """
+        known: list[str] = []
+        items = stage_list(root.value.get("stages"), [])
+        for stage in (stage for item in items for stage in self.flatten(item, [])):
+            entry = self.catalog.entry("stage", stage.name)
+            for name in entry.labels if entry else ():
+                node = with_defaults(stage, root.value.get("defaults")).value.get(name)
+                if node is not None and isinstance(node.value, str) and node.value not in (INITIAL, *known):
+                    hint = nearest(node.value, [INITIAL, *known])
+                    found.append(node.problem(f"no stage before this one is labelled {node.value!r} ({hint})"))
+            if (label := stage.value.get(LABEL)) is not None and isinstance(label.value, str):
+                known.append(label.value)
 
     def flatten(self, item: Node, found: list[Problem]) -> list[Node]:
         """An element of a list of stages as stages with names and own parameters, repetitions written out."""
@@ -135,12 +165,17 @@ class Resolver:
             message = f"a stage is a name, or a mapping of its name to parameters, not {item.shown}"
             found.append(item.problem(message))
             return []
-        if len(item.value) != 1:
-            names = " and ".join(map(repr, item.value)) or "nothing"
+        label = item.value.get(LABEL)
+        if len(item.value) != (1 if label is None else 2):
+            names = " and ".join(repr(name) for name in item.value if name != LABEL) or "nothing"
             found.append(item.problem(f"one stage, one name: this has {names}; begin each stage with '- '"))
             return []
-        name, params = next(iter(item.value.items()))
-        return self._repeated(params, found) if name == "repeat" else self._stage(item, name, params, found)
+        name, params = next((name, params) for name, params in item.value.items() if name != LABEL)
+        if name != "repeat":
+            return self._stage(item, name, params, found)
+        if label is not None:
+            found.append(item.key_problem(LABEL, "a repeat has no label: give it to a stage inside"))
+        return self._repeated(params, found)
 
     def _stage(self, item: Node, name: str, params: Node, found: list[Problem]) -> list[Node]:
         if name not in self.catalog.names("stage"):
@@ -153,8 +188,12 @@ class Resolver:
         if "name" in own:
             found.append(params.key_problem("name", f"stage {name!r} has no parameter 'name'"))
             return []
-        label = Node(name, item.keys.get(name, item.mark), params.path)
-        return [Node({"name": label, **own}, params.mark, params.path, params.keys)]
+        named = {"name": Node(name, item.keys.get(name, item.mark), params.path), **own}
+        if (label := item.value.get(LABEL)) is not None:
+            if label.value is not HOLE and (not isinstance(label.value, str) or label.value in ("", INITIAL)):
+                found.append(label.problem(f"must be a word other than {INITIAL!r}, not {label.shown}"))
+            named[LABEL] = label
+        return [Node(named, params.mark, params.path, params.keys)]
 
     def _repeated(self, params: Node, found: list[Problem]) -> list[Node]:
         if params.value is HOLE:
@@ -177,63 +216,6 @@ def with_defaults(stage: Node, defaults: Node | None) -> Node:
     own = {key: child for key, child in stage.value.items() if key != "name"}
     merged = merge(default, replace(stage, value=own))
     return replace(merged, value={**merged.value, "name": stage.value["name"]})
-
-
-# --- checks of single values; each says what is wrong and goes on with a sensible value --------------------------
-
-
-def unknown_keys(node: Node, valid: Sequence[str], owner: str, found: list[Problem], what: str = "key") -> None:
-    """Report every key of a mapping that is not valid there."""
-    found.extend(
-        node.key_problem(key, f"{owner} has no {what} {key!r} ({nearest(key, valid)})")
-        for key in node.value
-        if key not in valid
-    )
-
-
-def mapping_or_null(node: Node, content: str, found: list[Problem]) -> bool:
-    """Whether a value is a mapping or null; reported if it is neither."""
-    if node.value is None or isinstance(node.value, dict):
-        return True
-    if node.value is not HOLE:
-        found.append(node.problem(f"must be a mapping of {content}, not {node.shown}"))
-    return False
-
-
-def stage_list(node: Node | None, found: list[Problem]) -> list[Node]:
-    """The elements of a list of stages."""
-    if node is None or node.value is HOLE:
-        return []
-    if not isinstance(node.value, list) or not node.value:
-        wrong = "an empty one" if node.value == [] else node.shown
-        found.append(node.misspelled_space() or node.problem(f"must be a list of stages, not {wrong}"))
-        return []
-    return node.value
-
-
-def integer(node: Node | None, least: int, found: list[Problem], most: int = 2**63 - 1) -> int | None:
-    """An integer that is neither too small nor too large."""
-    if node is None or node.value is HOLE:
-        return None
-    if isinstance(node.value, bool) or not isinstance(node.value, int):
-        found.append(node.misspelled_space() or node.problem(f"must be an integer >= {least}, not {node.shown}"))
-        return None
-    if not least <= node.value <= most:
-        bound = f">= {least}" if node.value < least else f"<= {most}"
-        found.append(node.problem(f"must be {bound}, not {node.value!r}"))
-        return None
-    return node.value
-
-
-def number(node: Node, valid: Callable[[float], bool], expected: str, found: list[Problem]) -> float | None:
-    """A number for which ``valid`` holds."""
-    value = node.value
-    if value is HOLE:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
-        found.append(node.misspelled_space() or node.problem(f"must be {expected}, not {node.shown}"))
-        return None
-    return value
 
 
 def _validation(node: Node, found: list[Problem]) -> float:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from framework._errors import Problem
+from framework._spec.checks import integer, mapping_or_null, number, unknown_keys
 from framework._spec.node import Node
-from framework._spec.resolve import integer, mapping_or_null, number, unknown_keys
 
 # Of one trial: CPUs, GPUs, seconds after which it is ended, and how often it is tried again after a failure.
 RESOURCES: Mapping[str, Any] = {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}

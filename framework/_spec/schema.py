@@ -6,7 +6,7 @@ from typing import Any
 from framework._component import KINDS, Catalog, Entry, usable
 from framework._paths import MOST_BYTES
 from framework._spec.node import SPACES
-from framework._spec.resolve import AUGMENTATIONS
+from framework._spec.resolve import AUGMENTATIONS, LABEL
 from framework._spec.resources import LEAST, MOST_CPUS, RESOURCES, SECONDS
 from framework._spec.search import ALGORITHMS, LEAST_FACTOR, MODES, MOST_SEED, SCHEDULERS, SchedulerSpec, SearchSpec
 
@@ -197,7 +197,13 @@ def _stage_item(catalog: Catalog) -> JSON:
         "required": ["times", "stages"],
     }
     named = {entry.name: {"description": entry.doc, **_nullable(_component(entry))} for entry in entries}
-    item = {**_object({**named, "repeat": repeat}), "minProperties": 1, "maxProperties": 1}
+    label = _text("A label, by which later stages can name the state after this one.")
+    labelled = {"maxProperties": 2, "required": [LABEL]}
+    item = {
+        **_object({**named, "repeat": repeat, LABEL: label}),
+        "minProperties": 1,
+        "anyOf": [{"maxProperties": 1, "not": {"required": [LABEL]}}, {**labelled, "not": {"required": ["repeat"]}}],
+    }
     return _or_space({"enum": [entry.name for entry in entries]}, item)
 
 

@@ -6,8 +6,9 @@ from math import inf
 
 from framework._errors import Problem, nearest
 from framework._paths import name_fault
+from framework._spec.checks import integer, mapping_or_null, number, unknown_keys
 from framework._spec.node import HOLE, Node, as_mapping
-from framework._spec.resolve import MOST_EPOCHS, integer, mapping_or_null, number, unknown_keys
+from framework._spec.resolve import MOST_EPOCHS
 from framework._spec.space import RANDOM
 
 ALGORITHMS = ("random", "optuna")

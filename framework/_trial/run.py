@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from framework._batches import derived_seed
 from framework._component import build
 from framework._engine import evaluate
-from framework._errors import DamagedError, PluginError, describe, located
+from framework._errors import DamagedError, PluginError, StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
@@ -24,7 +24,7 @@ from framework._trial.data import Arrays, place
 from framework._trial.layout import check_layout, layout, told_changes, unkept
 from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
-from framework._trial.snapshot import History, capture, capture_progress, restore, restore_progress
+from framework._trial.snapshot import History, capture, capture_progress, model_state, restore, restore_progress
 
 # Checkpoints may take this part of the time.
 _SHARE = 0.02
@@ -115,6 +115,14 @@ def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
         )
 
 
+class _Silent:
+    """A reporter that nobody listens to."""
+
+    def recorded(self, record: Record) -> None: ...
+    def noted(self, text: str) -> None: ...
+    def staged(self, *ends: StageEnd) -> None: ...
+
+
 @dataclass
 class _Run:
     plan: TrialPlan
@@ -132,8 +140,17 @@ class _Run:
     resumed: Snapshot | None = None  # the checkpoint that the stage goes on from, until it reports
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:
+        trial, observers = self._run_stages({} if artifacts is None else artifacts)
+        if f"test/{trial.data.task.primary}" not in self.reported:
+            self.index = len(self.plan.stages) - 1
+            trial.emit = lambda epoch, metrics: self._take(trial, epoch, metrics)
+            trial.report(evaluate(trial, "test"))
+        observers.tell("trial_ended")
+        return trial
+
+    def _run_stages(self, artifacts: dict[str, bytes]) -> tuple[Trial, Observers]:
         stages: list[Stage] = [build(self.registry, "stage", stage)() for stage in self.plan.stages]
-        trial = self._begin({} if artifacts is None else artifacts)
+        trial = self._begin(artifacts)
         observers = Observers(self.registry, trial)
         trial.emit = lambda epoch, metrics: self._take(trial, epoch, observers.measured(metrics))
         observers.tell("trial_started")
@@ -144,19 +161,14 @@ class _Run:
                 if self._go_back_to(trial, [self.index + 1]):
                     continue
                 self._execute(trial, stages[self.index], observers)
-        if "test/accuracy" not in self.reported:
-            self.index = len(stages) - 1
-            trial.emit = lambda epoch, metrics: self._take(trial, epoch, metrics)
-            trial.report(evaluate(trial, "test"))
-        observers.tell("trial_ended")
-        return trial
+        return trial, observers
 
     def _say_it_waits(self) -> None:
         name = self.plan.stages[self.index]["name"]
         self.reporter.noted(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
 
     def _begin(self, artifacts: dict[str, bytes]) -> Trial:
-        return Trial(
+        trial = Trial(
             model=self._build(),
             data=place(self.arrays, tuple(self.plan.data["augment"]), self.device),
             device=self.device,
@@ -164,6 +176,8 @@ class _Run:
             artifacts=artifacts,
             initial_state=lambda: build_model(self.plan, self.registry, self.arrays).state_dict(),
         )
+        trial.earlier_state = lambda label: self._earlier_state(trial, label)
+        return trial
 
     def _build(self) -> nn.Module:
         return build_model(self.plan, self.registry, self.arrays).to(self.device)
@@ -216,6 +230,29 @@ class _Run:
         )
         self.history = history
         trial.records = history.records
+
+    def _earlier_state(self, trial: Trial, label: str) -> Mapping[str, Tensor]:
+        count = self.plan.stages_until(label, self.index)
+        if count == 0:
+            return trial.initial_state()
+        found = self._load(trial, count)
+        if found is None:
+            # It has been dropped, by a limit of the store or by hand: those stages are run once more, on their own.
+            self.reporter.noted(f"the state that is labelled {label!r} is no longer stored; it is computed again")
+            plan = replace(
+                self.plan,
+                stages=self.plan.stages[:count],
+                keys=self.plan.keys[: count + 1],
+                stage_epochs=self.plan.stage_epochs[:count],
+                labels=self.plan.labels[:count],
+            )
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                again = replace(self, plan=plan, reporter=_Silent(), index=0, history=History([], []), reported={})
+                again._run_stages({})
+            found = self._load(trial, count)
+        if found is None:
+            raise StoreError(f"the state that is labelled {label!r} cannot be stored: the store's limit is too small")
+        return model_state(found[0])
 
     # --- running -----------------------------------------------------------------------------------------------
 

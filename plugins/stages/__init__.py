@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from framework import Stage, hookimpl
 from framework_plugins.stages.freeze import Freeze, Unfreeze
 from framework_plugins.stages.prune import Prune
+from framework_plugins.stages.rewind import Rewind
 from framework_plugins.stages.test import Test
 from framework_plugins.stages.train import Train
 from framework_plugins.stages.unprune import Unprune
@@ -18,5 +19,6 @@ def register_stages() -> Mapping[str, type[Stage]]:
         "unfreeze": Unfreeze,
         "prune": Prune,
         "unprune": Unprune,
+        "rewind": Rewind,
         "test": Test,
     }

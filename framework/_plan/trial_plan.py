@@ -1,0 +1,92 @@
+"""One trial as it is planned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from framework._plan.names import short
+from framework._spec import INITIAL
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial: everything that determines it, as plain data that any process can rebuild it from.
+
+    Attributes:
+        experiment: the spec's name.
+        swept: the search space's values at this point, by short name: ``{"prune.amount": 0.2}``.
+        seed: distinguishes the replicates of a variant.
+        model: the resolved model: its name and every parameter.
+        data: the resolved dataset likewise, under ``dataset``, and the options ``validation`` and ``augment``.
+        stages: the resolved stages, each its name and every parameter.
+        resources: ``cpu`` and ``gpu`` that the trial takes (``gpu`` may be ``auto``), its ``timeout`` in seconds or
+            None, and how many ``retries`` it has.
+        keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
+        stage_epochs: how many epochs each stage trains, as far as known beforehand.
+        labels: of each stage, None without one.
+        went_back: of each stage, after how many stages there are the states that it goes back to.
+        plugins: the distributions that it uses, with their versions, sorted.
+        origins: of each of them what stands for its code in the keys.
+    """
+
+    experiment: str
+    swept: Mapping[str, Any]
+    seed: int
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    stages: tuple[Mapping[str, Any], ...]
+    resources: Mapping[str, Any]
+    keys: tuple[str, ...]
+    stage_epochs: tuple[int, ...]
+    labels: tuple[str | None, ...] = ()
+    went_back: tuple[tuple[int, ...], ...] = ()
+    plugins: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What identifies the trial's result."""
+        return self.keys[-1]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Its experiment and its key: experiments may have trials in common, and keep a run of each."""
+        return self.experiment, self.key
+
+    def stages_until(self, label: str, index: int) -> int:
+        """After how many stages there is the state that the stage at this index calls so; see `stages_until`."""
+        return stages_until(label, self.labels[:index])
+
+    def went_back_to(self, done: int) -> list[str]:
+        """The keys of the states that stages go back to, as long as so many are done."""
+        return [self.keys[count] for counts in self.went_back[done:] for count in counts if 0 < count <= done]
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs its stages train together."""
+        return sum(self.stage_epochs)
+
+    @property
+    def variant(self) -> str:
+        """The swept values, readable: ``prune.amount=0.2``; empty without a search space."""
+        return " ".join(f"{name}={short(value)}" for name, value in self.swept.items())
+
+    @property
+    def name(self) -> str:
+        """The variant and the seed: ``prune.amount=0.2 seed=1``."""
+        return f"{self.variant} seed={self.seed}".strip()
+
+
+def stages_until(label: str, labels: Sequence[str | None]) -> int:
+    """After how many stages there is the state of that label.
+
+    Args:
+        label: ``initial``, or that of a stage.
+        labels: of the stages before the one that asks; the last one of several counts.
+
+    Raises:
+        ValueError: none of them has it.
+    """
+    if label == INITIAL:
+        return 0
+    return max(index + 1 for index, one in enumerate(labels) if one == label)
