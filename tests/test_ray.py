@@ -76,8 +76,8 @@ REASONS = {
     "stages.1=die": "its worker process died: it was killed, ran out of memory, or crashed in native code",
     "stages.1=hostile(how=exit)": "SystemExit: 3 (in stage 2, hostile of gate 1.0)",
     "stages.1=hostile(how=own)": "Own: mine (in stage 2, hostile of gate 1.0)",
-    "stages.1=unprune": "there is nothing to unprune: no weight is masked here (prune first) (in stage 2, unprune of "
-    f"framework {version('framework')})",
+    "stages.1=unprune": "there is nothing to unprune: no weight is masked here that is not frozen (prune first) "
+    f"(in stage 2, unprune of framework {version('framework')})",
     "stages.1=train(steps=3, optimizer=sgd(lr=1e+30))": "the training loss became nan: lower the learning rate or clip "
     f"gradients (in stage 2, train of framework {version('framework')})",
 }

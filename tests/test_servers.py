@@ -14,7 +14,6 @@ from serving import PASSWORD, Tracking
 from test_tracking import begin, make_plan, record
 
 from framework import load_model
-from framework._errors import TrackingError
 from framework._report.results import Results
 from framework._store import Store
 from framework._tracking import Extras, Reader, Tracker
@@ -161,11 +160,12 @@ def test_files_that_a_bucket_does_not_take_are_a_plain_error(
     for name, value in {**account, "ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     server_client.create_experiment("bucket", "s3://nowhere/files")
-    plan = make_plan("bucket")
-    tracker = Tracker(tracking.uri, tmp_path)
-    begin(tracker, plan)
-    with pytest.raises(TrackingError, match=r"refuses: .*Could not connect to the endpoint URL"):
-        tracker.close()
+    plan, failed = make_plan("bucket"), []
+    with Tracker(tracking.uri, tmp_path) as tracker:
+        begin(tracker, plan)
+        tracker.trial_ended(plan, None, failed=failed.append)
+    assert len(failed) == 1
+    assert "Could not connect to the endpoint URL" in failed[0]
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # MLflow of its own code

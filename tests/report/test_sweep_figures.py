@@ -254,7 +254,7 @@ def test_sweep_figures_of_a_plugin_stand_beside_the_built_in_ones() -> None:
     [
         (3, "it must return figures by name, not int"),
         ({"mine": 3}, "'mine' must be a matplotlib.figure.Figure, not int"),
-        ({"a/b": Figure()}, "a figure's name becomes a file's: letters, digits, '.', '-' and '_', not 'a/b'"),
+        ({"a/b": Figure()}, "a figure's name becomes a file's: up to 100 letters, digits, '.', '-' and '_', not 'a/b'"),
         ({"accuracy-over-epochs": Figure()}, "there is a figure called 'accuracy-over-epochs' already"),
         ({"speed": Figure()}, "there is a figure called 'speed' already"),
     ],
