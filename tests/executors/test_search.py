@@ -9,8 +9,8 @@ import pytest
 from framework._executors import ray_tune
 from framework._executors.search import Point, Search, study_of
 from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._registry import Registry
-from framework._report.table import Result
 from framework._spec import ExperimentSpec, load
 
 TEXT = """\

@@ -1,6 +1,6 @@
 """A process that draws trials: ``python -m framework._report.figures.worker``.
 
-Sketches come in and files go out, pickled; an error goes out as its text. It ends when nothing more can come.
+FigureData come in and files go out, pickled; an error goes out as its text. It ends when nothing more can come.
 """
 
 import logging

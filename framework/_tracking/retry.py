@@ -15,7 +15,7 @@ _PATIENCE, _FIRST_PAUSE, _LONGEST_PAUSE = 600.0, 0.25, 8.0  # seconds
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
-class Patience:
+class RetryPolicy:
     """Asks again until the store answers, at most so long as the environment's `SETTING` says (seconds).
 
     Until it is closed, MLflow's own client asks once: it would create a second run where an answer was lost, and it

@@ -12,13 +12,13 @@ from types import TracebackType
 from typing import Self
 
 from framework._errors import FrameworkError
-from framework._report.figures import Sketch, as_files, trial_figures
+from framework._report.figures import FigureData, as_files, trial_figures
 
 _WORKER = "framework._report.figures.worker"
 _WORKERS = 2  # drawing takes less than a second per trial
 
 
-class Artist:
+class FigureRenderer:
     """Draws the figures of trials in processes of its own, which start when they are needed.
 
     They are not forked, and import neither torch nor Ray nor MLflow, so that starting them costs little. They are no
@@ -41,7 +41,7 @@ class Artist:
             self._warm = True
             self._threads.submit(self._process)
 
-    def draw(self, trial: Sketch) -> "Future[Mapping[str, bytes]]":
+    def draw(self, trial: FigureData) -> "Future[Mapping[str, bytes]]":
         """Have a trial drawn.
 
         Returns:
@@ -67,7 +67,7 @@ class Artist:
 
     # --- on threads of its own ---------------------------------------------------------------------------------
 
-    def _draw(self, trial: Sketch) -> Mapping[str, bytes]:
+    def _draw(self, trial: FigureData) -> Mapping[str, bytes]:
         try:
             process = self._process()
             assert process.stdin is not None

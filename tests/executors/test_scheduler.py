@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework._executors.gate import Gate
+from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan
 
 
@@ -41,7 +41,7 @@ def simulate(
     """
     plans = [plan_of(trial) for trial in trials]
     coming = plans[len(plans) - late :]
-    gate = Gate(plans[: len(plans) - late], stored)
+    gate = StageScheduler(plans[: len(plans) - late], stored)
     there, executed, wasted = set(stored), Counter(), 0
     running: dict[int, str] = {}
     turns = random.Random(seed)
@@ -120,7 +120,7 @@ def test_trials_that_come_later_execute_only_what_nobody_has_and_leave_no_slot_i
 
 
 def test_a_later_trial_waits_for_what_a_running_one_is_computing() -> None:
-    gate = Gate([plan_of("ab")], {"x"})
+    gate = StageScheduler([plan_of("ab")], {"x"})
     assert gate.next() == 0
     gate.add([plan_of("ac"), plan_of("xy")])
     assert [plan.key for plan in gate.plans] == ["ab", "ac", "xy"]
@@ -139,7 +139,7 @@ def test_a_later_trial_waits_for_what_a_running_one_is_computing() -> None:
 
 
 def test_followers_wait_and_go_when_the_prefix_is_stored() -> None:
-    gate = Gate([plan_of("ab"), plan_of("ac"), plan_of("x")], ())
+    gate = StageScheduler([plan_of("ab"), plan_of("ac"), plan_of("x")], ())
     assert gate.next() == 0
     assert gate.next() == 2
     assert gate.next() is None
@@ -149,7 +149,7 @@ def test_followers_wait_and_go_when_the_prefix_is_stored() -> None:
 
 
 def test_a_failed_leader_is_followed_by_another() -> None:
-    gate = Gate([plan_of("ab"), plan_of("ac"), plan_of("ad")], ())
+    gate = StageScheduler([plan_of("ab"), plan_of("ac"), plan_of("ad")], ())
     assert gate.next() == 0
     gate.ended(0)
     assert gate.next() == 1
@@ -159,21 +159,21 @@ def test_a_failed_leader_is_followed_by_another() -> None:
 
 def test_the_stage_on_which_most_work_depends_goes_first() -> None:
     plans = [plan_of("x", epochs=10), plan_of("ab"), plan_of("ac"), plan_of("ad"), plan_of("ae"), plan_of("y")]
-    gate = Gate(plans, ())
+    gate = StageScheduler(plans, ())
     assert gate.next() == 0  # eleven against five stages of two
     plans += [plan_of("af"), plan_of("ag")]
-    assert Gate(plans, ()).next() == 1
+    assert StageScheduler(plans, ()).next() == 1
 
 
 def test_a_lost_result_is_computed_again() -> None:
-    gate = Gate([plan_of("ab"), plan_of("ac")], {"a"})
+    gate = StageScheduler([plan_of("ab"), plan_of("ac")], {"a"})
     gate.lost("a")
     assert gate.next() == 0
     assert gate.next() is None  # it is being computed
 
 
 def test_what_is_needed_is_what_the_others_go_on_from() -> None:
-    gate = Gate([plan_of("ab"), plan_of("cd")], {"a", "c"})
+    gate = StageScheduler([plan_of("ab"), plan_of("cd")], {"a", "c"})
     assert gate.needed == {"a", "c"}
     assert gate.next() is not None
     gate.stored("ab")
