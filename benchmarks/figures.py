@@ -43,9 +43,12 @@ def make_trial(layers: list[str], states: list[dict[str, object]], classes: int)
     records.append((EPOCHS, 4, {"test/loss": 0.5, "test/accuracy": 0.9}))
     counts = [[draw.randrange(100) for _ in range(classes)] for _ in range(classes)]
     files = {"classes": [f"class {index}" for index in range(classes)], "counts": counts}
-    told = {"weights.json": states, "confusion.json": files}
+    files_drawn = {"weights.json": states, "confusion.json": files}
     return FigureData(
-        "unprune   prune.amount=0.2 seed=1", STAGES, records, {n: json.dumps(c).encode() for n, c in told.items()}
+        "unprune   prune.amount=0.2 seed=1",
+        STAGES,
+        records,
+        {n: json.dumps(c).encode() for n, c in files_drawn.items()},
     )
 
 

@@ -7,9 +7,9 @@ The trials do nothing: one `tune.report`, no sleep, no data. Both sides with `re
 Each side is a process of its own with a Ray of its own; the seconds count from the first trial's report to the last
 one's end, so without the start of Ray and of its workers.
 
-A second table is the CPU time inside the scheduler itself, without Ray: two slots, and the trials end in the order in which
-they started. Where it would take longer than a few seconds, only the first trials take part; these cost most, as the
-most others wait.
+A second table is the CPU time inside the scheduler itself, without Ray: two slots, and the trials end in the order in
+which they started. Where it would take longer than a few seconds, only the first trials take part; these cost most, as
+the most others wait.
 
     python benchmarks/scheduler.py [--trials 100,1000] [--repeats 1] [--keep FOLDER]
 """
@@ -39,7 +39,7 @@ from framework._spec import SearchSpec
 from framework._trial import StageEnd, StagesEnded
 
 ALONE = (100, 1_000, 10_000)
-PATIENCE = 10.0  # CPU seconds, for the scheduler alone
+LONGEST = 10.0  # CPU seconds, for the scheduler alone
 
 
 def make_plans(trials: int) -> list[TrialPlan]:
@@ -141,7 +141,7 @@ def alone(trials: int) -> tuple[float, float, int]:
     made = time.process_time()
     running: deque[int] = deque()
     ended = 0
-    while not scheduler.done and time.process_time() - made < PATIENCE:
+    while not scheduler.done and time.process_time() - made < LONGEST:
         while len(running) < 2 and (index := scheduler.next()) is not None:
             running.append(index)
         index = running.popleft()

@@ -444,7 +444,7 @@ def test_the_model_loads_with_its_weights_its_sparsity_and_for_any_batch(
         begin(tracker, *plans)
         for plan, network in zip(plans, networks, strict=True):
             tracker.recorded(plan, [record(4)])
-            tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=network, shape=SHAPE))
+            tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=net, shape=SHAPE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     import mlflow.pytorch
 
@@ -511,7 +511,7 @@ def test_networks_that_only_look_alike_do_not_share_a_graph(
     with open_tracker() as tracker:
         begin(tracker, *plans)
         for plan, network in zip(plans, networks, strict=True):
-            tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=network, shape=SHAPE))
+            tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=net, shape=SHAPE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     import mlflow.pytorch
 

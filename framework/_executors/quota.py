@@ -12,7 +12,7 @@ class StoreQuota:
 
     Args:
         store: the store.
-        scheduler: knows what is still needed, and is told what is lost.
+        scheduler: knows what is still needed, and learns what is lost.
         limit: bytes.
     """
 

@@ -38,7 +38,7 @@ def _has_token() -> bool:
 def _asks_for_token(address: str) -> bool:
     """A cluster that was started where there was no token knows none: a driver that sends one waits in vain.
 
-    A driver that is told the address sends none of itself, and Ray does not say which kind a cluster is.
+    A driver that is given the address sends none of itself, and Ray does not say which kind a cluster is.
     """
     # -P: what lies in the working folder is not what Ray wants to import.
     command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "health-check", "--address", address]
@@ -47,5 +47,5 @@ def _asks_for_token(address: str) -> bool:
         without = {**os.environ, _MODE: "disabled"}
         done = subprocess.run(command, env=without, capture_output=True, timeout=_ASK_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
-        return False  # joining it says why
+        return False  # connecting to it says why
     return b"AuthenticationError" in done.stderr

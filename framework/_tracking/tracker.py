@@ -35,7 +35,7 @@ class Tracker:
     Args:
         uri: the tracking URI.
         root: the folder of the local store; a SQLite database's artifacts go under it.
-        tell: is told, on another thread, when the store does not answer, and when it does again.
+        tell: called on another thread with a sentence when the store does not answer, and when it does again.
 
     Attributes:
         is_new: the store is only now being made.

@@ -32,13 +32,13 @@ class Downwards:
     """Suggests amounts in order."""
 
     def __init__(self, *_: Any) -> None:
-        self.told: dict[int, float | None] = {}
+        self.values: dict[int, float | None] = {}
 
     def ask(self, number: int) -> Point:
         return [0.9 - number / 10]
 
     def tell(self, number: int, value: float | None) -> None:
-        self.told[number] = value
+        self.values[number] = value
 
 
 class Scene:
@@ -99,7 +99,7 @@ def test_no_more_is_suggested_ahead_than_runs_at_once(scene: Scene) -> None:
     assert scene.start() == "prune.amount=0.8"
     assert scene.start() is None
     scene.end(1, 0.75)
-    assert scene.sampler.told == {1: 0.75}
+    assert scene.sampler.values == {1: 0.75}
     assert scene.start() == "prune.amount=0.7"
     assert not scene.queue.done
 
@@ -111,13 +111,13 @@ def test_it_is_done_when_all_points_have_come_to_their_end(scene: Scene) -> None
         scene.end(index)
     assert scene.queue.done
     assert scene.start() is None
-    assert scene.sampler.told == {0: 0.5, 1: 0.5, 2: 0.5}  # nobody asks for what the last one might teach
+    assert scene.sampler.values == {0: 0.5, 1: 0.5, 2: 0.5}  # nobody asks for what the last one might teach
 
 
 def test_a_trial_that_is_tried_again_has_not_taught_anything(scene: Scene) -> None:
     assert scene.start() == "prune.amount=0.9"
     scene.queue.ended(0, again=True)
-    assert scene.sampler.told == {}
+    assert scene.sampler.values == {}
     assert scene.start() == "prune.amount=0.9"
 
 
@@ -146,7 +146,7 @@ def test_what_was_finished_earlier_is_told_and_not_run(registry: Registry, tmp_p
     earlier = {plan.identity: finished(plan, {"val/accuracy": 0.25, "epochs": 1.0, "seconds": 2.5})}
     scene = Scene(registry, tmp_path, earlier=earlier)
     assert scene.start() == "prune.amount=0.8"
-    assert scene.sampler.told == {0: 0.25}
+    assert scene.sampler.values == {0: 0.25}
     assert scene.suggested[0] == (0, 1)
     result = scene.results[plan.identity]
     assert (result.metrics, result.epochs, result.seconds) == ({"val/accuracy": 0.25}, 1, 2.5)
@@ -156,7 +156,7 @@ def test_what_was_finished_earlier_is_told_and_not_run(registry: Registry, tmp_p
 def test_a_metric_that_trials_do_not_report_is_noted(scene: Scene) -> None:
     scene.start()
     scene.end(0, metric="val/acuracy")
-    assert scene.sampler.told == {0: None}
+    assert scene.sampler.values == {0: None}
     text = "tune: search.metric: no trial so far reports 'val/accuracy' (did you mean 'val/acuracy'?)"
     assert scene.notes == [(scene.queue.plan(0), text)]
 

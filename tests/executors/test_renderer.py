@@ -127,9 +127,9 @@ def test_ctrl_c_leaves_no_process_and_no_traceback_and_what_has_ended_is_drawn(g
         [worker] = workers(process.pid)
         time.sleep(1)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, told = process.communicate(timeout=120)
+        _, printed = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130
-    assert told == "interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert printed == "interrupted; what is finished is kept, and the same command goes on from there\n"
     assert not worker.is_running()
