@@ -30,7 +30,7 @@ from typing import Any
 
 from common import load, parser, print_table, ratios, show, table, take_turns
 
-from framework._executors.events import Ended
+from framework._executors.events import Ended, TrialEvent
 from framework._executors.queue import TrialQueue
 from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan
@@ -78,7 +78,12 @@ def scheduled(folder: Path, trials: int) -> float:
     plans, data = make_plans(trials), SimpleNamespace(arrays=lambda plan: ())
     results = {plan.identity: Result(plan, {}, 0, 0.0) for plan in plans}
     specs = [SimpleNamespace(name="many", search=SearchSpec())]
-    queue = TrialQueue(specs, [], {}, results, StageScheduler(plans, ()), data, mute, mute, mute)
+    scheduler = StageScheduler(plans, ())
+    queue = TrialQueue(specs, [], {}, results, scheduler, data, mute, mute, mute)
+
+    def handle(plan: TrialPlan, event: TrialEvent) -> None:
+        for end in event.ends if isinstance(event, StagesEnded) else ():
+            scheduler.stored(end.key)
 
     def trial(config: dict[str, Any]) -> None:
         plan = config["task"].plan
@@ -86,7 +91,7 @@ def scheduled(folder: Path, trials: int) -> float:
         tune.report({"events": [StagesEnded(ends), Ended(Result(plan, {}, 0, 0.0))]})
 
     how = {"search_alg": _Turns(queue, {"many": {"cpu": 1}}), "num_samples": _ENDLESS, "reuse_actors": True}
-    return fitted(trial, folder, {}, how, TuneCallback(queue, mute))
+    return fitted(trial, folder, {}, how, TuneCallback(queue, handle))
 
 
 def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any], *callbacks: Any) -> float:

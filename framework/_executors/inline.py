@@ -14,7 +14,7 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._store import Store
-from framework._trial import Arrays, Noted, Report, StagesEnded, run_trial
+from framework._trial import Arrays, Noted, Report, run_trial
 
 
 def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *, checkpoint_seconds: float) -> None:
@@ -37,7 +37,7 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
                 if not deadline.kept:
                     text = "resources.timeout is not kept, as the trials do not run in the main thread"
                     handle(plan, Noted(text))
-                report = _reporting(plan, queue, handle, deadline)
+                report = _reporting(plan, handle, deadline)
                 try:
                     with deadline:
                         result = attempt(plan, registry, arrays, store, report, checkpoint_seconds)
@@ -52,12 +52,9 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
         torch.set_num_threads(threads)
 
 
-def _reporting(plan: TrialPlan, queue: TrialQueue, handle: Handler, deadline: Deadline) -> Callable[[Report], None]:
+def _reporting(plan: TrialPlan, handle: Handler, deadline: Deadline) -> Callable[[Report], None]:
     def report(event: Report) -> None:
         with deadline.held():
-            if isinstance(event, StagesEnded):
-                for end in event.ends:
-                    queue.stored(end.key)
             handle(plan, event)
 
     return report

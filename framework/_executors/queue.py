@@ -76,10 +76,6 @@ class TrialQueue:
         assert arrays is not None  # else it would not be among those that run
         return arrays
 
-    def stored(self, key: str) -> None:
-        """A stage's result is there."""
-        self._scheduler.stored(key)
-
     def ended(self, index: int, *, again: bool = False) -> None:
         """A trial has ended, well or not, and its result is there; one that is tried again waits for its turn anew."""
         self._scheduler.ended(index, again=again)

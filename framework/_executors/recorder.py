@@ -13,6 +13,7 @@ from framework._executors.events import Ended, Retried, Started, TrialEvent
 from framework._executors.quota import StoreQuota
 from framework._executors.renderer import FigureRenderer
 from framework._executors.run_artifacts import run_artifacts
+from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
@@ -64,51 +65,45 @@ class Work:
         return {f"{what}/{how}": float(counts[what][how]) for what in counts for how in HOW}
 
 
+@dataclass
 class RunRecorder:
     """Hands the events of trials on to the tracking and to the view, and keeps the results.
 
-    Args:
+    Attributes:
         registry: where components are looked up.
         tracker: takes the runs.
         renderer: draws the trials.
         view: shows them.
         store: has the trials' final states.
+        scheduler: learns which stages are stored.
         quota: keeps the store small; None lets it grow.
         data: has the trials' data.
         results: takes the results.
         command: the command line.
         force: replace runs that are not finished.
         wait: wait for the tracking after every trial.
-
-    Attributes:
         work: how stages came to be done, by experiment.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        tracker: Tracker,
-        renderer: FigureRenderer,
-        view: View,
-        store: Store,
-        quota: StoreQuota | None,
-        data: DataCache,
-        results: dict[tuple[str, str], Result],
-        *,
-        command: str,
-        force: bool,
-        wait: bool,
-    ) -> None:
-        self._registry, self._tracker, self._renderer, self._view = registry, tracker, renderer, view
-        self._store, self._quota, self._data, self._results = store, quota, data, results
-        self._command, self._force, self._wait = command, force, wait
-        self.work: dict[str, Work] = {}
-        self._executed: set[str] = set()
-        self._counted: set[tuple[tuple[str, str], int]] = set()
-        # Of running trials.
-        self._records: dict[tuple[str, str], list[Record]] = {}
-        # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
-        self._unlogged: Counter[str] = Counter()
+    registry: Registry
+    tracker: Tracker
+    renderer: FigureRenderer
+    view: View
+    store: Store
+    scheduler: StageScheduler
+    quota: StoreQuota | None
+    data: DataCache
+    results: dict[tuple[str, str], Result]
+    command: str
+    force: bool
+    wait: bool
+    work: dict[str, Work] = field(default_factory=dict)
+    _executed: set[str] = field(default_factory=set)
+    _counted: set[tuple[tuple[str, str], int]] = field(default_factory=set)
+    # Of running trials.
+    _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
+    # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
+    _unlogged: Counter[str] = field(default_factory=Counter)
 
     def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
         """Keep what an event says, and show it."""
@@ -117,31 +112,32 @@ class RunRecorder:
                 self._start(plan)
             case Recorded(record):
                 self._records[plan.identity].append(record)
-                self._tracker.recorded(plan, [record])
+                self.tracker.recorded(plan, [record])
             case StagesEnded(ends):
                 for end in ends:
+                    self.scheduler.stored(end.key)
                     self._count(plan, end)
             case Retried():
                 self._records[plan.identity] = []
-                self._tracker.trial_restarted(plan)
+                self.tracker.trial_restarted(plan)
             case Ended(result):
                 self._end(result)
-        self._view.handle(plan, event)
+        self.view.handle(plan, event)
 
     def _start(self, plan: TrialPlan) -> None:
         self._records[plan.identity] = []
         self._unlogged[plan.key] += 1
-        arrays = self._data.arrays(plan)
+        arrays = self.data.arrays(plan)
         # The logged model takes normalised images: whoever loads it has to know by what.
         notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
-        self._tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self._force)
-        self._renderer.warm()
+        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
+        self.renderer.warm()
 
     def _count(self, plan: TrialPlan, end: StageEnd) -> None:
         if end.executed:
             self._executed.add(end.key)
-            if self._quota:
-                self._quota.grown(end.size, {plan.key, *+self._unlogged})
+            if self.quota:
+                self.quota.grown(end.size, {plan.key, *+self._unlogged})
         # A trial that is tried again finds in the store what it has done itself.
         counted = plan.identity, end.stage
         if counted not in self._counted:
@@ -156,17 +152,17 @@ class RunRecorder:
         metrics = {name: value for record in records for name, value in record.metrics.items()}
         result = replace(ended, metrics=metrics, epochs=records[-1].epoch if records else 0)
         # Kept for all trials until the invocation ends: without what only the trial's run needs.
-        self._results[plan.identity] = kept = replace(result, files={}, traceback=None)
+        self.results[plan.identity] = kept = replace(result, files={}, traceback=None)
 
         def failed(reason: str) -> None:
-            self._results[plan.identity] = replace(kept, error=reason)
+            self.results[plan.identity] = replace(kept, error=reason)
             self._note(plan, f"its run FAILED: {reason}")
 
         def logged() -> None:
             self._unlogged[plan.key] -= 1
 
-        drawing = self._renderer.draw(figure_data(plan, records, result.files))
-        self._tracker.trial_ended(
+        drawing = self.renderer.draw(figure_data(plan, records, result.files))
+        self.tracker.trial_ended(
             plan,
             result.error,
             artifacts=partial(self._artifacts, result, drawing),
@@ -174,20 +170,20 @@ class RunRecorder:
             failed=failed,
             logged=logged,
         )
-        if self._wait:
-            self._tracker.wait()
+        if self.wait:
+            self.tracker.wait()
 
     def _note(self, plan: TrialPlan, text: str) -> None:
-        self._view.handle(plan, Noted(f"{plan.experiment} {plan.name}: {text}"))
+        self.view.handle(plan, Noted(f"{plan.experiment} {plan.name}: {text}"))
 
     # --- on the tracking's thread ------------------------------------------------------------------------------
 
     def _artifacts(self, result: Result, drawing: "Future[Mapping[str, bytes]]", run_id: str) -> RunArtifacts:
         plan = result.plan
-        arrays, note = self._data.arrays(plan), partial(self._note, plan)
+        arrays, note = self.data.arrays(plan), partial(self._note, plan)
         files = {**result.files, **self._figures(plan, drawing)}
-        artifacts = run_artifacts(result, files, arrays, self._registry, self._store, note)
-        kept = Kept(run_id, artifacts.files, self._command, self._tracker.uri)
+        artifacts = run_artifacts(result, files, arrays, self.registry, self.store, note)
+        kept = Kept(run_id, artifacts.files, self.command, self.tracker.uri)
         normalisation = (arrays.mean, arrays.std) if arrays and artifacts.model else None
         return replace(artifacts, note=partial(trial_note, result, result.error or result.stopped, kept, normalisation))
 

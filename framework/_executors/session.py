@@ -135,30 +135,20 @@ def run(
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
             tracker.start(spec.name, spec.description, trials, options.command)
         scheduler, data = StageScheduler((), stored), DataCache(registry)
+        quota = None if options.store_limit is None else StoreQuota(store, scheduler, options.store_limit)
         recorder = RunRecorder(
-            registry,
-            tracker,
-            renderer,
-            view,
-            store,
-            None if options.store_limit is None else StoreQuota(store, scheduler, options.store_limit),
-            data,
-            results,
+            *(registry, tracker, renderer, view, store, scheduler, quota, data, results),
             command=command,
             force=options.force,
             wait=options.executor == "inline",  # exporting a model changes torch's optimizers in the whole process
         )
+        suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
         queue = TrialQueue(
-            busy,
-            [searches[spec.name] for spec in busy if spec.name in searches],
-            earlier,
-            results,
-            scheduler,
-            data,
-            tracker.suggested,
-            recorder.handle,
-            view.suggested,
-            store.discard if options.force else None,
+            *(busy, suggesting, earlier, results, scheduler, data),
+            keep_point=tracker.suggested,
+            handle=recorder.handle,
+            suggested=view.suggested,
+            discard=store.discard if options.force else None,
         )
         try:
             queue.add(pending)

@@ -84,6 +84,10 @@ def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
         )
 
 
+def _ignore(report: Report) -> None:
+    """What is run on the side reports to nobody."""
+
+
 @dataclass
 class _Run:
     plan: TrialPlan
@@ -210,7 +214,9 @@ class _Run:
                 labels=self.plan.labels[:count],
             )
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                again = replace(self, plan=plan, report=lambda report: None, index=0, history=History([], []), reported={})
+                again = replace(
+                    self, plan=plan, report=lambda report: None, index=0, history=History([], []), reported={}
+                )
                 again._run_stages({})
             found = self._load(trial, count)
         if found is None:

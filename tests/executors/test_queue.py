@@ -49,14 +49,14 @@ class Scene:
         self.points: list[Point] = []
         self.suggested: list[tuple[int, int]] = []
         self.notes: list[tuple[TrialPlan, str]] = []
-        self.sampler = Downwards()
+        self.sampler, self.scheduler = Downwards(), StageScheduler((), ())
         search = Search(self.spec, {}, self.results, lambda *_: self.sampler, print)
         self.queue = TrialQueue(
             [self.spec],
             [search],
             given.get("earlier", {}),
             self.results,
-            StageScheduler((), ()),
+            self.scheduler,
             DataCache(registry),
             lambda experiment, study, number, point: self.points.append(point),
             self.handle,
@@ -95,7 +95,7 @@ def test_no_more_is_suggested_ahead_than_runs_at_once(scene: Scene) -> None:
     # The second shares the first one's training: it is suggested, and waits.
     assert scene.start() is None
     assert scene.points == [[0.9], [0.8]]
-    scene.queue.stored(scene.queue.plan(0).keys[1])
+    scene.scheduler.stored(scene.queue.plan(0).keys[1])
     assert scene.start() == "prune.amount=0.8"
     assert scene.start() is None
     scene.end(1, 0.75)

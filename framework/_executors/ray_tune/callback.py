@@ -14,14 +14,13 @@ from framework._executors.events import Ended, Handler, Retried, Started, timed_
 from framework._executors.queue import TrialQueue
 from framework._plan import TrialPlan
 from framework._plan.result import Result
-from framework._trial import StagesEnded
 
 
 class TuneCallback(tune.Callback):
     """Turns what Tune calls back into events of trials.
 
     Args:
-        queue: learns what is stored, and which trials have ended, after the handler.
+        queue: learns which trials have ended, after the handler.
         handle: takes the events.
     """
 
@@ -47,11 +46,8 @@ class TuneCallback(tune.Callback):
         for event in result.get("events", ()):
             if isinstance(event, Ended):
                 self._end(trial, event.result)
-                continue
-            if isinstance(event, StagesEnded):
-                for end in event.ends:
-                    self.queue.stored(end.key)
-            self.handle(plan, event)
+            else:
+                self.handle(plan, event)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.trial_id in self.ended:
