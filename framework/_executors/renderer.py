@@ -23,6 +23,8 @@ class FigureRenderer:
 
     They are not forked, and import neither torch nor Ray nor MLflow, so that starting them costs little. They are no
     part of the terminal's process group: Ctrl-C is not theirs. When this process ends, however it does, so do they.
+    A `ProcessPoolExecutor` does not give that: its processes import the user's script again, and outlive a parent that
+    is killed.
 
     Use it as a context manager, or call `close`.
     """

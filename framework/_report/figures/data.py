@@ -55,7 +55,7 @@ class FigureData:
 
 
 def figure_data(plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[str, bytes]) -> FigureData:
-    """Take down what figures show of a trial.
+    """Gather what figures show of a trial.
 
     Args:
         plan: the trial.
