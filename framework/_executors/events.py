@@ -27,7 +27,7 @@ class Retried:
 class Ended:
     """A trial has finished, with its final state in the store unless it was stopped, or has failed.
 
-    What it has reported, its metrics and epochs, is not in the result yet where an executor says so.
+    The executor leaves the result's metrics and epochs empty: the recorder, which has the reports, fills them in.
     """
 
     result: Result

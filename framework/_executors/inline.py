@@ -68,7 +68,7 @@ def attempt(
     report: Callable[[Report], None],
     checkpoint_seconds: float,
 ) -> Result:
-    """Run one trial; whatever it raises becomes its result, which its metrics and epochs are not in yet."""
+    """Run one trial; whatever it raises becomes its result, whose metrics and epochs are left empty."""
     began = time.monotonic()
     files: dict[str, bytes] = {}
     try:
