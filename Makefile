@@ -47,7 +47,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/many_trials.py
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/snapshot.py
-	$(BIN)/python benchmarks/gate.py
+	$(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/registry.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/figures.py

@@ -18,8 +18,8 @@ import torch
 from common import load, parser, print_table, show, table, verdict
 
 from framework._engine.tester import _confusion
-from framework._executors.artist import Artist
-from framework._report.figures import Sketch, trial_figures
+from framework._executors.renderer import FigureRenderer
+from framework._report.figures import FigureData, trial_figures
 from framework._report.figures.files import as_files
 from framework_plugins.histograms import spread
 from framework_plugins.models.resnet import resnet18
@@ -29,7 +29,7 @@ EPOCHS, CLASSES, TRIALS = 30, 100, 10
 STAGES = ["train", "prune amount=0.2", "train", "unprune", "train"]
 
 
-def make_trial(layers: list[str], states: list[dict[str, object]], classes: int) -> Sketch:
+def make_trial(layers: list[str], states: list[dict[str, object]], classes: int) -> FigureData:
     """A trial with all that there is to draw."""
     draw = random.Random(0)
     records = []
@@ -43,9 +43,12 @@ def make_trial(layers: list[str], states: list[dict[str, object]], classes: int)
     records.append((EPOCHS, 4, {"test/loss": 0.5, "test/accuracy": 0.9}))
     counts = [[draw.randrange(100) for _ in range(classes)] for _ in range(classes)]
     files = {"classes": [f"class {index}" for index in range(classes)], "counts": counts}
-    told = {"weights.json": states, "confusion.json": files}
-    return Sketch(
-        "unprune   prune.amount=0.2 seed=1", STAGES, records, {n: json.dumps(c).encode() for n, c in told.items()}
+    files_drawn = {"weights.json": states, "confusion.json": files}
+    return FigureData(
+        "unprune   prune.amount=0.2 seed=1",
+        STAGES,
+        records,
+        {n: json.dumps(c).encode() for n, c in files_drawn.items()},
     )
 
 
@@ -56,11 +59,11 @@ def cpu(job: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def beside(trial: Sketch, trials: int) -> tuple[float, float]:
+def beside(trial: FigureData, trials: int) -> tuple[float, float]:
     """CPU seconds of the processes that draw so many trials, and of this one meanwhile."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with Artist() as artist:
-        here = cpu(lambda: [drawn.result() for drawn in [artist.draw(trial) for _ in range(trials)]])
+    with FigureRenderer() as renderer:
+        here = cpu(lambda: [drawn.result() for drawn in [renderer.draw(trial) for _ in range(trials)]])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, here
 

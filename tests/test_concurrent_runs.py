@@ -15,7 +15,7 @@ from test_tracking import begin, history, make_plan, record
 from framework._cli.find import find_trial
 from framework._report.comparison import compare
 from framework._report.results import Results
-from framework._tracking import Extras, Reader, Tracker, default_uri
+from framework._tracking import Reader, RunArtifacts, Tracker, default_uri
 from framework._tracking.server import connect
 
 ACCURACY = "test/accuracy"
@@ -74,8 +74,8 @@ def report(tracker: Tracker, plan: Any) -> None:
 
 
 def end(tracker: Tracker, plan: Any) -> None:
-    extras = Extras({"a.txt": b"a"}, {"model/flops": 7.0}, lambda exported: "A note.")
-    tracker.trial_ended(plan, None, extras=lambda run: extras)
+    artifacts = RunArtifacts({"a.txt": b"a"}, {"model/flops": 7.0}, lambda exported: "A note.")
+    tracker.trial_ended(plan, None, artifacts=lambda run: artifacts)
 
 
 def run_all(uri: str, root: Path, plans: list[Any], ready: threading.Barrier, reading: threading.Barrier) -> None:

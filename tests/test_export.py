@@ -20,7 +20,7 @@ from framework._masks import sparsity
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record
-from framework._tracking import Extras, Tracker, load_model
+from framework._tracking import RunArtifacts, Tracker, load_model
 
 TRIAL = "study/prune.amount=0.5 seed=1"
 SHAPE = (1, 8, 8)
@@ -191,7 +191,7 @@ def others(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 tracker.recorded(
                     plan, [Record(1, 0, {"sparsity": 0.0, "sparsity/linear": 0.0, "sparsity/1": 0.0}, 1.0)]
                 )
-                tracker.trial_ended(plan, None, extras=lambda run, net=network: Extras(model=net, shape=SHAPE))
+                tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=net, shape=SHAPE))
     return root
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from report.plans import make_plan
 from running import framework, trials, write
 from test_observers import SPEC, plan_of, registry_of
 from test_trial import Reports
@@ -20,8 +21,9 @@ from torch import nn
 from framework import Stage, StageError, Trial, hookimpl
 from framework._errors import Expired, PluginError, describe
 from framework._executors.deadline import Deadline
+from framework._executors.events import failure
 from framework._executors.inline import attempt
-from framework._executors.listener import Outcome, failure
+from framework._plan.result import Result
 from framework._registry import Registry
 from framework._reported import plain_metrics
 from framework._store import Store
@@ -160,7 +162,7 @@ PLACES = {
 }
 
 
-def outcome_of(registry: Registry, folder: Path, text: str = SPEC) -> Outcome:
+def result_of(registry: Registry, folder: Path, text: str = SPEC) -> Result:
     plan = plan_of(registry, folder, text)
     return attempt(plan, registry, prepare(plan.data, registry), Store(folder / "store"), Reports(), 300)
 
@@ -168,29 +170,29 @@ def outcome_of(registry: Registry, folder: Path, text: str = SPEC) -> Outcome:
 @pytest.mark.parametrize("raised", RAISED)
 def test_whatever_a_stage_raises_its_trial_has_failed_and_says_of_which_plugin(raised: str, tmp_path: Path) -> None:
     error, reason = RAISED[raised]
-    outcome = outcome_of(registry_of(Hostile(error)), tmp_path, SPEC.replace(*PLACES["stage"]))
-    assert outcome.error is not None
-    assert outcome.error.startswith(reason)
+    result = result_of(registry_of(Hostile(error)), tmp_path, SPEC.replace(*PLACES["stage"]))
+    assert result.error is not None
+    assert result.error.startswith(reason)
     if not isinstance(error, Computed):
-        assert outcome.error.endswith(" (in stage 2, broken of third-0 1)")
-    assert len(outcome.error) < 6000
-    outcome.error.encode()
-    assert outcome.traceback
+        assert result.error.endswith(" (in stage 2, broken of third-0 1)")
+    assert len(result.error) < 6000
+    result.error.encode()
+    assert result.traceback
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_whichever_component_ends_its_process_the_trial_has_failed_and_names_it(place: str, tmp_path: Path) -> None:
     text = SPEC.replace(*PLACES[place], 1)
     assert text != SPEC
-    outcome = outcome_of(registry_of(Hostile(SystemExit("enough"))), tmp_path, text)
-    assert outcome.error is not None
-    assert outcome.error.startswith("SystemExit: enough (")
-    assert "third-0 1" in outcome.error
+    result = result_of(registry_of(Hostile(SystemExit("enough"))), tmp_path, text)
+    assert result.error is not None
+    assert result.error.startswith("SystemExit: enough (")
+    assert "third-0 1" in result.error
 
 
 def test_ctrl_c_still_interrupts(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        outcome_of(registry_of(Hostile(KeyboardInterrupt())), tmp_path, SPEC.replace(*PLACES["stage"]))
+        result_of(registry_of(Hostile(KeyboardInterrupt())), tmp_path, SPEC.replace(*PLACES["stage"]))
 
 
 def test_an_error_whose_class_computes_everything_can_be_told() -> None:
@@ -199,7 +201,7 @@ def test_an_error_whose_class_computes_everything_can_be_told() -> None:
         def __notes__(self) -> Any:
             raise RuntimeError
 
-    assert failure(Odd("x"), 1.0).error == "Odd: x"
+    assert failure(make_plan("train"), Odd("x"), 1.0).error == "Odd: x"
     assert describe(PluginError("ours explain themselves")) == "ours explain themselves"
 
 

@@ -10,7 +10,7 @@ import yaml
 from test_trial import Reports, Toys
 
 from framework import SpecError
-from framework._executors.gate import Gate
+from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._plan.explain import explain
 from framework._registry import Registry, installed
@@ -107,13 +107,13 @@ def test_why_two_trials_go_back_to_different_states_is_explained(planned: Any, r
 
 def test_what_a_trial_that_waits_will_go_back_to_is_needed(planned: Any) -> None:
     plan = planned()
-    gate = Gate([plan], plan.keys[1:3])
-    assert gate.needed == {plan.keys[1], plan.keys[2]}
-    assert Gate([plan], plan.keys[1:8]).needed == {plan.keys[7]}  # nothing goes back any more
+    scheduler = StageScheduler([plan], plan.keys[1:3])
+    assert scheduler.needed == {plan.keys[1], plan.keys[2]}
+    assert StageScheduler([plan], plan.keys[1:8]).needed == {plan.keys[7]}  # nothing goes back any more
 
 
 def test_a_trials_own_spec_has_its_labels(planned: Any) -> None:
-    from framework._executors.bookkeeper import _as_spec
+    from framework._executors.recorder import _as_spec
 
     plan = planned()
     again = planned(_as_spec(replace(plan, plugins=())))

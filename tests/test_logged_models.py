@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 from framework._masks import Masks, eval_mode, prunable, sparsity
 from framework._report.anatomy import anatomy
 from framework._stage import Record
-from framework._tracking import MASKS, Extras, Tracker, encode_masks, load_model, load_model_state
+from framework._tracking import MASKS, RunArtifacts, Tracker, encode_masks, load_model, load_model_state
 from framework._trial.snapshot import fill
 
 SHAPE = (1, 8, 8)
@@ -145,12 +145,12 @@ def log(tmp_path: Path) -> Callable[..., str]:
             tracker.trial_started(plan, "name: it\n")
             tracker.recorded(plan, [Record(1, 0, sparsity(weights), 1.0)])
 
-            def extras(run_id: str) -> Extras:
+            def artifacts(run_id: str) -> RunArtifacts:
                 ids.append(run_id)
                 files = {MASKS: encode_masks(masks)} if masks else {}
-                return Extras(files, metrics=anatomy(network, SHAPE), model=network, shape=SHAPE)
+                return RunArtifacts(files, metrics=anatomy(network, SHAPE), model=network, shape=SHAPE)
 
-            tracker.trial_ended(plan, None, extras=extras)
+            tracker.trial_ended(plan, None, artifacts=artifacts)
         return f"runs:/{ids[0]}/model"
 
     return run

@@ -13,9 +13,9 @@ import torch
 from running import SCRIPT, Study, environment, parents, state, trials
 from test_tracking import SHAPE, Moody, begin, make_plan
 
+from framework._plan.result import Result
 from framework._report.notes import Kept, trial_note
-from framework._report.table import Result
-from framework._tracking import Extras, Tracker
+from framework._tracking import RunArtifacts, Tracker
 
 RUN = "prune.amount=0.5 seed=1"
 
@@ -45,14 +45,14 @@ def test_the_python_of_a_note_loads_the_weights_of_a_network_without_a_graph(tmp
     plan = make_plan("moody", stages=({"name": "train"},), stage_epochs=(1,))
     network, uri = Moody(), f"sqlite:///{tmp_path / 'mlflow.db'}"
 
-    def extras(run_id: str) -> Extras:
+    def artifacts(run_id: str) -> RunArtifacts:
         kept = Kept(run_id, [], "framework run moody.yaml", uri)
         note = partial(trial_note, Result(plan, {}, 1, 1.0, None), None, kept, ((0.5,), (0.25,)))
-        return Extras(model=network, shape=SHAPE, note=note)
+        return RunArtifacts(model=network, shape=SHAPE, note=note)
 
     with Tracker(uri, tmp_path) as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, extras=extras)
+        tracker.trial_ended(plan, None, artifacts=artifacts)
     source = block_of(trials(tmp_path, "moody")[plan.name], "python")
     source += "import torch; torch.save(state_dict, 'state.pt')"
     subprocess.run([sys.executable, "-c", source], cwd=tmp_path, env=environment(), check=True)

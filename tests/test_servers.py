@@ -16,7 +16,7 @@ from test_tracking import begin, make_plan, record
 from framework import load_model
 from framework._report.results import Results
 from framework._store import Store
-from framework._tracking import Extras, Reader, Tracker
+from framework._tracking import Reader, RunArtifacts, Tracker
 
 pytestmark = needs_server
 # Commands that read results; each must end well against a server.
@@ -135,8 +135,8 @@ def test_what_postgresql_refuses_is_made_to_fit(
         values = {"nan": math.nan, "inf": math.inf, "less": -math.inf, "tiny": 5e-324, "huge": 1.7e308}
         layers = {f"sparsity/layer{i}.{'n' * 200}": i / 2500 for i in range(2500)}
         tracker.recorded(plan, [record(1, **values, **layers), record(2, **values)])
-        note = Extras(note=lambda exported: odd + "n" * 9000, metrics={"model/flops": 1e18})
-        tracker.trial_ended(plan, odd + "r" * 9000, extras=lambda run: note)
+        note = RunArtifacts(note=lambda exported: odd + "n" * 9000, metrics={"model/flops": 1e18})
+        tracker.trial_ended(plan, odd + "r" * 9000, artifacts=lambda run: note)
     _, trials = runs_of(server_client, name)
     ((called, run),) = trials.items()
     assert (len(called), called[-6:]) == (250, "seed=1")

@@ -20,7 +20,7 @@ from torch import nn
 from framework import load_model
 from framework._errors import TrackingError
 from framework._store import Store
-from framework._tracking import Extras, Tracker
+from framework._tracking import RunArtifacts, Tracker
 
 pytestmark = needs_server
 SPEC = {
@@ -64,8 +64,8 @@ def test_an_answer_that_is_lost_leaves_nothing_twice(
         tracker.summarised(
             "twice", {"epochs/executed": 5.0}, {"notes/summary.txt": b"five"}, lambda run: "Five epochs."
         )
-        extras = Extras({"a.txt": b"a"}, {"model/flops": 7.0}, lambda exported: "A note.", network, SHAPE)
-        tracker.trial_ended(plan, None, extras=lambda run: extras)
+        artifacts = RunArtifacts({"a.txt": b"a"}, {"model/flops": 7.0}, lambda exported: "A note.", network, SHAPE)
+        tracker.trial_ended(plan, None, artifacts=lambda run: artifacts)
         tracker.trial_ended(other, "why not")
     endings = ("experiments/create", "runs/create", "runs/log-batch", "runs/set-tag", "runs/update", "outputs")
     endings += ("logged-models", "files", "set-experiment-tag")

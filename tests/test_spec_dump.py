@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spec_catalog import CATALOG
 
-from framework._executors.bookkeeper import _as_spec
+from framework._executors.recorder import _as_spec
 from framework._plan import as_it_stands, make_plans
 from framework._spec import dump, load
 from framework._spec.document import parse

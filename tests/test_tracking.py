@@ -19,7 +19,7 @@ from framework._masks import forward_order, prunable, sparsity
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._spec import load
 from framework._stage import Record
-from framework._tracking import Extras, Tracker, default_uri, load_model, load_model_state, ui_command
+from framework._tracking import RunArtifacts, Tracker, default_uri, load_model, load_model_state, ui_command
 from framework._tracking.params import parameters, valid_name
 
 SHAPE = (1, 8, 8)
@@ -273,9 +273,15 @@ def test_finished_trials_are_found_by_their_key_and_experiment(
         assert tracker.finished(elsewhere.experiment) == {}
     assert list(found) == ["done"]
     run = found["done"]
-    assert run.metrics == {"train/loss": 1 / 3, "sparsity": 0.1, "test/accuracy": 0.75}
-    assert run.epochs == 2
-    assert 0 <= run.seconds < 60
+    seconds = run.metrics["seconds"]
+    assert run.metrics == {
+        "train/loss": 1 / 3,
+        "sparsity": 0.1,
+        "test/accuracy": 0.75,
+        "epochs": 2,
+        "seconds": seconds,
+    }
+    assert 0 <= seconds < 60
     assert client.get_run(run.run_id).info.status == "FINISHED"
 
 
@@ -438,7 +444,7 @@ def test_the_model_loads_with_its_weights_its_sparsity_and_for_any_batch(
         begin(tracker, *plans)
         for plan, network in zip(plans, networks, strict=True):
             tracker.recorded(plan, [record(4)])
-            tracker.trial_ended(plan, None, extras=lambda run, network=network: Extras(model=network, shape=SHAPE))
+            tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=net, shape=SHAPE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     import mlflow.pytorch
 
@@ -505,7 +511,7 @@ def test_networks_that_only_look_alike_do_not_share_a_graph(
     with open_tracker() as tracker:
         begin(tracker, *plans)
         for plan, network in zip(plans, networks, strict=True):
-            tracker.trial_ended(plan, None, extras=lambda run, network=network: Extras(model=network, shape=SHAPE))
+            tracker.trial_ended(plan, None, artifacts=lambda run, net=network: RunArtifacts(model=net, shape=SHAPE))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     import mlflow.pytorch
 
@@ -521,7 +527,7 @@ def test_a_network_without_a_graph_leaves_its_weights_and_says_so(
     network = Moody()
     with open_tracker() as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, extras=lambda run: Extras(model=network, shape=SHAPE))
+        tracker.trial_ended(plan, None, artifacts=lambda run: RunArtifacts(model=network, shape=SHAPE))
     run = runs_of(client, plan.experiment)[plan.name]
     assert run.info.status == "FINISHED"
     assert run.data.tags["framework.model"].startswith(
@@ -554,7 +560,7 @@ def test_files_are_logged_as_they_are(
     with open_tracker() as tracker:
         begin(tracker, plan)
         tracker.trial_ended(
-            plan, None, extras=lambda run: Extras({"curves.png": b"\x89PNG drawn", "norms/conv1/a.txt": b""})
+            plan, None, artifacts=lambda run: RunArtifacts({"curves.png": b"\x89PNG drawn", "norms/conv1/a.txt": b""})
         )
     run = runs_of(client, plan.experiment)[plan.name]
     assert artifact(client, run, "curves.png", tmp_path) == b"\x89PNG drawn"
@@ -577,7 +583,7 @@ def test_a_model_that_cannot_be_made_fails_its_trial_and_no_other(
     told: list[str] = []
     with open_tracker() as tracker:
         begin(tracker, bad, good)
-        tracker.trial_ended(bad, None, extras=lambda run: 1 / 0, failed=told.append)
+        tracker.trial_ended(bad, None, artifacts=lambda run: 1 / 0, failed=told.append)
         tracker.trial_ended(good, None, failed=told.append)
     assert told == ["ZeroDivisionError: division by zero"]
     runs = runs_of(client, experiment)
@@ -603,7 +609,7 @@ def test_training_does_not_wait_while_the_database_is_busy(
     assert [step for step, _ in history(client, run, "train/loss")] == list(range(1, 301))
 
 
-def exits(run_id: str) -> Extras:
+def exits(run_id: str) -> RunArtifacts:
     sys.exit("enough")
 
 
@@ -616,12 +622,12 @@ class Exiting(nn.Module):
 
 # What keeps one trial from being written: what it does, and the reason that its run gives.
 UNWRITABLE: dict[str, tuple[dict[str, Any], str]] = {
-    "a name that no file can have": ({"extras": lambda run: Extras({"x" * 300: b""})}, "File name too long"),
-    "a file that is a folder too": ({"extras": lambda run: Extras({"a": b"", "a/b": b""})}, "a"),
+    "a name that no file can have": ({"artifacts": lambda run: RunArtifacts({"x" * 300: b""})}, "File name too long"),
+    "a file that is a folder too": ({"artifacts": lambda run: RunArtifacts({"a": b"", "a/b": b""})}, "a"),
     "a metric that is no number": ({"metrics": {"x": "high"}}, "could not convert string to float"),
-    "a model that cannot be made": ({"extras": exits}, "SystemExit: enough"),
+    "a model that cannot be made": ({"artifacts": exits}, "SystemExit: enough"),
     "a model that ends its process": (
-        {"extras": lambda run: Extras(model=Exiting(), shape=SHAPE)},
+        {"artifacts": lambda run: RunArtifacts(model=Exiting(), shape=SHAPE)},
         "SystemExit: enough",
     ),
 }
@@ -642,7 +648,7 @@ def test_what_cannot_be_written_of_one_trial_fails_that_trial_alone(
             tracker.trial_ended(
                 plan,
                 None,
-                extras=more.get("extras", lambda run: Extras()),
+                artifacts=more.get("artifacts", lambda run: RunArtifacts()),
                 failed=lambda reason, name=plan.name: failures.update({name: reason}),  # type: ignore[misc]
                 logged=lambda name=plan.name: logged.append(name),  # type: ignore[misc]
             )
@@ -720,7 +726,7 @@ def test_artifacts_lie_beside_the_database_and_nothing_in_the_current_folder(
 ) -> None:
     with open_tracker() as tracker:
         begin(tracker, plan)
-        tracker.trial_ended(plan, None, extras=lambda run: Extras(model=Scaled(1.0), shape=SHAPE))
+        tracker.trial_ended(plan, None, artifacts=lambda run: RunArtifacts(model=Scaled(1.0), shape=SHAPE))
     run_id = runs_of(client, plan.experiment)[plan.name].info.run_id
     folder = root / "artifacts" / plan.experiment
     assert (folder / run_id / "artifacts" / "spec.yaml").read_text() == "name: it\n"

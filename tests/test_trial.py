@@ -22,7 +22,7 @@ from framework._plan import as_it_stands, make_plans
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
-from framework._trial import build_model, prepare, run_trial
+from framework._trial import Noted, Recorded, StagesEnded, build_model, prepare, run_trial
 from framework._trial import data as data_module
 
 BUILT_IN = [
@@ -146,6 +146,15 @@ class Reports:
 
     def staged(self, *ends):
         self.ends.extend(ends)
+
+    def __call__(self, report):
+        match report:
+            case Recorded(record):
+                self.recorded(record)
+            case Noted(text):
+                self.noted(text)
+            case StagesEnded(ends):
+                self.staged(*ends)
 
 
 def run(plan, reports=None):

@@ -7,6 +7,7 @@ from report.plans import make_plan
 from rich.console import Console
 
 from framework._cli.view import PlainView
+from framework._trial import Noted
 
 
 def lines(view: PlainView) -> list[str]:
@@ -17,7 +18,7 @@ def lines(view: PlainView) -> list[str]:
 def test_what_all_trials_have_to_say_is_said_once() -> None:
     view = PlainView(Console(file=io.StringIO()))
     for seed in (1, 2):
-        view.noted(make_plan("train", seed=seed), "no figure")
+        view.handle(make_plan("train", seed=seed), Noted("no figure"))
     assert lines(view) == ["note: no figure"]
 
 

@@ -11,9 +11,10 @@ from framework._cli.plan import print_plans
 from framework._cli.ui import views
 from framework._cli.view import make_view
 from framework._executors import session
-from framework._executors.bookkeeper import HOW, Work
+from framework._executors.recorder import HOW, Work
+from framework._plan.result import Result
 from framework._registry import Registry
-from framework._report.table import Result, best, summarise, summary_table
+from framework._report.table import best, summarise, summary_table
 from framework._spec import ExperimentSpec
 from framework._store import Store
 from framework._tracking import Reader, default_uri, public

@@ -11,11 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from framework._cli.console import count, say
-from framework._executors.bookkeeper import View
-from framework._executors.listener import Outcome
+from framework._executors.events import Ended, Retried, Started, TrialEvent
+from framework._executors.recorder import View
 from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._stage import Record
-from framework._trial import StageEnd
+from framework._trial import Noted, Recorded, StagesEnded
 
 # Without a terminal, at most one line per trial in this time.
 _LINE_SECONDS = 10.0
@@ -71,49 +72,49 @@ class PlainView:
         self.total -= spared
         self.epochs_total += sum(plan.epochs for plan in plans)
 
-    def started(self, plan: TrialPlan) -> None:
-        self.running[plan.identity] = _Running(plan)
-
-    def recorded(self, plan: TrialPlan, records: Sequence[Record]) -> None:
-        running = self.running[plan.identity]
-        before = running.record.epoch if running.record else 0
-        for record in records:
-            running.record = record
-            running.metrics.update(record.metrics)
-        self.epochs_done += records[-1].epoch - before
-        self.progressed(running)
-
-    def noted(self, plan: TrialPlan, text: str) -> None:
-        if text not in self.notes:  # all trials of a sweep say the same
-            self.notes.add(text)
-            self.remarked(text)
+    def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
+        match event:
+            case Started():
+                self.running[plan.identity] = _Running(plan)
+            case Recorded(record):
+                self._recorded(self.running[plan.identity], record)
+            case Noted(text):
+                if text not in self.notes:  # all trials of a sweep say the same
+                    self.notes.add(text)
+                    self.remarked(text)
+            case StagesEnded(ends):
+                for end in ends:
+                    self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)
+            case Retried(result):
+                self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {result.error}")
+                running = self.running[plan.identity]
+                self.epochs_done -= running.record.epoch if running.record else 0
+                self.running[plan.identity] = _Running(plan)
+            case Ended(result):
+                self._ended(self.running.pop(plan.identity), result)
 
     def remarked(self, text: str) -> None:
         self.line(f"note: {text}")
 
-    def staged(self, plan: TrialPlan, end: StageEnd) -> None:
-        self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)
+    def _recorded(self, running: _Running, record: Record) -> None:
+        self.epochs_done += record.epoch - (running.record.epoch if running.record else 0)
+        running.record = record
+        running.metrics.update(record.metrics)
+        self.progressed(running)
 
-    def retried(self, plan: TrialPlan, outcome: Outcome) -> None:
-        self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {outcome.error}")
-        running = self.running[plan.identity]
-        self.epochs_done -= running.record.epoch if running.record else 0
-        self.running[plan.identity] = _Running(plan)
-
-    def ended(self, plan: TrialPlan, outcome: Outcome) -> None:
-        running = self.running.pop(plan.identity)
+    def _ended(self, running: _Running, result: Result) -> None:
         self.done += 1
-        head = f"[{self.done}/{self.total}] {plan.experiment} {plan.name}"
-        if outcome.error:
-            self.line(f"{head}: FAILED: {outcome.error}")
+        head = f"[{self.done}/{self.total}] {running.plan.experiment} {running.plan.name}"
+        if result.error:
+            self.line(f"{head}: FAILED: {result.error}")
             return
         accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
         epochs = running.record.epoch if running.record else 0
-        if outcome.stopped:
-            head = f"{head}: {outcome.stopped}"
+        if result.stopped:
+            head = f"{head}: {result.stopped}"
         self.line(
             f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
-            f"{count(epochs, 'epoch')}, {outcome.seconds:.1f} s"
+            f"{count(epochs, 'epoch')}, {result.seconds:.1f} s"
         )
 
     def progressed(self, running: _Running) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias
 
 from framework._errors import SpecError
 from framework._plan import Planner, TrialPlan
+from framework._plan.result import Result
 from framework._report.statistics import mean
-from framework._report.table import Result
 from framework._spec import ExperimentSpec
 from framework._spec.space import fill, sweep
 

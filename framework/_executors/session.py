@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Literal
 
 from framework._errors import Problem, SpecError
-from framework._executors import inline
-from framework._executors.agenda import Agenda
-from framework._executors.artist import Artist
-from framework._executors.bookkeeper import Bookkeeper, Identity, View, Work, recall
-from framework._executors.gate import Gate
-from framework._executors.joining import settle
-from framework._executors.limiter import Limiter
+from framework._executors import inline, ray_env
+from framework._executors.data import DataCache
+from framework._executors.events import Handler
+from framework._executors.queue import TrialQueue, recall
+from framework._executors.quota import StoreQuota
+from framework._executors.recorder import RunRecorder, View, Work
+from framework._executors.renderer import FigureRenderer
+from framework._executors.scheduler import StageScheduler
 from framework._executors.search import Point, Sampler, Search, study_of
 from framework._executors.summary import summarise
 from framework._home import make_home
 from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
+from framework._plan.result import Result
 from framework._registry import Registry
-from framework._report.table import Result
 from framework._spec import ExperimentSpec
 from framework._spec.grid import expand_grids
 from framework._store import Store
-from framework._tracking import Finished, Tracker, public
+from framework._tracking import Tracker, TrialRun, public
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def run(
     """
     make_home()
     if options.executor == "ray":
-        settle(options.address)  # planning may import ray
-    planned = plan_all(specs)
+        ray_env.configure(options.address)  # planning may import ray
+    planned, command = plan_all(specs), public(options.command)
     if options.executor == "inline":
         _refuse_schedulers(specs)
     store = Store(options.store)
@@ -110,7 +111,7 @@ def run(
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with (
         _as_default(options.tracking_uri),
-        Artist() as artist,
+        FigureRenderer() as renderer,
         Tracker(options.tracking_uri, options.root, view.remarked) as tracker,
     ):
         if options.executor == "ray" and tracker.is_new:
@@ -119,7 +120,7 @@ def run(
 
             ray_tune.connect(options.address, options.verbose)
         earlier = {} if options.force else _earlier(specs, tracker)
-        results: dict[Identity, Result] = {}
+        results: dict[tuple[str, str], Result] = {}
         searches = {
             spec.name: Search(spec, tracker.points(spec.name, study_of(spec)), results, _sampler, view.remarked)
             for spec in specs
@@ -133,15 +134,34 @@ def run(
         for spec in busy:
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
             tracker.start(spec.name, spec.description, trials, options.command)
-        gate = Gate((), stored)
-        books = _open_books(registry, options, tracker, artist, view, results, store, gate)
+        scheduler, data = StageScheduler((), stored), DataCache(registry)
+        quota = None if options.store_limit is None else StoreQuota(store, scheduler, options.store_limit)
+        recorder = RunRecorder(
+            *(registry, tracker, renderer, view, store, scheduler, quota, data, results),
+            command=command,
+            force=options.force,
+            wait=options.executor == "inline",  # exporting a model changes torch's optimizers in the whole process
+        )
         suggesting = [searches[spec.name] for spec in busy if spec.name in searches]
-        _execute(Agenda(busy, suggesting, earlier, gate, books), pending, books, options)
+        queue = TrialQueue(
+            *(busy, suggesting, earlier, results, scheduler, data),
+            keep_point=tracker.suggested,
+            handle=recorder.handle,
+            suggested=view.suggested,
+            discard=store.discard if options.force else None,
+        )
+        try:
+            queue.add(pending)
+            if not queue.done:
+                _execute(queue, registry, store, recorder.handle, options)
+        finally:
+            for experiment, work in recorder.work.items():
+                tracker.summarised(experiment, work.metrics())
         planned |= {name: search.plans for name, search in searches.items()}
         tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
-        summarise(busy, ended, books, options.tracking_uri)
-    return [results[plan.identity] for plans in planned.values() for plan in plans], books.work
+        summarise(busy, ended, registry, tracker, view.remarked, uri=options.tracking_uri, command=command)
+    return [results[plan.identity] for plans in planned.values() for plan in plans], recorder.work
 
 
 @contextmanager
@@ -158,33 +178,6 @@ def _as_default(tracking_uri: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _open_books(
-    registry: Registry,
-    options: Options,
-    tracker: Tracker,
-    artist: Artist,
-    view: View,
-    results: dict[Identity, Result],
-    store: Store,
-    gate: Gate,
-) -> Bookkeeper:
-    limiter = None if options.store_limit is None else Limiter(store, gate, options.store_limit)
-    # Exporting the model changes how torch's optimizers run, in every thread of the process.
-    wait = options.executor == "inline"
-    return Bookkeeper(
-        registry,
-        tracker,
-        artist,
-        view,
-        store,
-        limiter,
-        results,
-        command=public(options.command),
-        force=options.force,
-        wait=wait,
-    )
-
-
 def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:
     message = "trials are compared with others that run at the same time: take --executor ray, or set this to null"
     wrong = [spec for spec in specs if spec.search.scheduler]
@@ -192,7 +185,7 @@ def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:
         raise SpecError([Problem(str(spec.file), 0, 0, "search.scheduler", message) for spec in wrong])
 
 
-def _earlier(specs: Sequence[ExperimentSpec], tracker: Tracker) -> dict[Identity, Finished]:
+def _earlier(specs: Sequence[ExperimentSpec], tracker: Tracker) -> dict[tuple[str, str], TrialRun]:
     """The trials that need not be run again; one that was stopped need not as long as its spec has a scheduler."""
     return {
         (spec.name, key): run
@@ -208,27 +201,20 @@ def _sampler(spec: ExperimentSpec, known: Mapping[int, Point]) -> Sampler:
     return ray_tune.Optuna(spec, known)
 
 
-def _execute(agenda: Agenda, pending: Sequence[TrialPlan], books: Bookkeeper, options: Options) -> None:
+def _execute(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, options: Options) -> None:
     checkpoint_seconds = 60 * options.checkpoint_minutes
-    try:
-        agenda.add(pending)
-        if agenda.done:
-            return
-        if options.executor == "inline":
-            inline.run(agenda, books.registry, books.store, books, checkpoint_seconds=checkpoint_seconds)
-            return
-        from framework._executors import ray_tune
+    if options.executor == "inline":
+        inline.run(queue, registry, store, handle, checkpoint_seconds=checkpoint_seconds)
+        return
+    from framework._executors import ray_tune
 
-        ray_tune.run(
-            agenda,
-            books.registry.disabled,
-            books.store,
-            books,
-            checkpoint_seconds=checkpoint_seconds,
-            address=options.address,
-            max_concurrent=options.max_concurrent,
-            verbose=options.verbose,
-        )
-    finally:
-        for experiment, work in books.work.items():
-            books.tracker.summarised(experiment, work.metrics())
+    ray_tune.run(
+        queue,
+        registry.disabled,
+        store,
+        handle,
+        checkpoint_seconds=checkpoint_seconds,
+        address=options.address,
+        max_concurrent=options.max_concurrent,
+        verbose=options.verbose,
+    )

@@ -1,54 +1,75 @@
 """What an invocation's run keeps of all its trials: how the variants came out, as a table, figures and a note."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from framework._errors import TrackingError, describe
-from framework._executors.bookkeeper import Bookkeeper
-from framework._report.comparison import compare
+from framework._plan.result import Result
+from framework._registry import Registry
+from framework._report.comparison import Group, compare
 from framework._report.figures import all_sweep_figures, as_files
 from framework._report.formats import render
 from framework._report.notes import Kept, sweep_note
 from framework._report.results import Results
-from framework._report.table import Result
 from framework._spec import ExperimentSpec
-from framework._tracking import Reader
+from framework._tracking import Reader, Tracker
 
 _METRIC = "test/accuracy"
 
 
 def summarise(
-    specs: Sequence[ExperimentSpec], results: Mapping[str, Sequence[Result]], books: Bookkeeper, uri: str
+    specs: Sequence[ExperimentSpec],
+    results: Mapping[str, Sequence[Result]],
+    registry: Registry,
+    tracker: Tracker,
+    remark: Callable[[str], None],
+    *,
+    uri: str,
+    command: str,
 ) -> None:
     """Have the invocation's run in each experiment keep what came out of it; what cannot be had is a remark.
 
     Args:
         specs: in which something was run.
         results: of their trials, by experiment; also of those that had been run before.
-        books: has what was run.
+        registry: has the plugins that draw.
+        tracker: takes what is kept.
+        remark: takes what the user should know.
         uri: of the tracking store.
+        command: the command line.
     """
-    if books.tracker.error:  # which the end of the invocation raises
+    if tracker.error:  # which the end of the invocation raises
         return
     try:
         reader = Reader(uri)
         for spec in specs:
             only = [result.plan.identity for result in results[spec.name]]
-            _summarise(spec, Results(reader, [spec.name], only), results[spec.name], books)
+            found = Results(reader, [spec.name], only)
+            groups = compare(found, _METRIC) if _METRIC in found.metrics else []
+            files = {"summary.csv": render(groups, _METRIC, "csv").encode()} if groups else {}
+            files |= _figures(spec.name, found, registry, remark)
+            failed = [(result.plan.name, result.error) for result in results[spec.name] if result.error]
+            note = partial(_note, spec.description, groups, failed, files, command, tracker.uri)
+            tracker.summarised(spec.name, files=files, note=note)
     except TrackingError as error:
-        books.view.remarked(f"no summary is kept: {error}")
+        remark(f"no summary is kept: {error}")
 
 
-def _summarise(spec: ExperimentSpec, results: Results, ended: Sequence[Result], books: Bookkeeper) -> None:
-    groups = compare(results, _METRIC) if _METRIC in results.metrics else []
-    files = {"summary.csv": render(groups, _METRIC, "csv").encode()} if groups else {}
+def _figures(name: str, results: Results, registry: Registry, remark: Callable[[str], None]) -> dict[str, bytes]:
     try:
-        files |= as_files(all_sweep_figures(results, books.registry, books.view.remarked))
+        return dict(as_files(all_sweep_figures(results, registry, remark)))
     except Exception as error:  # whoever draws: the results are there all the same
-        books.view.remarked(f"{spec.name}: no figure could be drawn: {describe(error)}")
-    failed = [(result.plan.name, result.error) for result in ended if result.error]
+        remark(f"{name}: no figure could be drawn: {describe(error)}")
+        return {}
 
-    def note(run_id: str) -> str:
-        kept = Kept(run_id, files, books.command, books.tracker.uri)
-        return sweep_note(spec.description, groups, _METRIC, failed, kept)
 
-    books.tracker.summarised(spec.name, files=files, note=note)
+def _note(
+    description: str,
+    groups: Sequence[Group],
+    failed: Sequence[tuple[str, str]],
+    files: Collection[str],
+    command: str,
+    uri: str,
+    run_id: str,
+) -> str:
+    return sweep_note(description, groups, _METRIC, failed, Kept(run_id, files, command, uri))

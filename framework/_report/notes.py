@@ -6,9 +6,9 @@ from shlex import quote as quoted
 from urllib.parse import quote
 
 from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._report.comparison import Group
 from framework._report.formats import render
-from framework._report.table import Result
 from framework._tracking import WEIGHTS
 
 _LONGEST = 5000  # characters: what a tag has room for

@@ -1,6 +1,6 @@
 """What came out, variant by variant."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
@@ -8,29 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._report.statistics import deviation, mean
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a trial came out.
-
-    Attributes:
-        plan: the trial.
-        metrics: the last value of each, by name.
-        epochs: where its epoch axis ended.
-        seconds: how long it took.
-        error: why it failed; None if it did not.
-        stopped: whether a scheduler stopped it before its end.
-    """
-
-    plan: TrialPlan
-    metrics: Mapping[str, float]
-    epochs: int
-    seconds: float
-    error: str | None
-    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +115,7 @@ def _row(group: Sequence[Result]) -> Row:
         epochs=max((result.epochs for result in done), default=None),
         seconds=mean(result.seconds for result in done) if done else None,
         failed=len(group) - len(done),
-        stopped=sum(result.stopped for result in done),
+        stopped=sum(result.stopped is not None for result in done),
     )
 
 

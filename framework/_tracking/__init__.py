@@ -5,17 +5,17 @@ from framework._tracking.masks import MASKS, decode_masks, encode_masks
 from framework._tracking.models import WEIGHTS
 from framework._tracking.params import valid_name
 from framework._tracking.reader import Point, Reader, TrialRun
+from framework._tracking.run import RunArtifacts
 from framework._tracking.server import default_uri, public, ui_command
-from framework._tracking.tracker import Extras, Finished, Tracker
+from framework._tracking.tracker import Tracker
 
 __all__ = [
     "MASKS",
     "WEIGHTS",
-    "Extras",
-    "Finished",
     "LoggedModel",
     "Point",
     "Reader",
+    "RunArtifacts",
     "Tracker",
     "TrialRun",
     "decode_masks",

@@ -144,7 +144,7 @@ class Reader:
             order_by=["attributes.start_time ASC"],
         )
         with plainly(self.uri), _no_garbage():
-            return _each_once([_trial(experiment, run) for run in pages(search)])
+            return _each_once([trial_of(experiment, run) for run in pages(search)])
 
     def commands(self, experiment: str) -> dict[str, str]:
         """The command of each invocation, by its run."""
@@ -200,7 +200,8 @@ def _no_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def _trial(experiment: str, run: "Run") -> TrialRun:
+def trial_of(experiment: str, run: "Run") -> TrialRun:
+    """What the run of a trial tells."""
     tags = run.data.tags
     return TrialRun(
         run_id=run.info.run_id,

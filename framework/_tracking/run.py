@@ -13,26 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished trial as its run tells it.
-
-    Attributes:
-        run_id: of its run.
-        metrics: the last value of each.
-        epochs: where its epoch axis ends.
-        seconds: how long it took, when it last ran.
-        stopped: a scheduler stopped it before its end.
-    """
-
-    run_id: str
-    metrics: Mapping[str, float]
-    epochs: int
-    seconds: float
-    stopped: bool
-
-
-@dataclass(frozen=True)
-class Extras:
+class RunArtifacts:
     """What a trial's run keeps besides what was reported.
 
     Attributes:
@@ -66,7 +47,7 @@ class OpenRun:
         stamp: time of the last record, milliseconds since 1970.
         pending: records that are still to be written.
         unsent: what there is to write of them, in batches; the same ones if it is written again.
-        extras: what the run keeps besides, once its trial has ended.
+        artifacts: what the run keeps besides, once its trial has ended.
         exported: the run keeps the network, not only its weights.
     """
 
@@ -85,7 +66,7 @@ class OpenRun:
     stamp: int = 0
     pending: "list[Record]" = field(default_factory=list)
     unsent: "list[list[Metric]]" = field(default_factory=list)
-    extras: Extras = field(default_factory=Extras)
+    artifacts: RunArtifacts = field(default_factory=RunArtifacts)
     exported: bool = False
 
     def rewind(self) -> None:

@@ -15,7 +15,8 @@ from framework._tracking.models import ModelWriter
 from framework._tracking.opening import Opener, batches
 from framework._tracking.origin import PROCESS, source
 from framework._tracking.params import fit, valid_name
-from framework._tracking.run import Extras, Finished, OpenRun
+from framework._tracking.reader import TrialRun, trial_of
+from framework._tracking.run import OpenRun, RunArtifacts
 from framework._tracking.server import artifact_location, public
 from framework._tracking.tags import COMMAND, KEY, LONGEST_TAG, POINT, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import NOTE, Views
@@ -72,17 +73,13 @@ class Runs:
         """Forget what was there: it is not known what has come to be there since."""
         self._earlier.forget()
 
-    def finished(self, experiment: str) -> dict[str, Finished]:
+    def finished(self, experiment: str) -> dict[str, TrialRun]:
         """The finished trials of an experiment, by key."""
-        found = {}
-        for run in reversed(self._earlier.runs(experiment)):
-            if KEY in run.data.tags and run.info.status == "FINISHED":
-                metrics = {name: value for name, value in run.data.metrics.items() if name != STAGE}
-                epochs, seconds = int(metrics.pop("epochs", 0)), metrics.pop("seconds", 0.0)
-                metrics.pop(STAGE, None)
-                stopped = STOPPED in run.data.tags
-                found[run.data.tags[KEY]] = Finished(run.info.run_id, metrics, epochs, seconds, stopped)
-        return found
+        return {
+            run.data.tags[KEY]: trial_of(experiment, run)
+            for run in reversed(self._earlier.runs(experiment))
+            if KEY in run.data.tags and run.info.status == "FINISHED"
+        }
 
     def points(self, experiment: str, study: str) -> dict[int, Any]:
         """The points that earlier invocations have noted down of a study, by number."""
@@ -201,7 +198,7 @@ class Runs:
         *,
         stopped: str | None = None,
     ) -> None:
-        """End a trial's run, with the metrics and the note of its extras; one that is followed is another's to end.
+        """End a trial's run, with the metrics and the note of its artifacts; one that is followed is another's to end.
 
         Args:
             run: it.
@@ -222,14 +219,14 @@ class Runs:
         from mlflow.entities import Metric
 
         if reason is None:
-            summary = {"epochs": float(run.epoch), "seconds": ended - run.started, **run.extras.metrics}
+            summary = {"epochs": float(run.epoch), "seconds": ended - run.started, **run.artifacts.metrics}
             stamp = max(int(ended * 1000), run.stamp + 1)
             self._log(run, [Metric(valid_name(name), value, stamp, run.epoch) for name, value in summary.items()])
         else:
             say(self._client, run.run_id, REASON, reason)
         if stopped is not None:
             say(self._client, run.run_id, STOPPED, stopped)
-        if note := run.extras.note(run.exported):
+        if note := run.artifacts.note(run.exported):
             self._client.set_tag(run.run_id, NOTE, fit(note, LONGEST_TAG))
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
         # Last of all: of two invocations that end at once, at least one sees the runs of both.
@@ -247,7 +244,7 @@ class Runs:
         count = Metric("failed", parent.failed + 1.0, int(ended * 1000), 0)
         self._client.log_batch(parent.run_id, [count])
         if run is not None:
-            run.extras = Extras()
+            run.artifacts = RunArtifacts()
             with suppress(Exception):  # somebody may have deleted it
                 self.end(run, "FAILED", reason, ended)
                 return

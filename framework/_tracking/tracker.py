@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from framework._errors import FrameworkError, TrackingError, describe
-from framework._tracking.patience import Patience
-from framework._tracking.run import Extras, Finished, OpenRun
+from framework._tracking.retry import RetryPolicy
+from framework._tracking.run import OpenRun, RunArtifacts
 from framework._tracking.runs import Runs
 from framework._tracking.server import connect, database_file, is_new, lost, plainly, public, reach
 from framework._tracking.writer import Writer
@@ -17,8 +17,8 @@ from framework._tracking.writer import Writer
 if TYPE_CHECKING:
     from framework._plan import TrialPlan
     from framework._stage import Record
+    from framework._tracking.reader import TrialRun
 
-__all__ = ["Extras", "Finished", "Tracker"]
 T = TypeVar("T")
 # How long an interrupted invocation still writes, seconds: where the store answers, and where it does not.
 _GRACE, _SHORT_GRACE = 30.0, 3.0
@@ -35,7 +35,7 @@ class Tracker:
     Args:
         uri: the tracking URI.
         root: the folder of the local store; a SQLite database's artifacts go under it.
-        tell: is told, on another thread, when the store does not answer, and when it does again.
+        tell: called on another thread with a sentence when the store does not answer, and when it does again.
 
     Attributes:
         is_new: the store is only now being made.
@@ -47,7 +47,7 @@ class Tracker:
         self.is_new = is_new(uri)
         self._root = root
         self._tell = tell
-        self._patience = Patience(f"the tracking store {public(uri)}", tell)
+        self._retry = RetryPolicy(f"the tracking store {public(uri)}", tell)
         self._errors: list[Exception] = []
         self._interrupted = False
         # These are the writer thread's.
@@ -57,7 +57,7 @@ class Tracker:
         self._writer = Writer(partial(self._attempt, self._flush))
         self._put(lambda runs: None)
 
-    def finished(self, experiment: str) -> dict[str, Finished]:
+    def finished(self, experiment: str) -> dict[str, "TrialRun"]:
         """The trials of an experiment that have a finished run already, by key; waits for the answer.
 
         Raises:
@@ -149,7 +149,7 @@ class Tracker:
         plan: "TrialPlan",
         reason: str | None,
         *,
-        extras: Callable[[str], Extras] = lambda run_id: Extras(),
+        artifacts: Callable[[str], RunArtifacts] = lambda run_id: RunArtifacts(),
         stopped: str | None = None,
         failed: Callable[[str], None] = lambda reason: None,
         logged: Callable[[], None] = lambda: None,
@@ -162,7 +162,7 @@ class Tracker:
         Args:
             plan: the trial.
             reason: why it failed; None if it did not.
-            extras: makes what its run keeps besides, given the run's id; called on the writer thread.
+            artifacts: makes what its run keeps besides, given the run's id; called on the writer thread.
             stopped: why it finished before its end, if it did; the run of a later invocation may go on from there.
             failed: called on the writer thread with a reason if the run could not be written, or not all of it.
             logged: called on the writer thread when all of this is written, or has failed to be.
@@ -175,14 +175,14 @@ class Tracker:
         def make(runs: Runs) -> None:
             run = self._open[trial]
             if not run.follows:
-                run.extras = extras(run.run_id)
+                run.artifacts = artifacts(run.run_id)
 
         def job(runs: Runs) -> None:
             run = self._open[trial]
             if not run.follows:
-                runs.log_files(run.run_id, run.extras.files)
-            if run.extras.model is not None:
-                runs.log_model(run, run.extras.model, run.extras.shape)
+                runs.log_files(run.run_id, run.artifacts.files)
+            if run.artifacts.model is not None:
+                runs.log_model(run, run.artifacts.model, run.artifacts.shape)
             runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)
             del self._open[trial]
 
@@ -208,7 +208,7 @@ class Tracker:
     def interrupt(self) -> None:
         """Say that the invocation does not come to its end, before it is closed: the store is not waited for."""
         self._interrupted = True
-        self._patience.end()
+        self._retry.end()
 
     def close(self) -> None:
         """Write what is left and end all runs: trials still open are KILLED, and none is left RUNNING.
@@ -217,14 +217,14 @@ class Tracker:
             TrackingError: the store took nothing any more.
         """
         self._writer.put(partial(self._attempt, partial(self._finish, time.time())))
-        grace = _SHORT_GRACE if self._patience.waiting else _GRACE
+        grace = _SHORT_GRACE if self._retry.waiting else _GRACE
         try:
             whole = self._writer.close(grace if self._interrupted else None)
         except KeyboardInterrupt:
             self.interrupt()
             raise
         finally:
-            self._patience.close()
+            self._retry.close()
         if self._errors:
             raise self._errors[0]
         if not whole:
@@ -291,9 +291,9 @@ class Tracker:
                 # A server that is not there when a run starts is not waited for; a locked database is.
                 local = database_file(self._uri) is not None
                 open_store = partial(connect, self._uri)
-                client = self._patience.ask(open_store, lambda: None) if local else open_store()
+                client = self._retry.ask(open_store, lambda: None) if local else open_store()
                 self._runs = Runs(client, self._uri, self._root)
-            return self._patience.ask(partial(job, self._runs), self._runs.forget)
+            return self._retry.ask(partial(job, self._runs), self._runs.forget)
 
     def _attempt(self, job: Callable[[], None]) -> None:
         try:
@@ -329,7 +329,7 @@ def _write(run: OpenRun, runs: Runs) -> None:
 
 
 def _kill(run: OpenRun, now: float, runs: Runs) -> None:
-    run.extras = Extras()
+    run.artifacts = RunArtifacts()
     runs.claim(run, finished=False)
     runs.end(run, "KILLED", "interrupted", now)
 

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 # How long records may wait for others, seconds: one write of many costs little more than one of few.
-PATIENCE = 0.5
+GATHER_SECONDS = 0.5
 
 
 class Writer:
     """Does jobs in the order in which they are given, on a thread of its own.
 
     Args:
-        flush: writes what lazy jobs have gathered; called before any other job, or after `PATIENCE`.
+        flush: writes what lazy jobs have gathered; called before any other job, or after `GATHER_SECONDS`.
     """
 
     def __init__(self, flush: Callable[[], None]) -> None:
@@ -68,7 +68,7 @@ class Writer:
             job, lazy = item
             if lazy:
                 job()
-                due = due or monotonic() + PATIENCE
+                due = due or monotonic() + GATHER_SECONDS
             if not lazy or monotonic() >= (due or 0.0):
                 self._flush()
                 due = None

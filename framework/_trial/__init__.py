@@ -3,14 +3,18 @@
 from framework._trial.data import Arrays, place, prepare
 from framework._trial.layout import told_changes, unkept
 from framework._trial.model import build_model, fill_lazy
-from framework._trial.run import Reporter, StageEnd, run_trial
+from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
+from framework._trial.run import run_trial
 from framework._trial.snapshot import History, masks_in, model_state, network_state, restore_network
 
 __all__ = [
     "Arrays",
     "History",
-    "Reporter",
+    "Noted",
+    "Recorded",
+    "Report",
     "StageEnd",
+    "StagesEnded",
     "build_model",
     "fill_lazy",
     "masks_in",

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,42 +24,11 @@ from framework._trial.data import Arrays, place
 from framework._trial.layout import check_layout, layout, told_changes, unkept
 from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
+from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
 from framework._trial.snapshot import History, capture, capture_progress, model_state, restore, restore_progress
 
 # Checkpoints may take this part of the time.
 _SHARE = 0.02
-
-
-@dataclass(frozen=True)
-class StageEnd:
-    """A stage's result is there.
-
-    Attributes:
-        stage: index of the stage in the trial's plan.
-        key: the stage key.
-        epochs: by how many epochs the stage advanced the epoch axis.
-        executed: the trial ran the stage itself; else it found the result in the store.
-        size: bytes of the snapshot that it left; 0 if it found one.
-    """
-
-    stage: int
-    key: str
-    epochs: int
-    executed: bool
-    size: int = 0
-
-
-class Reporter(Protocol):
-    """Is told what a trial does, on the trial's thread."""
-
-    def recorded(self, record: Record) -> None:
-        """Metrics at one epoch or at one stage's end, whether just measured or out of the store."""
-
-    def noted(self, text: str) -> None:
-        """What the user should know besides, such as a replaced head."""
-
-    def staged(self, *ends: StageEnd) -> None:
-        """A stage has been run, and others may go on from its result; or stages have been found in the store."""
 
 
 def run_trial(
@@ -67,7 +36,7 @@ def run_trial(
     registry: Registry,
     arrays: Arrays,
     store: Store,
-    reporter: Reporter,
+    report: Callable[[Report], None],
     *,
     checkpoint_seconds: float = 300.0,
     artifacts: dict[str, bytes] | None = None,
@@ -79,7 +48,7 @@ def run_trial(
         registry: where its components are looked up, and who observes.
         arrays: its data.
         store: has the results of stages, and takes them.
-        reporter: is told what happens.
+        report: takes what the trial reports, on the trial's thread.
         checkpoint_seconds: the longest time between two checkpoints within a stage; there are more where they are
             cheap.
         artifacts: takes the files that are logged, by name, however the trial ends.
@@ -96,8 +65,8 @@ def run_trial(
     _check_plugins(plan, registry)
     torch.set_num_threads(max(1, int(plan.resources["cpu"])))
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
-    with notes_to(reporter.noted):
-        return _Run(plan, registry, arrays, store, reporter, checkpoint_seconds, device).run(artifacts)
+    with notes_to(lambda text: report(Noted(text))):
+        return _Run(plan, registry, arrays, store, report, checkpoint_seconds, device).run(artifacts)
 
 
 def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
@@ -115,12 +84,8 @@ def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
         )
 
 
-class _Silent:
-    """A reporter that nobody listens to."""
-
-    def recorded(self, record: Record) -> None: ...
-    def noted(self, text: str) -> None: ...
-    def staged(self, *ends: StageEnd) -> None: ...
+def _ignore(report: Report) -> None:
+    """What is run on the side reports to nobody."""
 
 
 @dataclass
@@ -129,7 +94,7 @@ class _Run:
     registry: Registry
     arrays: Arrays
     store: Store
-    reporter: Reporter
+    report: Callable[[Report], None]
     checkpoint_seconds: float
     device: torch.device
     index: int = 0
@@ -163,9 +128,12 @@ class _Run:
                 self._execute(trial, stages[self.index], observers)
         return trial, observers
 
+    def _note(self, text: str) -> None:
+        self.report(Noted(text))
+
     def _say_it_waits(self) -> None:
         name = self.plan.stages[self.index]["name"]
-        self.reporter.noted(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
+        self._note(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
 
     def _begin(self, artifacts: dict[str, bytes]) -> Trial:
         trial = Trial(
@@ -186,7 +154,7 @@ class _Run:
         self.reported, self.resumed = metrics, None
         record = Record(epoch, self.index, metrics, time.time())
         trial.records.append(record)
-        self.reporter.recorded(record)
+        self.report(Recorded(record))
 
     # --- restoring ---------------------------------------------------------------------------------------------
 
@@ -215,19 +183,18 @@ class _Run:
                 raise self.store.set_aside(snapshot, str(error)) from error
             return tensors, snapshot
         except DamagedError as error:
-            self.reporter.noted(f"{error}; it is computed again")
+            self._note(f"{error}; it is computed again")
             return None
 
     def _tell(self, trial: Trial, history: History, ended: int) -> None:
         """Report what is known from the store and has not been reported yet."""
         for record in history.records[len(self.history.records) :]:
             self.reported = record.metrics if record.stage == ended - 1 else {}
-            self.reporter.recorded(record)
+            self.report(Recorded(record))
         starts = [0, *history.ends]
         found = range(len(self.history.ends), ended)
-        self.reporter.staged(
-            *(StageEnd(i, self.plan.keys[i + 1], history.ends[i] - starts[i], executed=False) for i in found)
-        )
+        ends = (StageEnd(i, self.plan.keys[i + 1], history.ends[i] - starts[i], executed=False) for i in found)
+        self.report(StagesEnded(tuple(ends)))
         self.history = history
         trial.records = history.records
 
@@ -238,7 +205,7 @@ class _Run:
         found = self._load(trial, count)
         if found is None:
             # It has been dropped, by a limit of the store or by hand: those stages are run once more, on their own.
-            self.reporter.noted(f"the state that is labelled {label!r} is no longer stored; it is computed again")
+            self._note(f"the state that is labelled {label!r} is no longer stored; it is computed again")
             plan = replace(
                 self.plan,
                 stages=self.plan.stages[:count],
@@ -247,7 +214,9 @@ class _Run:
                 labels=self.plan.labels[:count],
             )
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                again = replace(self, plan=plan, reporter=_Silent(), index=0, history=History([], []), reported={})
+                again = replace(
+                    self, plan=plan, report=lambda report: None, index=0, history=History([], []), reported={}
+                )
                 again._run_stages({})
             found = self._load(trial, count)
         if found is None:
@@ -281,13 +250,14 @@ class _Run:
         # (attributes, hooks, gradients, modes) is as it was built.
         trial.model = self._build()
         restore(trial, tensors, snapshot.about, self.registry)
-        self.reporter.staged(StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size))
+        end = StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size)
+        self.report(StagesEnded((end,)))
         self.index += 1
 
     def _say_what_is_lost(self, name: str, changes: list[str]) -> None:
         if changes and not self.warned:
             self.warned = True
-            self.reporter.noted(
+            self._note(
                 f"in {name} the network has changed in what is not kept, and begins the next stage without it: "
                 f"{'; '.join(changes[:3])}: parameters and buffers are kept"
             )
@@ -331,7 +301,7 @@ class _Run:
             yield
         except Exception as error:
             if self.resumed is not None:
-                self.reporter.noted(f"{self.store.set_aside(self.resumed, describe(error))}; it is computed again")
+                self._note(f"{self.store.set_aside(self.resumed, describe(error))}; it is computed again")
             raise
 
     def _checkpoints(self, trial: Trial, key: str) -> Callable[[Callable[[], Any]], None]:

@@ -11,9 +11,9 @@ from torch import Tensor, nn, optim
 from framework._component import Entry, Loss, Optimizer
 from framework._engine import Training
 from framework._plan import TrialPlan
-from framework._stage import Record, Stage, Trial
+from framework._stage import Stage, Trial
 from framework._store import Snapshot, Store
-from framework._trial import Arrays, StageEnd, run_trial
+from framework._trial import Arrays, run_trial
 from framework.testing._proof import difference, seeded
 from framework.testing._tiny import Bench
 
@@ -102,14 +102,6 @@ class _Crashing(Store):
         return snapshot
 
 
-class _Silent:
-    """Is not interested in what a trial does."""
-
-    def recorded(self, record: Record) -> None: ...
-    def noted(self, text: str) -> None: ...
-    def staged(self, *ends: StageEnd) -> None: ...
-
-
 class Course:
     """Runs stages on the real trial runner, each time in a folder.
 
@@ -155,7 +147,7 @@ class Course:
         threads = torch.get_num_threads()
         try:
             with seeded():
-                run_trial(plan, self.registry, self._arrays(), store, _Silent(), checkpoint_seconds=0)
+                run_trial(plan, self.registry, self._arrays(), store, lambda report: None, checkpoint_seconds=0)
         finally:
             torch.set_num_threads(threads)  # the runner takes as many as the plan says
         return store.checkpoints

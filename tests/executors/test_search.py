@@ -1,4 +1,4 @@
-"""What is suggested, what is told of it, and what is known of it the next time; without trials."""
+"""What is suggested, which values it gets, and what is known of it the next time; without trials."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +9,8 @@ import pytest
 from framework._executors import ray_tune
 from framework._executors.search import Point, Search, study_of
 from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._registry import Registry
-from framework._report.table import Result
 from framework._spec import ExperimentSpec, load
 
 TEXT = """\
@@ -26,10 +26,10 @@ stages:
 
 
 class Scripted:
-    """Suggests what it was given, and remembers what it was told."""
+    """Suggests what it was given, and remembers the values."""
 
     def __init__(self, *points: Point) -> None:
-        self.points, self.told, self.known = list(points), dict[int, float | None](), dict[int, Point]()
+        self.points, self.values, self.known = list(points), dict[int, float | None](), dict[int, Point]()
 
     def __call__(self, spec: ExperimentSpec, known: Mapping[int, Point]) -> "Scripted":
         self.known = dict(known)
@@ -39,7 +39,7 @@ class Scripted:
         return self.points.pop(0)
 
     def tell(self, number: int, value: float | None) -> None:
-        self.told[number] = value
+        self.values[number] = value
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ def test_a_point_is_a_trial_for_each_seed_and_is_told_by_their_mean(spec: Any) -
     assert plans[0].swept == {"train.optimizer.lr": 0.01, "prune.amount": 0.5}
     assert (study.search.under_way, study.search.coming) == (2, 2)
     study.end(plans[:1], 1.0)
-    assert study.sampler.told == {}
+    assert study.sampler.values == {}
     assert study.search.under_way == 1
     study.end(plans[1:], 2.0)
-    assert study.sampler.told == {0: 1.5}
+    assert study.sampler.values == {0: 1.5}
 
 
 def test_equal_points_are_one_trial_and_each_is_told(spec: Any) -> None:
@@ -87,7 +87,7 @@ def test_equal_points_are_one_trial_and_each_is_told(spec: Any) -> None:
     _, _, plans = study.search.suggest()
     assert study.search.suggest()[2] == []
     study.end(plans, 1.0, 2.0)
-    assert study.sampler.told == {0: 1.5, 1: 1.5}
+    assert study.sampler.values == {0: 1.5, 1: 1.5}
     assert study.search.plans == plans
     assert len(study.search.suggest()[2]) == 2
     assert study.search.coming == 0
@@ -99,7 +99,7 @@ def test_equal_points_are_one_trial_and_each_is_told(spec: Any) -> None:
 def test_a_point_without_a_number_for_every_seed_has_failed(spec: Any, losses: Any, error: str | None) -> None:
     study = Study(spec(), [0.01, 1])
     study.end(study.search.suggest()[2], *losses, error=error)
-    assert study.sampler.told == {0: None}
+    assert study.sampler.values == {0: None}
 
 
 def test_values_that_do_not_go_together_are_passed_over(spec: Any) -> None:
@@ -107,7 +107,7 @@ def test_values_that_do_not_go_together_are_passed_over(spec: Any) -> None:
     study = Study(spec(text=text), [1, 1, 0.01, 0], [1, 1, 0.01, 0], [0, 1, 0.01, 0])
     assert study.search.suggest()[2] == study.search.suggest()[2] == []
     study.search.learn()
-    assert study.sampler.told == {0: None, 1: None}
+    assert study.sampler.values == {0: None, 1: None}
     [note] = study.notes  # for both
     assert note.startswith("tune: a point of the search space is passed over: ")
     assert "Nesterov momentum requires a momentum" in note
@@ -120,7 +120,7 @@ def test_what_was_tried_before_counts_and_is_told(spec: Any) -> None:
     assert study.search.coming == 1
     assert [plan.swept["train.optimizer.lr"] for plan in study.search.plans] == [0.01, 0.01, 0.1, 0.1]
     study.end(study.search.plans[:2], 1.0, 2.0)
-    assert (study.sampler.known, study.sampler.told) == (known, {2: 1.5})
+    assert (study.sampler.known, study.sampler.values) == (known, {2: 1.5})
     assert study.search.suggest()[0] == 5
 
 
@@ -128,7 +128,7 @@ def test_when_all_was_tried_before_nothing_is_asked(spec: Any) -> None:
     study = Study(spec(), known={0: [0.1, 0], 1: [0.2, 0], 2: [0.3, 0], 3: [0.4, 0]})
     assert (study.search.coming, len(study.search.plans)) == (0, 6)
     study.end(study.search.plans, *[1.0] * 6)
-    assert (study.sampler.known, study.sampler.told) == ({}, {})
+    assert (study.sampler.known, study.sampler.values) == ({}, {})
 
 
 def test_a_study_is_all_that_suggestions_depend_on(spec: Any) -> None:

@@ -8,9 +8,9 @@ import pytest
 from plans import make_plan
 from report.trial_runs import results_of, trial, variants
 
+from framework._plan.result import Result
 from framework._report.comparison import compare
 from framework._report.notes import Kept, sweep_note, trial_note
-from framework._report.table import Result
 
 METRIC = "test/accuracy"
 PLAN = make_plan("train", "prune", "train", experiment="prune", stage_epochs=(8, 0, 1))
@@ -68,7 +68,7 @@ def test_of_a_network_that_cannot_be_exported_the_weights_are_offered() -> None:
 
 
 def test_a_stopped_trial_says_so() -> None:
-    assert note_of("stopped by asha", None, stopped=True).startswith("**Stopped early:** stopped by asha\n")
+    assert note_of("stopped by asha", None, stopped="by asha").startswith("**Stopped early:** stopped by asha\n")
 
 
 def test_a_trials_note_fits_a_tag_whatever_it_has_to_say() -> None:

@@ -6,7 +6,8 @@ import pytest
 from plans import make_plan
 from rich.console import Console
 
-from framework._report.table import Result, best, summarise, summary_table
+from framework._plan.result import Result
+from framework._report.table import best, summarise, summary_table
 
 
 def result(seed: int, accuracy: float, error: str | None = None, amount: float = 0.2, **fields: Any) -> Result:
@@ -61,8 +62,8 @@ def test_a_variant_of_which_every_trial_failed_has_no_figures() -> None:
 
 
 def test_stopped_trials_are_counted_and_may_have_no_accuracy() -> None:
-    stopped = [replace(result(seed, 0, amount=0.3), metrics={"val/accuracy": 0.1}, stopped=True) for seed in (0, 1)]
-    results = [result(0, 0.9), replace(result(1, 0.8), stopped=True), *stopped]
+    stopped = [replace(result(seed, 0, amount=0.3), metrics={"val/accuracy": 0.1}, stopped="asha") for seed in (0, 1)]
+    results = [result(0, 0.9), replace(result(1, 0.8), stopped="asha"), *stopped]
     assert [(row.seeds, row.stopped, row.accuracy) for row in summarise(results)] == [
         (2, 1, pytest.approx(0.85)),
         (2, 2, None),
@@ -76,7 +77,7 @@ def test_stopped_trials_are_counted_and_may_have_no_accuracy() -> None:
 def test_the_best_variant_is_that_of_the_best_mean_among_those_that_came_to_their_end() -> None:
     some, others = [result(0, 0.8), result(1, 0.9)], [result(0, 0.7, amount=0.3), result(1, 0.99, amount=0.3)]
     failed = [result(0, 0.99, amount=0.4), result(1, 0.99, amount=0.4, error="no")]
-    stopped = [replace(result(0, 0.99, amount=0.5), stopped=True)]
+    stopped = [replace(result(0, 0.99, amount=0.5), stopped="asha")]
     nowhere = [result(0, float("nan"), amount=0.6)]
     results = [*some, *others, *failed, *stopped, *nowhere]
     assert best(results, "test/accuracy", "max") == ("prune.amount=0.2", pytest.approx(0.85), 2)

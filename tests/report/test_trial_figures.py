@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from plans import make_plan as plan
 
 from framework._plan import TrialPlan
-from framework._report.figures import CONFUSION, WEIGHTS, Sketch, as_files, as_svg, sketch_of, trial_figures
+from framework._report.figures import CONFUSION, WEIGHTS, FigureData, as_files, as_svg, figure_data, trial_figures
 from framework._report.figures.style import PALETTE
 from framework._stage import Record
 
@@ -49,7 +49,7 @@ PLAN = plan("train", "prune", "train")
 def figures(
     records: list[Record] = RECORDS, of: TrialPlan = PLAN, kept: Mapping[str, bytes] | None = None
 ) -> dict[str, Figure]:
-    return trial_figures(sketch_of(of, records, files() if kept is None else kept))
+    return trial_figures(figure_data(of, records, files() if kept is None else kept))
 
 
 def curves(records: list[Record] = RECORDS, of: TrialPlan = PLAN) -> list[Axes]:
@@ -117,7 +117,7 @@ def test_stages_at_one_epoch_share_a_line_and_a_label() -> None:
 
 def test_what_is_swept_deep_inside_a_stage_is_told_with_it() -> None:
     deep = plan("train", "prune", "train", swept={"train.optimizer.lr": 0.125, "model": "convnet"})
-    assert sketch_of(deep, RECORDS, {}).stages == ["train lr=0.125", "prune", "train lr=0.125"]
+    assert figure_data(deep, RECORDS, {}).stages == ["train lr=0.125", "prune", "train lr=0.125"]
 
 
 def test_labels_that_find_no_room_are_left_out() -> None:
@@ -288,12 +288,12 @@ def test_a_notebook_shows_a_figure() -> None:
 
 
 def test_drawing_a_trial_needs_neither_torch_nor_ray_nor_mlflow() -> None:
-    trial = sketch_of(PLAN, RECORDS, files())
+    trial = figure_data(PLAN, RECORDS, files())
     code = f"""
 import sys
 from framework._report.figures import worker
-from framework._report.figures import Sketch, as_files, trial_figures
-drawn = as_files(trial_figures(Sketch({trial.title!r}, {trial.stages!r}, {trial.records!r}, {trial.files!r})))
+from framework._report.figures import FigureData, as_files, trial_figures
+drawn = as_files(trial_figures(FigureData({trial.title!r}, {trial.stages!r}, {trial.records!r}, {trial.files!r})))
 assert len(drawn) == 8
 print(sorted({{"torch", "ray", "mlflow", "pandas", "scipy", "pydantic"}} & {{*sys.modules}}))
 """
@@ -302,5 +302,5 @@ print(sorted({{"torch", "ray", "mlflow", "pandas", "scipy", "pydantic"}} & {{*sy
 
 
 def test_what_is_sent_to_be_drawn_is_only_what_is_drawn() -> None:
-    assert sketch_of(PLAN, RECORDS, {**files(), "large.bin": b"x"}).files == files()
-    assert Sketch("", ["train"], [(1, 0, {"sparsity/b": 0.0, "sparsity/a": 0.0})]).layers == ["b", "a"]
+    assert figure_data(PLAN, RECORDS, {**files(), "large.bin": b"x"}).files == files()
+    assert FigureData("", ["train"], [(1, 0, {"sparsity/b": 0.0, "sparsity/a": 0.0})]).layers == ["b", "a"]

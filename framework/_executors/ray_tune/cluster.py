@@ -11,7 +11,7 @@ import ray
 from ray.job_config import JobConfig
 
 from framework._errors import FrameworkError, describe
-from framework._executors.joining import knock
+from framework._executors import ray_env
 from framework._spec import ExperimentSpec
 
 _ROUNDING = 1e-6
@@ -28,7 +28,7 @@ def connect(address: str | None, verbose: bool) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address is not None:
-            knock(address)
+            ray_env.check_port(address)
         with warnings.catch_warnings():
             warnings.simplefilter("default" if verbose else "ignore")
             ray.init(

@@ -10,7 +10,9 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from framework._executors.events import Ended
 from framework._spec import ExperimentSpec
+from framework._trial import Recorded
 
 _EPOCHS = "epochs"
 # Trials come to their end by themselves; this only bounds how often they are compared.
@@ -50,15 +52,16 @@ class Halving(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Compare the trial, record by record, as several may come in one report."""
         halving, epochs = self._halving_of(trial), trial.config["task"].plan.epochs
-        if not halving or result.get("outcome"):
+        events = result.get("events", ())
+        if not halving or any(isinstance(event, Ended) for event in events):
             return str(TrialScheduler.CONTINUE)
-        for record in result.get("records", ()):
+        for record in [event.record for event in events if isinstance(event, Recorded)]:
             value = record.metrics.get(halving.metric)
             # At its last epoch a trial has cost what it costs; what comes is its test.
             if value is None or (epochs and record.epoch >= epochs):
                 continue
-            told = {_EPOCHS: record.epoch, halving.metric: value}
-            if halving.on_trial_result(tune_controller, trial, told) == TrialScheduler.STOP:
+            reached = {_EPOCHS: record.epoch, halving.metric: value}
+            if halving.on_trial_result(tune_controller, trial, reached) == TrialScheduler.STOP:
                 why = f"its {halving.metric} of {value:.4f} was not among the best"
                 # Comes before the call by which the report returns, as an actor's calls keep their order.
                 trial.temporary_state.ray_actor.execute.remote(

@@ -12,18 +12,17 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from framework._executors.agenda import Agenda
 from framework._executors.deadline import LONGEST
+from framework._executors.events import Ended, Handler, Stopped, failure
 from framework._executors.inline import attempt
-from framework._executors.listener import Listener, Outcome, Stopped, failure
+from framework._executors.queue import TrialQueue
+from framework._executors.ray_tune.callback import TuneCallback
 from framework._executors.ray_tune.cluster import connect, resources, slots
 from framework._executors.ray_tune.halving import Halving, shall_stop
-from framework._executors.ray_tune.relay import Relay
 from framework._plan import TrialPlan
 from framework._registry import installed
-from framework._stage import Record
 from framework._store import Store
-from framework._trial import StageEnd
+from framework._trial import Recorded, Report
 
 # A report makes the trial wait for the driver, some milliseconds: rarely enough, that is nothing.
 _REPORT_SECONDS = 0.5
@@ -33,10 +32,10 @@ _STDERR = 2
 
 
 def run(
-    agenda: Agenda,
+    queue: TrialQueue,
     disabled: frozenset[str],
     store: Store,
-    listener: Listener,
+    handle: Handler,
     *,
     checkpoint_seconds: float,
     address: str | None = None,
@@ -46,10 +45,10 @@ def run(
     """Run the trials; one that fails does not stop the others.
 
     Args:
-        agenda: says which trial may start, and has its data; equal objects are sent to each machine once.
+        queue: says which trial may start, and has its data; equal objects are sent to each machine once.
         disabled: the plugin distributions that workers leave out.
         store: has the results of stages, and takes them; on a cluster, a place that all machines reach.
-        listener: is told what happens.
+        handle: takes the trials' events.
         checkpoint_seconds: the longest time between two checkpoints within a stage.
         address: of a running Ray cluster (``auto`` finds it); None starts Ray on this machine.
         max_concurrent: how many trials run at once; None: as many as fit.
@@ -60,8 +59,8 @@ def run(
     """
     connect(address, verbose)
     there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    asked = {name: resources(spec, there) for name, spec in agenda.specs.items()}
-    agenda.allow({name: min(slots(amounts, there), max_concurrent or _MANY) for name, amounts in asked.items()})
+    asked = {name: resources(spec, there) for name, spec in queue.specs.items()}
+    queue.allow({name: min(slots(amounts, there), max_concurrent or _MANY) for name, amounts in asked.items()})
     here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
     trainable = tune.with_parameters(
         _train, store=store, here=here, disabled=disabled, checkpoint_seconds=checkpoint_seconds
@@ -71,13 +70,13 @@ def run(
         tune.Tuner(
             tune.with_resources(trainable, lambda config: config["task"].resources),
             tune_config=tune.TuneConfig(
-                search_alg=_Turns(agenda, asked, max_concurrent),
-                scheduler=Halving(agenda.specs.values()),
+                search_alg=_Turns(queue, asked, max_concurrent),
+                scheduler=Halving(queue.specs.values()),
                 num_samples=_ENDLESS,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch, name="trials", verbose=0, callbacks=[Relay(agenda, listener)]
+                storage_path=scratch, name="trials", verbose=0, callbacks=[TuneCallback(queue, handle)]
             ),
         ).fit()
 
@@ -105,36 +104,36 @@ class _Task:
 
 
 class _Turns(Searcher):
-    """Lets Tune start the trials that the agenda lets through, one Tune trial for each attempt."""
+    """Lets Tune start the trials that the queue lets through, one Tune trial for each attempt."""
 
     def __init__(
-        self, agenda: Agenda, asked: Mapping[str, Mapping[str, float]], max_concurrent: int | None = None
+        self, queue: TrialQueue, asked: Mapping[str, Mapping[str, float]], max_concurrent: int | None = None
     ) -> None:
         super().__init__()
-        self.agenda, self.asked, self.max_concurrent = agenda, asked, max_concurrent
+        self.queue, self.asked, self.max_concurrent = queue, asked, max_concurrent
         self.placed: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles itself so as to be restored; we never restore it
 
     def suggest(self, trial_id: str) -> Any:
-        if self.agenda.done:
+        if self.queue.done:
             return Searcher.FINISHED
-        if self.max_concurrent is not None and self.agenda.running >= self.max_concurrent:
+        if self.max_concurrent is not None and self.queue.running >= self.max_concurrent:
             return None
-        index = self.agenda.next()
+        index = self.queue.next()
         return None if index is None else {"task": self._task(index)}
 
     def _task(self, index: int) -> _Task:
-        plan, arrays = self.agenda.plan(index), self.agenda.arrays(index)
-        if id(arrays) not in self.placed:  # the agenda keeps them alive
+        plan, arrays = self.queue.plan(index), self.queue.arrays(index)
+        if id(arrays) not in self.placed:  # the queue's data keep them alive
             self.placed[id(arrays)] = ray.put(arrays)
         # A scheduler is to see every epoch before the next one begins.
-        report_seconds = 0.0 if self.agenda.specs[plan.experiment].search.scheduler else _REPORT_SECONDS
+        report_seconds = 0.0 if self.queue.specs[plan.experiment].search.scheduler else _REPORT_SECONDS
         return _Task(index, plan, self.asked[plan.experiment], self.placed[id(arrays)], report_seconds)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """The relay has told the agenda."""
+        """`TuneCallback` tells the queue."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing."""
@@ -143,39 +142,28 @@ class _Turns(Searcher):
         """Nothing."""
 
 
-class _Reporter:
+class _Reports:
     """Sends the driver what a trial reports, gathered: every report costs some milliseconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._records: list[Record] = []
-        self._notes: list[str] = []
-        self._ends: list[StageEnd] = []
+        self._events: list[Report | Ended] = []
         self._sent = time.monotonic()
         self.over = False  # Tune takes no more of it
 
-    def recorded(self, record: Record) -> None:
-        self._records.append(record)
-        if time.monotonic() - self._sent >= self._seconds:
-            self.send()
-
-    def noted(self, text: str) -> None:
-        self._notes.append(text)
-        self.send()
-
-    def staged(self, *ends: StageEnd) -> None:
-        self._ends += ends
-        self.send()  # others wait for them
-
-    def send(self, outcome: Outcome | None = None) -> None:
+    def send(self, event: Report | Ended) -> None:
+        self._events.append(event)
+        # Notes are shown at once, and others wait for stages.
+        if isinstance(event, Recorded) and time.monotonic() - self._sent < self._seconds:
+            return
         try:
-            tune.report({"records": self._records, "notes": self._notes, "ends": self._ends, "outcome": outcome})
+            tune.report({"events": self._events})
         except SystemExit:  # so Tune ends the thread of a trial
             self.over = True
             raise Stopped("Tune has ended it") from None
-        self._records, self._notes, self._ends = [], [], []
+        self._events = []
         self._sent = time.monotonic()
-        if outcome is None and (why := shall_stop()):
+        if not isinstance(event, Ended) and (why := shall_stop()):
             raise Stopped(why)
 
 
@@ -189,7 +177,7 @@ def _train(
     """One Tune trial, in a worker process."""
     task: _Task = config["task"]
     plan = replace(task.plan, resources={**task.plan.resources, **task.resources})
-    reporter = _Reporter(task.report_seconds)
+    reports = _Reports(task.report_seconds)
     began = time.monotonic()
     # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
     if os.path.isdir(here["folder"]):
@@ -201,10 +189,10 @@ def _train(
     # Reported, not raised: the worker lives on and takes the next trial.
     try:
         arrays = ray.get(task.arrays)
-        outcome = attempt(plan, installed(disabled), arrays, store, reporter, checkpoint_seconds)
+        result = attempt(plan, installed(disabled), arrays, store, reports.send, checkpoint_seconds)
     except BaseException as error:  # plugins or data that this machine cannot load; Ctrl-C comes to the driver alone
-        outcome = failure(error, time.monotonic() - began)
+        result = failure(plan, error, time.monotonic() - began)
     finally:
         faulthandler.cancel_dump_traceback_later()
-    if not reporter.over:
-        reporter.send(outcome)
+    if not reports.over:
+        reports.send(Ended(result))

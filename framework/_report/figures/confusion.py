@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-from framework._report.figures.sketch import CONFUSION, Sketch
+from framework._report.figures.data import CONFUSION, FigureData
 from framework._report.figures.style import LETTER, LINE, SMALL, WIDTH, canvas, headline
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ _RASTER = 30  # classes from which on the cells are no longer single shapes
 _LONGEST = 16  # letters of a class's name
 
 
-def confusion(trial: Sketch) -> "Figure | None":
+def confusion(trial: FigureData) -> "Figure | None":
     """Of the test images of each class (a row), the share that was taken for each class; None if not measured."""
     import numpy as np
 

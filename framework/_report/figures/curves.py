@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from framework._report.figures.sketch import Sketch
+from framework._report.figures.data import FigureData
 from framework._report.figures.stages import ROOM, mark_stages
 from framework._report.figures.style import (
     BLACK,
@@ -30,7 +30,7 @@ _HEIGHT = 5.0
 _GAP = (math.nan, math.nan)
 
 
-def curves(trial: Sketch) -> "Figure":
+def curves(trial: FigureData) -> "Figure":
     """A trial's loss, accuracy and sparsity over its epochs, with its stages marked."""
     figure, panels = canvas(WIDTH, _HEIGHT, 3, top=0.3 + ROOM)
     loss, accuracy, sparsity = panels
@@ -47,7 +47,7 @@ def curves(trial: Sketch) -> "Figure":
     return figure
 
 
-def _learning(axes: "Axes", trial: Sketch, what: str, template: str) -> None:
+def _learning(axes: "Axes", trial: FigureData, what: str, template: str) -> None:
     measure(axes.yaxis, what)
     _line(axes, trial.series(f"train/{what}"), "train", BLUE)
     _line(axes, trial.series(f"val/{what}"), "validation", VERMILLION)
@@ -56,7 +56,7 @@ def _learning(axes: "Axes", trial: Sketch, what: str, template: str) -> None:
         axes.plot(*zip(*tested, strict=True), "D", ms=5, color=BLACK, label=label, zorder=3, clip_on=False)
 
 
-def _sparsity(axes: "Axes", trial: Sketch) -> None:
+def _sparsity(axes: "Axes", trial: FigureData) -> None:
     measure(axes.yaxis, "sparsity")
     if trial.layers:
         # One line with gaps: a line each would take as long to draw as all the rest.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from framework._report.figures.sketch import Sketch
+from framework._report.figures.data import FigureData
 from framework._report.figures.style import (
     BLUE,
     LETTER,
@@ -40,7 +40,7 @@ class _State:
     all: float
 
 
-def layers(trial: Sketch) -> "Figure | None":
+def layers(trial: FigureData) -> "Figure | None":
     """Each layer's sparsity, in forward order, after those stages that have changed it; None if none has."""
     states = _states(trial)
     if not states:
@@ -75,7 +75,7 @@ def _brief(name: str) -> str:
     return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
 
 
-def _states(trial: Sketch) -> list[_State]:
+def _states(trial: FigureData) -> list[_State]:
     """After each stage that has changed a layer's sparsity; of many, the first, the last and one between."""
     found: list[_State] = []
     before = dict.fromkeys(trial.layers, 0.0)

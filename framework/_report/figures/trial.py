@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from framework._report.figures.confusion import confusion
 from framework._report.figures.curves import curves
+from framework._report.figures.data import FigureData
 from framework._report.figures.layers import layers
-from framework._report.figures.sketch import Sketch
 from framework._report.figures.style import styled
 from framework._report.figures.weights import weights
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAMES = ("curves", "layers", "weights", "confusion")
 
 
-def trial_figures(trial: Sketch) -> "dict[str, Figure]":
+def trial_figures(trial: FigureData) -> "dict[str, Figure]":
     """The figures of a trial that there is something to show in.
 
     Returns:

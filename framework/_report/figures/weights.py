@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from framework._report.figures.sketch import WEIGHTS, Sketch
+from framework._report.figures.data import WEIGHTS, FigureData
 from framework._report.figures.style import BLUE, PALE, VERMILLION, WIDTH, canvas, headline, legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def weights(trial: Sketch) -> "Figure | None":
+def weights(trial: FigureData) -> "Figure | None":
     """A histogram of all prunable weights before the first stage that has set some to zero, after it, and at the end.
 
     Without such a stage: at the start and at the end. None if there is nothing to show.

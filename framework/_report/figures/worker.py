@@ -1,6 +1,7 @@
 """A process that draws trials: ``python -m framework._report.figures.worker``.
 
-Sketches come in and files go out, pickled; an error goes out as its text. It ends when nothing more can come.
+Each `FigureData` comes in and its files go out, pickled; an error goes out as its text. The process ends when nothing
+more can come.
 """
 
 import logging

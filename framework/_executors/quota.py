@@ -1,23 +1,23 @@
-"""Keeps the stage store from growing beyond a size."""
+"""Keeps the stage store below a size."""
 
 from collections.abc import Collection
 
-from framework._executors.gate import Gate
+from framework._executors.scheduler import StageScheduler
 from framework._store import Store
 from framework._store.gc import over_limit
 
 
-class Limiter:
+class StoreQuota:
     """Drops the least valuable snapshots whenever the store has grown too large.
 
     Args:
         store: the store.
-        gate: knows what is still needed, and is told what is lost.
+        scheduler: knows what is still needed, and learns what is lost.
         limit: bytes.
     """
 
-    def __init__(self, store: Store, gate: Gate, limit: int) -> None:
-        self._store, self._gate, self._limit = store, gate, limit
+    def __init__(self, store: Store, scheduler: StageScheduler, limit: int) -> None:
+        self._store, self._scheduler, self._limit = store, scheduler, limit
         self._size = sum(snapshot.size for snapshot in store.snapshots())
 
     def grown(self, size: int, unlogged: Collection[str]) -> None:
@@ -26,8 +26,8 @@ class Limiter:
         if not size or self._size <= self._limit:
             return
         there = self._store.snapshots()
-        dropped = over_limit(there, self._limit, {*self._gate.needed, *unlogged})
+        dropped = over_limit(there, self._limit, {*self._scheduler.needed, *unlogged})
         for snapshot in dropped:
             self._store.remove(snapshot)
-            self._gate.lost(snapshot.key)
+            self._scheduler.lost(snapshot.key)
         self._size = sum(snapshot.size for snapshot in there) - sum(snapshot.size for snapshot in dropped)

@@ -11,11 +11,11 @@ from framework._tracking.server import lost, reason
 
 T = TypeVar("T")
 SETTING = "FRAMEWORK_TRACKING_PATIENCE"
-_PATIENCE, _FIRST_PAUSE, _LONGEST_PAUSE = 600.0, 0.25, 8.0  # seconds
+_LONGEST, _FIRST_PAUSE, _LONGEST_PAUSE = 600.0, 0.25, 8.0  # seconds
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
-class Patience:
+class RetryPolicy:
     """Asks again until the store answers, at most so long as the environment's `SETTING` says (seconds).
 
     Until it is closed, MLflow's own client asks once: it would create a second run where an answer was lost, and it
@@ -23,7 +23,7 @@ class Patience:
 
     Args:
         store: how the store is called, for people.
-        tell: is told when the store is waited for, and when it is back.
+        tell: called with a sentence when the store is waited for, and when it is back.
 
     Attributes:
         waiting: the store has not answered the last time.
@@ -60,7 +60,7 @@ class Patience:
         Raises:
             Exception: what it raised last: the store refuses, or has not answered for too long.
         """
-        pause, since, told = _FIRST_PAUSE, 0.0, False
+        pause, since, announced = _FIRST_PAUSE, 0.0, False
         while True:
             try:
                 answer = call()
@@ -73,8 +73,8 @@ class Patience:
                 if monotonic() - since >= self._seconds:
                     self.end()
                     raise
-                if pause > _FIRST_PAUSE and not told:  # what is over at once is nobody's concern
-                    told = True
+                if pause > _FIRST_PAUSE and not announced:  # what is over at once is nobody's concern
+                    announced = True
                     self._tell(
                         f"{self._store} does not answer ({reason(error)}), {strftime('%H:%M:%S')}: what it does not "
                         f"get is kept, and it is asked again for {self._seconds:g} s"
@@ -84,13 +84,13 @@ class Patience:
             pause = min(2 * pause, _LONGEST_PAUSE)
             again()
         self.waiting = False
-        if told:
+        if announced:
             self._tell(f"{self._store} answers again, {strftime('%H:%M:%S')}")
         return answer
 
 
 def _seconds() -> float:
-    given = os.environ.get(SETTING, str(_PATIENCE))
+    given = os.environ.get(SETTING, str(_LONGEST))
     try:
         return float(given)
     except ValueError as error:

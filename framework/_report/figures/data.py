@@ -15,7 +15,7 @@ CONFUSION, WEIGHTS = "confusion.json", "weights.json"
 
 
 @dataclass(frozen=True)
-class Sketch:
+class FigureData:
     """What a process that knows neither torch nor a plan needs in order to draw a trial.
 
     Attributes:
@@ -54,8 +54,8 @@ class Sketch:
                 yield Span(label, start, end)
 
 
-def sketch_of(plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[str, bytes]) -> Sketch:
-    """Take down what figures show of a trial.
+def figure_data(plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[str, bytes]) -> FigureData:
+    """Gather what figures show of a trial.
 
     Args:
         plan: the trial.
@@ -68,7 +68,7 @@ def sketch_of(plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[str
         swept = {name: value for name, value in plan.swept.items() if name.startswith(f"{stage}.")}
         return " ".join([stage, *(f"{name.rpartition('.')[2]}={short(value)}" for name, value in swept.items())])
 
-    return Sketch(
+    return FigureData(
         title=f"{plan.experiment}   {plan.name}",
         stages=[label(stage["name"]) for stage in plan.stages],
         records=[(record.epoch, record.stage, dict(record.metrics)) for record in records],

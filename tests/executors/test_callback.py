@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework._executors.ray_tune.relay import _reason
+from framework._executors.ray_tune.callback import _reason
 
 # As Ray 2.60 writes them to a trial's error.txt, but for ids.
 HEAD = "Failure # 1 (occurred at 2026-11-24_18-54-08)\n"
@@ -26,7 +26,7 @@ The actor never ran - it was cancelled before it started running.
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("said", "reason"),
     [
         ("", "its worker process died: it was killed, ran out of memory, or crashed in native code"),
         (KILLED, "its worker process died: it was killed, ran out of memory, or crashed in native code"),
@@ -38,5 +38,5 @@ The actor never ran - it was cancelled before it started running.
         (CANCELLED, "Ray could not run it: The actor never ran - it was cancelled before it started running."),
     ],
 )
-def test_a_trial_that_has_not_said_why_it_ended_has_rays_reason(told: str, reason: str) -> None:
-    assert _reason(HEAD + told if told else told) == reason
+def test_a_trial_that_has_not_said_why_it_ended_has_rays_reason(said: str, reason: str) -> None:
+    assert _reason(HEAD + said if said else said) == reason

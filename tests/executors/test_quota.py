@@ -59,9 +59,9 @@ def test_the_store_stays_below_its_limit_keeps_what_is_needed_and_changes_no_res
     monkeypatch.setattr(Store, "save", watched)
     capsys.readouterr()
     assert run(monkeypatch, "--store-limit", "0.002", "--force", "--store", "bounded") == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     # The first stage is kept for those that follow: three trials, and it is executed once.
-    assert "stages: 13 executed, 2 shared, 0 restored" in told
+    assert "stages: 13 executed, 2 shared, 0 restored" in printed
     assert accuracies(root) == expected
     bounded = Store("bounded")
     assert sum(snapshot.size for snapshot in bounded.snapshots()) <= 2_000_000
@@ -82,9 +82,9 @@ def test_a_store_that_refuses_fails_the_trial_with_a_sentence_and_loses_nothing(
 
     monkeypatch.setattr(Store, "save", full)
     assert run(monkeypatch) == 1
-    told = capsys.readouterr().out
-    assert "stages: 7 executed" in told
-    lines = [line for line in told.splitlines() if line.startswith("failed: ")]
+    printed = capsys.readouterr().out
+    assert "stages: 7 executed" in printed
+    lines = [line for line in printed.splitlines() if line.startswith("failed: ")]
     assert len(lines) == 2
     assert all(line.endswith("No space left on device (0 MiB are free there)") for line in lines)
     monkeypatch.setattr(Store, "save", save)

@@ -12,17 +12,19 @@ from types import TracebackType
 from typing import Self
 
 from framework._errors import FrameworkError
-from framework._report.figures import Sketch, as_files, trial_figures
+from framework._report.figures import FigureData, as_files, trial_figures
 
 _WORKER = "framework._report.figures.worker"
 _WORKERS = 2  # drawing takes less than a second per trial
 
 
-class Artist:
+class FigureRenderer:
     """Draws the figures of trials in processes of its own, which start when they are needed.
 
     They are not forked, and import neither torch nor Ray nor MLflow, so that starting them costs little. They are no
     part of the terminal's process group: Ctrl-C is not theirs. When this process ends, however it does, so do they.
+    A `ProcessPoolExecutor` does not give that: its processes import the user's script again, and outlive a parent that
+    is killed.
 
     Use it as a context manager, or call `close`.
     """
@@ -41,7 +43,7 @@ class Artist:
             self._warm = True
             self._threads.submit(self._process)
 
-    def draw(self, trial: Sketch) -> "Future[Mapping[str, bytes]]":
+    def draw(self, trial: FigureData) -> "Future[Mapping[str, bytes]]":
         """Have a trial drawn.
 
         Returns:
@@ -67,7 +69,7 @@ class Artist:
 
     # --- on threads of its own ---------------------------------------------------------------------------------
 
-    def _draw(self, trial: Sketch) -> Mapping[str, bytes]:
+    def _draw(self, trial: FigureData) -> Mapping[str, bytes]:
         try:
             process = self._process()
             assert process.stdin is not None

@@ -6,7 +6,7 @@ from framework._plan import TrialPlan
 from framework._plan.tree import make_tree
 
 
-class Gate:
+class StageScheduler:
     """Lets trials start such that every stage key is computed once.
 
     A running trial claims all stages of its path that are not stored yet. A trial may start if nobody has claimed a

@@ -12,10 +12,10 @@ import pytest
 from running import environment, wait_for, write
 
 from framework import FrameworkError
-from framework._executors.artist import Artist
-from framework._report.figures import Sketch, as_files, trial_figures
+from framework._executors.renderer import FigureRenderer
+from framework._report.figures import FigureData, as_files, trial_figures
 
-TRIAL = Sketch("toy", ["train"], [(1, 0, {"train/loss": 1.0, "sparsity": 0.0}), (2, 0, {"train/loss": 0.5})])
+TRIAL = FigureData("toy", ["train"], [(1, 0, {"train/loss": 1.0, "sparsity": 0.0}), (2, 0, {"train/loss": 0.5})])
 
 
 def workers(of: int | None = None) -> list[psutil.Process]:
@@ -25,68 +25,68 @@ def workers(of: int | None = None) -> list[psutil.Process]:
 
 
 def test_a_trial_is_drawn_as_it_would_be_here_in_a_process_that_yields() -> None:
-    with Artist() as artist:
+    with FigureRenderer() as renderer:
         assert workers() == []
-        drawn = artist.draw(TRIAL).result()
+        drawn = renderer.draw(TRIAL).result()
         assert drawn == as_files(trial_figures(TRIAL))
         [process] = workers()
         assert process.nice() > psutil.Process().nice()
         assert os.getpgid(process.pid) != os.getpgid(0)
-        assert artist.draw(TRIAL).result() == drawn
+        assert renderer.draw(TRIAL).result() == drawn
         assert workers() == [process]
     assert workers() == []
 
 
 def test_two_at_most_draw_at_once() -> None:
-    with Artist() as artist:
-        drawn = [artist.draw(TRIAL) for _ in range(5)]
+    with FigureRenderer() as renderer:
+        drawn = [renderer.draw(TRIAL) for _ in range(5)]
         assert len({len(one.result()) for one in drawn}) == 1
         assert len(workers()) == 2
 
 
 def test_a_process_can_be_started_before_there_is_anything_to_draw() -> None:
-    with Artist() as artist:
-        artist.warm()
-        artist.warm()
+    with FigureRenderer() as renderer:
+        renderer.warm()
+        renderer.warm()
         wait_for(workers)
-        artist.draw(TRIAL).result()
+        renderer.draw(TRIAL).result()
         assert len(workers()) == 1
 
 
 def test_when_its_process_is_killed_a_trial_is_drawn_here_and_the_next_one_has_a_new_process() -> None:
-    with Artist() as artist:
-        expected = artist.draw(TRIAL).result()
+    with FigureRenderer() as renderer:
+        expected = renderer.draw(TRIAL).result()
         [process] = workers()
         process.kill()
         process.wait()
-        assert artist.draw(TRIAL).result() == expected
+        assert renderer.draw(TRIAL).result() == expected
         assert workers() == []
-        assert artist.draw(TRIAL).result() == expected
+        assert renderer.draw(TRIAL).result() == expected
         assert len(workers()) == 1
 
 
 def test_what_cannot_be_drawn_says_why_and_the_next_trial_is_drawn() -> None:
-    broken = Sketch("toy", ["train"], TRIAL.records, {"weights.json": b"{"})
-    with Artist() as artist:
+    broken = FigureData("toy", ["train"], TRIAL.records, {"weights.json": b"{"})
+    with FigureRenderer() as renderer:
         with pytest.raises(FrameworkError, match=r"^JSONDecodeError: "):
-            artist.draw(broken).result()
-        assert artist.draw(TRIAL).result()
+            renderer.draw(broken).result()
+        assert renderer.draw(TRIAL).result()
 
 
 def test_what_the_users_folder_holds_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "matplotlib.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
-    with Artist() as artist:
-        artist.draw(TRIAL).result()
+    with FigureRenderer() as renderer:
+        renderer.draw(TRIAL).result()
         assert len(workers()) == 1
 
 
 DRIVER = """
 import sys, time
-from framework._executors.artist import Artist
-from framework._report.figures import Sketch
-with Artist() as artist:
-    artist.draw(Sketch("toy", ["train"], [(1, 0, {"train/loss": 1.0, "sparsity": 0.0})])).result()
+from framework._executors.renderer import FigureRenderer
+from framework._report.figures import FigureData
+with FigureRenderer() as renderer:
+    renderer.draw(FigureData("toy", ["train"], [(1, 0, {"train/loss": 1.0, "sparsity": 0.0})])).result()
     print("drawn", flush=True)
     time.sleep(60)
 """
@@ -127,9 +127,9 @@ def test_ctrl_c_leaves_no_process_and_no_traceback_and_what_has_ended_is_drawn(g
         [worker] = workers(process.pid)
         time.sleep(1)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        _, told = process.communicate(timeout=120)
+        _, printed = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130
-    assert told == "interrupted; what is finished is kept, and the same command goes on from there\n"
+    assert printed == "interrupted; what is finished is kept, and the same command goes on from there\n"
     assert not worker.is_running()

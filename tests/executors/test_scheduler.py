@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework._executors.gate import Gate
+from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan
 
 
@@ -41,42 +41,42 @@ def simulate(
     """
     plans = [plan_of(trial) for trial in trials]
     coming = plans[len(plans) - late :]
-    gate = Gate(plans[: len(plans) - late], stored)
+    scheduler = StageScheduler(plans[: len(plans) - late], stored)
     there, executed, wasted = set(stored), Counter(), 0
     running: dict[int, str] = {}
     turns = random.Random(seed)
     failures = Counter()
-    while coming or not gate.done:
-        if coming and (gate.done or turns.random() < 0.3):
-            gate.add([coming.pop(0)])
-        while len(running) < slots and (index := gate.next()) is not None:
+    while coming or not scheduler.done:
+        if coming and (scheduler.done or turns.random() < 0.3):
+            scheduler.add([coming.pop(0)])
+        while len(running) < slots and (index := scheduler.next()) is not None:
             path = trials[index]
             running[index] = max(
                 (path[:count] for count in range(len(path) + 1) if path[:count] in {"", *there}), key=len
             )
         assert running, "nothing runs and nothing may start"
-        assert gate.running == len(running)
+        assert scheduler.running == len(running)
         if len(running) < slots:
             in_work = {
                 trials[i][:count] for i, at in running.items() for count in range(len(at) + 1, len(trials[i]) + 1)
             }
-            waiting = [t for i, t in enumerate(trials) if i not in running and i in gate._waiting]
+            waiting = [t for i, t in enumerate(trials) if i not in running and i in scheduler._waiting]
             free = [t for t in waiting if not any(p in in_work and p not in there for p in prefixes([t]))]
             wasted += len(free) > 0
         index = turns.choice(sorted(running))
         path, at = trials[index], running[index]
         if at == path:
             del running[index]
-            gate.ended(index)
+            scheduler.ended(index)
         elif turns.random() < fail and failures[index] < 2:
             failures[index] += 1
             del running[index]
-            gate.ended(index, again=True)
+            scheduler.ended(index, again=True)
         else:
             running[index] = path[: len(at) + 1]
             executed[running[index]] += 1
             there.add(running[index])
-            gate.stored(running[index])
+            scheduler.stored(running[index])
     return executed, wasted
 
 
@@ -120,65 +120,65 @@ def test_trials_that_come_later_execute_only_what_nobody_has_and_leave_no_slot_i
 
 
 def test_a_later_trial_waits_for_what_a_running_one_is_computing() -> None:
-    gate = Gate([plan_of("ab")], {"x"})
-    assert gate.next() == 0
-    gate.add([plan_of("ac"), plan_of("xy")])
-    assert [plan.key for plan in gate.plans] == ["ab", "ac", "xy"]
-    assert gate.next() == 2
-    assert gate.needed == {"x"}
-    assert gate.next() is None
-    gate.stored("a")
-    assert gate.next() == 1
-    assert not gate.done
+    scheduler = StageScheduler([plan_of("ab")], {"x"})
+    assert scheduler.next() == 0
+    scheduler.add([plan_of("ac"), plan_of("xy")])
+    assert [plan.key for plan in scheduler.plans] == ["ab", "ac", "xy"]
+    assert scheduler.next() == 2
+    assert scheduler.needed == {"x"}
+    assert scheduler.next() is None
+    scheduler.stored("a")
+    assert scheduler.next() == 1
+    assert not scheduler.done
     for index in range(3):
-        gate.ended(index)
-    assert gate.done
-    gate.add([plan_of("ad")])
-    assert not gate.done
-    assert gate.next() == 3
+        scheduler.ended(index)
+    assert scheduler.done
+    scheduler.add([plan_of("ad")])
+    assert not scheduler.done
+    assert scheduler.next() == 3
 
 
 def test_followers_wait_and_go_when_the_prefix_is_stored() -> None:
-    gate = Gate([plan_of("ab"), plan_of("ac"), plan_of("x")], ())
-    assert gate.next() == 0
-    assert gate.next() == 2
-    assert gate.next() is None
-    gate.stored("a")
-    assert gate.next() == 1
-    assert gate.next() is None
+    scheduler = StageScheduler([plan_of("ab"), plan_of("ac"), plan_of("x")], ())
+    assert scheduler.next() == 0
+    assert scheduler.next() == 2
+    assert scheduler.next() is None
+    scheduler.stored("a")
+    assert scheduler.next() == 1
+    assert scheduler.next() is None
 
 
 def test_a_failed_leader_is_followed_by_another() -> None:
-    gate = Gate([plan_of("ab"), plan_of("ac"), plan_of("ad")], ())
-    assert gate.next() == 0
-    gate.ended(0)
-    assert gate.next() == 1
-    assert gate.next() is None
-    assert not gate.done
+    scheduler = StageScheduler([plan_of("ab"), plan_of("ac"), plan_of("ad")], ())
+    assert scheduler.next() == 0
+    scheduler.ended(0)
+    assert scheduler.next() == 1
+    assert scheduler.next() is None
+    assert not scheduler.done
 
 
 def test_the_stage_on_which_most_work_depends_goes_first() -> None:
     plans = [plan_of("x", epochs=10), plan_of("ab"), plan_of("ac"), plan_of("ad"), plan_of("ae"), plan_of("y")]
-    gate = Gate(plans, ())
-    assert gate.next() == 0  # eleven against five stages of two
+    scheduler = StageScheduler(plans, ())
+    assert scheduler.next() == 0  # eleven against five stages of two
     plans += [plan_of("af"), plan_of("ag")]
-    assert Gate(plans, ()).next() == 1
+    assert StageScheduler(plans, ()).next() == 1
 
 
 def test_a_lost_result_is_computed_again() -> None:
-    gate = Gate([plan_of("ab"), plan_of("ac")], {"a"})
-    gate.lost("a")
-    assert gate.next() == 0
-    assert gate.next() is None  # it is being computed
+    scheduler = StageScheduler([plan_of("ab"), plan_of("ac")], {"a"})
+    scheduler.lost("a")
+    assert scheduler.next() == 0
+    assert scheduler.next() is None  # it is being computed
 
 
 def test_what_is_needed_is_what_the_others_go_on_from() -> None:
-    gate = Gate([plan_of("ab"), plan_of("cd")], {"a", "c"})
-    assert gate.needed == {"a", "c"}
-    assert gate.next() is not None
-    gate.stored("ab")
-    gate.ended(0)
-    assert gate.needed == {"c"}
+    scheduler = StageScheduler([plan_of("ab"), plan_of("cd")], {"a", "c"})
+    assert scheduler.needed == {"a", "c"}
+    assert scheduler.next() is not None
+    scheduler.stored("ab")
+    scheduler.ended(0)
+    assert scheduler.needed == {"c"}
 
 
 @pytest.mark.parametrize("trials", [["a"], ["abc", "abc" + "d"]])

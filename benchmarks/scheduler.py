@@ -1,17 +1,17 @@
-"""What the gate costs each trial: our searcher with it, against plain Ray Tune with a grid.
+"""What the stage scheduler costs each trial: our searcher with it, against plain Ray Tune with a grid.
 
 The trials do nothing: one `tune.report`, no sleep, no data. Both sides with `reuse_actors=True` and one CPU each:
   grid        `param_space={"trial": tune.grid_search(...)}`
-  gate        the searcher and the callback of `framework._executors.ray_tune`, over trials of three stages of which ten
-              each share the first and five each the second; the callback tells the gate that stages are stored
+  scheduler   the searcher and the callback of `framework._executors.ray_tune`, over trials of three stages of which ten
+              each share the first and five each the second; the callback tells the scheduler that stages are stored
 Each side is a process of its own with a Ray of its own; the seconds count from the first trial's report to the last
 one's end, so without the start of Ray and of its workers.
 
-A second table is the CPU time inside the gate itself, without Ray: two slots, and the trials end in the order in which
-they started. Where it would take longer than a few seconds, only the first trials take part; these cost most, as the
-most others wait.
+A second table is the CPU time inside the scheduler itself, without Ray: two slots, and the trials end in the order in
+which they started. Where it would take longer than a few seconds, only the first trials take part; these cost most, as
+the most others wait.
 
-    python benchmarks/gate.py [--trials 100,1000] [--repeats 1] [--keep FOLDER]
+    python benchmarks/scheduler.py [--trials 100,1000] [--repeats 1] [--keep FOLDER]
 """
 
 import json
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -30,15 +30,16 @@ from typing import Any
 
 from common import load, parser, print_table, ratios, show, table, take_turns
 
-from framework._executors.agenda import Agenda
-from framework._executors.gate import Gate
-from framework._executors.listener import Outcome
+from framework._executors.events import Ended, TrialEvent
+from framework._executors.queue import TrialQueue
+from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._spec import SearchSpec
-from framework._trial import StageEnd
+from framework._trial import StageEnd, StagesEnded
 
 ALONE = (100, 1_000, 10_000)
-PATIENCE = 10.0  # CPU seconds, for the gate alone
+LONGEST = 10.0  # CPU seconds, for the scheduler alone
 
 
 def make_plans(trials: int) -> list[TrialPlan]:
@@ -47,7 +48,7 @@ def make_plans(trials: int) -> list[TrialPlan]:
     resources = {"cpu": 1, "gpu": 0, "timeout": None, "retries": 0}
     return [
         TrialPlan(
-            *("gate", {"trial": i}, 0, {}, {}, stages, resources),
+            *("many", {"trial": i}, 0, {}, {}, stages, resources),
             keys=("r", f"{i // 10}a", f"{i // 5}b", f"{i}c"),
             stage_epochs=(10, 0, 5),
         )
@@ -55,14 +56,8 @@ def make_plans(trials: int) -> list[TrialPlan]:
     ]
 
 
-class Mute:
-    """A listener that nothing is shown by; and books, as far as an agenda asks for them."""
-
-    def __init__(self) -> None:
-        self.arrays = self.results = defaultdict[Any, None](lambda: None)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
+def mute(*_: object) -> None:
+    """Nothing is kept or shown."""
 
 
 def grid(folder: Path, trials: int) -> float:
@@ -74,21 +69,29 @@ def grid(folder: Path, trials: int) -> float:
     return fitted(trial, folder, {"trial": tune.grid_search(list(range(trials)))}, {"reuse_actors": True})
 
 
-def gated(folder: Path, trials: int) -> float:
+def scheduled(folder: Path, trials: int) -> float:
     from ray import tune
 
-    from framework._executors.ray_tune.relay import Relay
+    from framework._executors.ray_tune.callback import TuneCallback
     from framework._executors.ray_tune.trials import _ENDLESS, _Turns
 
-    agenda = Agenda([SimpleNamespace(name="gate", search=SearchSpec())], [], {}, Gate(make_plans(trials), ()), Mute())
+    plans, data = make_plans(trials), SimpleNamespace(arrays=lambda plan: ())
+    results = {plan.identity: Result(plan, {}, 0, 0.0) for plan in plans}
+    specs = [SimpleNamespace(name="many", search=SearchSpec())]
+    scheduler = StageScheduler(plans, ())
+    queue = TrialQueue(specs, [], {}, results, scheduler, data, mute, mute, mute)
+
+    def handle(plan: TrialPlan, event: TrialEvent) -> None:
+        for end in event.ends if isinstance(event, StagesEnded) else ():
+            scheduler.stored(end.key)
 
     def trial(config: dict[str, Any]) -> None:
-        keys = config["task"].plan.keys[1:]
-        ends = [StageEnd(i, key, 0, executed=True) for i, key in enumerate(keys)]
-        tune.report({"records": [], "notes": [], "ends": ends, "outcome": Outcome(0.0)})
+        plan = config["task"].plan
+        ends = tuple(StageEnd(i, key, 0, executed=True) for i, key in enumerate(plan.keys[1:]))
+        tune.report({"events": [StagesEnded(ends), Ended(Result(plan, {}, 0, 0.0))]})
 
-    how = {"search_alg": _Turns(agenda, {"gate": {"cpu": 1}}), "num_samples": _ENDLESS, "reuse_actors": True}
-    return fitted(trial, folder, {}, how, Relay(agenda, Mute()))
+    how = {"search_alg": _Turns(queue, {"many": {"cpu": 1}}), "num_samples": _ENDLESS, "reuse_actors": True}
+    return fitted(trial, folder, {}, how, TuneCallback(queue, handle))
 
 
 def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any], *callbacks: Any) -> float:
@@ -112,14 +115,14 @@ def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any],
         param_space=space,
         tune_config=tune.TuneConfig(**how),
         run_config=tune.RunConfig(
-            name="gate", storage_path=str(folder), verbose=0, callbacks=[Stopwatch(), *callbacks]
+            name="many", storage_path=str(folder), verbose=0, callbacks=[Stopwatch(), *callbacks]
         ),
     ).fit()
     ray.shutdown()
     return stamps[1] - stamps[0]
 
 
-SIDES: dict[str, Callable[[Path, int], float]] = {"grid": grid, "gate": gated}
+SIDES: dict[str, Callable[[Path, int], float]] = {"grid": grid, "scheduler": scheduled}
 
 
 def in_fresh_process(side: str, trials: int, keep: Path | None) -> float:
@@ -136,20 +139,20 @@ def in_fresh_process(side: str, trials: int, keep: Path | None) -> float:
 
 
 def alone(trials: int) -> tuple[float, float, int]:
-    """CPU seconds of the gate without Ray: to make it, for each trial, and for how many trials it was measured."""
+    """CPU seconds of the scheduler without Ray: to make it, for each trial, and for how many trials it was measured."""
     plans = make_plans(trials)
     began = time.process_time()
-    gate = Gate(plans, ())
+    scheduler = StageScheduler(plans, ())
     made = time.process_time()
     running: deque[int] = deque()
     ended = 0
-    while not gate.done and time.process_time() - made < PATIENCE:
-        while len(running) < 2 and (index := gate.next()) is not None:
+    while not scheduler.done and time.process_time() - made < LONGEST:
+        while len(running) < 2 and (index := scheduler.next()) is not None:
             running.append(index)
         index = running.popleft()
         for key in plans[index].keys[1:]:
-            gate.stored(key)
-        gate.ended(index)
+            scheduler.stored(key)
+        scheduler.ended(index)
         ended += 1
     return made - began, (time.process_time() - made) / ended, ended
 
@@ -180,13 +183,13 @@ def main() -> None:
                 side,
                 show(values, ".3f"),
                 show(ratios(values, measured["grid"]), ".2f"),
-                show(more, "+.3f") if side == "gate" else "",
-                end_section=side == "gate",
+                show(more, "+.3f") if side == "scheduler" else "",
+                end_section=side == "scheduler",
             )
     print_table(costs, load_before)
 
     load_before = load()
-    inside = table("CPU time inside the gate", "trials", "to make it, ms", "per trial, ms", "measured", words=1)
+    inside = table("CPU time inside the scheduler", "trials", "to make it, ms", "per trial, ms", "measured", words=1)
     for trials in ALONE:
         found = [alone(trials) for _ in range(options.repeats or 1)]
         inside.add_row(

@@ -1,0 +1,216 @@
+"""Records what happens to trials: in their runs, in the view and in the results."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+from framework._errors import describe
+from framework._executors.data import DataCache
+from framework._executors.events import Ended, Retried, Started, TrialEvent
+from framework._executors.quota import StoreQuota
+from framework._executors.renderer import FigureRenderer
+from framework._executors.run_artifacts import run_artifacts
+from framework._executors.scheduler import StageScheduler
+from framework._plan import TrialPlan
+from framework._plan.result import Result
+from framework._registry import Registry
+from framework._report.figures import figure_data
+from framework._report.notes import Kept, trial_note
+from framework._spec import LABEL, dump
+from framework._stage import Record
+from framework._store import Store
+from framework._tracking import RunArtifacts, Tracker
+from framework._trial import Noted, Recorded, StageEnd, StagesEnded
+
+HOW = ("executed", "shared", "restored")
+
+
+class View(Protocol):
+    """Shows the user what happens."""
+
+    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
+        """These trials are to be run; so many more are finished already, and up to so many are still suggested."""
+
+    def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
+        """These trials are to be run too, of those to be suggested; so many of these need not be run."""
+
+    def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
+        """Something has happened to a trial."""
+
+    def remarked(self, text: str) -> None:
+        """Something to know that is no single trial's."""
+
+
+@dataclass
+class Work:
+    """How the stages of trials came to be done.
+
+    ``executed`` by the trial itself; ``shared``: by another trial of the invocation; ``restored``: by an earlier
+    invocation, or by another one beside.
+
+    Attributes:
+        stages: how many, by these words.
+        epochs: how many epochs they trained.
+    """
+
+    stages: Counter[str] = field(default_factory=Counter)
+    epochs: Counter[str] = field(default_factory=Counter)
+
+    def metrics(self) -> dict[str, float]:
+        """As metrics: ``stages/executed``, …, ``epochs/restored``."""
+        counts = {"stages": self.stages, "epochs": self.epochs}
+        return {f"{what}/{how}": float(counts[what][how]) for what in counts for how in HOW}
+
+
+@dataclass
+class RunRecorder:
+    """Hands the events of trials on to the tracking and to the view, and keeps the results.
+
+    Attributes:
+        registry: where components are looked up.
+        tracker: takes the runs.
+        renderer: draws the trials.
+        view: shows them.
+        store: has the trials' final states.
+        scheduler: learns which stages are stored.
+        quota: keeps the store small; None lets it grow.
+        data: has the trials' data.
+        results: takes the results.
+        command: the command line.
+        force: replace runs that are not finished.
+        wait: wait for the tracking after every trial.
+        work: how stages came to be done, by experiment.
+    """
+
+    registry: Registry
+    tracker: Tracker
+    renderer: FigureRenderer
+    view: View
+    store: Store
+    scheduler: StageScheduler
+    quota: StoreQuota | None
+    data: DataCache
+    results: dict[tuple[str, str], Result]
+    command: str
+    force: bool
+    wait: bool
+    work: dict[str, Work] = field(default_factory=dict)
+    _executed: set[str] = field(default_factory=set)
+    _counted: set[tuple[tuple[str, str], int]] = field(default_factory=set)
+    # Of running trials.
+    _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
+    # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
+    _unlogged: Counter[str] = field(default_factory=Counter)
+
+    def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
+        """Keep what an event says, and show it."""
+        match event:
+            case Started():
+                self._start(plan)
+            case Recorded(record):
+                self._records[plan.identity].append(record)
+                self.tracker.recorded(plan, [record])
+            case StagesEnded(ends):
+                for end in ends:
+                    self.scheduler.stored(end.key)
+                    self._count(plan, end)
+            case Retried():
+                self._records[plan.identity] = []
+                self.tracker.trial_restarted(plan)
+            case Ended(result):
+                self._end(result)
+        self.view.handle(plan, event)
+
+    def _start(self, plan: TrialPlan) -> None:
+        self._records[plan.identity] = []
+        self._unlogged[plan.key] += 1
+        arrays = self.data.arrays(plan)
+        # The logged model takes normalised images: whoever loads it has to know by what.
+        notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
+        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
+        self.renderer.warm()
+
+    def _count(self, plan: TrialPlan, end: StageEnd) -> None:
+        if end.executed:
+            self._executed.add(end.key)
+            if self.quota:
+                self.quota.grown(end.size, {plan.key, *+self._unlogged})
+        # A trial that is tried again finds in the store what it has done itself.
+        counted = plan.identity, end.stage
+        if counted not in self._counted:
+            self._counted.add(counted)
+            how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
+            work = self.work.setdefault(plan.experiment, Work())
+            work.stages[how] += 1
+            work.epochs[how] += end.epochs
+
+    def _end(self, ended: Result) -> None:
+        plan, records = ended.plan, self._records.pop(ended.plan.identity)
+        metrics = {name: value for record in records for name, value in record.metrics.items()}
+        result = replace(ended, metrics=metrics, epochs=records[-1].epoch if records else 0)
+        # Kept for all trials until the invocation ends: without what only the trial's run needs.
+        self.results[plan.identity] = kept = replace(result, files={}, traceback=None)
+
+        def failed(reason: str) -> None:
+            self.results[plan.identity] = replace(kept, error=reason)
+            self._note(plan, f"its run FAILED: {reason}")
+
+        def logged() -> None:
+            self._unlogged[plan.key] -= 1
+
+        drawing = self.renderer.draw(figure_data(plan, records, result.files))
+        self.tracker.trial_ended(
+            plan,
+            result.error,
+            artifacts=partial(self._artifacts, result, drawing),
+            stopped=result.stopped,
+            failed=failed,
+            logged=logged,
+        )
+        if self.wait:
+            self.tracker.wait()
+
+    def _note(self, plan: TrialPlan, text: str) -> None:
+        self.view.handle(plan, Noted(f"{plan.experiment} {plan.name}: {text}"))
+
+    # --- on the tracking's thread ------------------------------------------------------------------------------
+
+    def _artifacts(self, result: Result, drawing: "Future[Mapping[str, bytes]]", run_id: str) -> RunArtifacts:
+        plan = result.plan
+        arrays, note = self.data.arrays(plan), partial(self._note, plan)
+        files = {**result.files, **self._figures(plan, drawing)}
+        artifacts = run_artifacts(result, files, arrays, self.registry, self.store, note)
+        kept = Kept(run_id, artifacts.files, self.command, self.tracker.uri)
+        normalisation = (arrays.mean, arrays.std) if arrays and artifacts.model else None
+        return replace(artifacts, note=partial(trial_note, result, result.error or result.stopped, kept, normalisation))
+
+    def _figures(self, plan: TrialPlan, drawing: "Future[Mapping[str, bytes]]") -> Mapping[str, bytes]:
+        try:
+            return drawing.result()
+        except Exception as error:  # a trial without its figures is still a trial
+            self._note(plan, f"no figure could be drawn: {describe(error)}")
+            return {}
+
+
+def _as_spec(plan: TrialPlan) -> str:
+    """The trial alone, as a spec that runs it."""
+    data = {**plan.data["dataset"], **{k: v for k, v in plan.data.items() if k != "dataset"}}
+    stages: list[dict[str, Any]] = [
+        {stage["name"]: {k: v for k, v in stage.items() if k != "name"}, **({LABEL: label} if label else {})}
+        for stage, label in zip(plan.stages, plan.labels, strict=True)
+    ]
+    spec = {
+        "name": plan.experiment,
+        "model": plan.model,
+        "data": data,
+        "seeds": [plan.seed],
+        "stages": stages,
+        "resources": plan.resources,
+    }
+    others = [source.replace(" ", "==") for source in plan.plugins if not source.startswith("framework ")]
+    if others:
+        spec["plugins"] = others
+    return dump(spec)

@@ -1,0 +1,67 @@
+"""What a trial's run keeps besides what was reported: its network, files and notes."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from framework._errors import first_line
+from framework._plan import TrialPlan
+from framework._plan.result import Result
+from framework._registry import Registry
+from framework._report.anatomy import anatomy
+from framework._store import Store
+from framework._tracking import MASKS, RunArtifacts, encode_masks
+from framework._trial import Arrays, build_model, masks_in, restore_network
+
+
+def run_artifacts(
+    result: Result,
+    files: Mapping[str, bytes],
+    arrays: Arrays | None,
+    registry: Registry,
+    store: Store,
+    note: Callable[[str], None],
+) -> RunArtifacts:
+    """Gather what the run of a trial that has ended keeps.
+
+    Args:
+        result: what the trial came to.
+        files: what it has logged, and its figures, by path.
+        arrays: its data; None if they could not be loaded.
+        registry: where its components are looked up.
+        store: has its final state.
+        note: takes what the user should know of its network.
+
+    Raises:
+        StoreError: the final state is not there any more.
+    """
+    files = dict(files)
+    if result.traceback is not None:
+        files["traceback.txt"] = result.traceback.encode(errors="backslashreplace")
+    if not result.complete:
+        return RunArtifacts(files)
+    assert arrays is not None  # else it could not have come to its end
+    tensors, _ = store.load(result.plan.key)
+    if masks := masks_in(tensors):
+        files[MASKS] = encode_masks(masks)
+    shape = arrays.splits["train"][0].shape[1:]
+    # What a plugin's network can raise here says nothing of the trial, which has come to its end.
+    try:
+        model = _network(result.plan, arrays, registry, tensors)
+    except Exception as error:
+        note(f"its network cannot be built again, so its run does not keep it: {first_line(error)}")
+        return RunArtifacts(files)
+    try:
+        metrics = anatomy(model, shape)
+    except Exception as error:
+        note(f"what its network consists of cannot be said: {first_line(error)}")
+        return RunArtifacts(files, model=model, shape=shape)
+    if "model/flops" not in metrics:
+        note("its FLOPs cannot be counted: the network fails where they are")
+    return RunArtifacts(files, metrics=metrics, model=model, shape=shape)
+
+
+def _network(plan: TrialPlan, arrays: Arrays, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:
+    network = build_model(plan, registry, arrays)
+    restore_network(network, tensors)
+    return network

@@ -1,0 +1,36 @@
+"""What a trial came to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from framework._plan import TrialPlan
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial came to.
+
+    Attributes:
+        plan: the trial.
+        metrics: the last value of each, by name.
+        epochs: where its epoch axis ended.
+        seconds: from its start to its end.
+        error: why it failed, in a sentence; None if it did not.
+        stopped: why it was ended before its last stage, by a scheduler; None if it was not.
+        traceback: where it failed, unless the error explains itself.
+        files: what it has logged, by path.
+    """
+
+    plan: TrialPlan
+    metrics: Mapping[str, float]
+    epochs: int
+    seconds: float
+    error: str | None = None
+    stopped: str | None = None
+    traceback: str | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trial ran all its stages."""
+        return self.error is None and self.stopped is None
