@@ -14,7 +14,9 @@ from framework._cli.console import count, say
 from framework._executors.bookkeeper import View
 from framework._executors.listener import Outcome
 from framework._plan import TrialPlan
+from framework._report.metrics import TEST, called
 from framework._stage import Record
+from framework._task import Classification
 from framework._trial import StageEnd
 
 # Without a terminal, at most one line per trial in this time.
@@ -107,12 +109,12 @@ class PlainView:
         if outcome.error:
             self.line(f"{head}: FAILED: {outcome.error}")
             return
-        accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
+        primary, sparsity = running.value(TEST), running.value("sparsity")
         epochs = running.record.epoch if running.record else 0
         if outcome.stopped:
             head = f"{head}: {outcome.stopped}"
         self.line(
-            f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
+            f"{head}: {called(TEST)} {_number(primary, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
             f"{count(epochs, 'epoch')}, {outcome.seconds:.1f} s"
         )
 
@@ -156,7 +158,7 @@ class LiveView(PlainView):
         return Group(table, Text(progress + self.left(), style="bold"))
 
 
-_COLUMNS = ("trial", "stage", "epoch", "loss", "accuracy", "sparsity", "images/s")
+_COLUMNS = ("trial", "stage", "epoch", "loss", Classification.primary, "sparsity", "images/s")
 
 
 def _cells(running: _Running) -> list[str]:
@@ -166,7 +168,7 @@ def _cells(running: _Running) -> list[str]:
         running.stage,
         f"{epoch}/{running.plan.epochs}" if running.plan.epochs else str(epoch),
         _number(running.value("train/loss"), ".4f"),
-        _number(running.value("val/accuracy", "train/accuracy"), ".4f"),
+        _number(running.value(*(f"{split}/{Classification.primary}" for split in ("val", "train"))), ".4f"),
         _number(running.value("sparsity"), ".4f"),
         _number(running.value("images_per_second"), ",.0f"),
     ]

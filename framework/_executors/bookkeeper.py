@@ -15,7 +15,7 @@ from framework._executors.listener import Listener, Outcome
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._report.figures import sketch_of
-from framework._report.notes import Kept, trial_note
+from framework._report.notes import RunLinks, trial_note
 from framework._report.table import Result
 from framework._spec import LABEL, dump
 from framework._stage import Record
@@ -178,10 +178,10 @@ class Bookkeeper:
 
     def _extras(self, trial: Ended, result: Result, run_id: str) -> Extras:
         extras = make_extras(trial, self.registry, self.store, run_id, partial(self.view.noted, trial.plan))
-        kept = Kept(run_id, extras.files, self.command, self.tracker.uri)
+        links = RunLinks(run_id, extras.files, self.command, self.tracker.uri)
         arrays, outcome = trial.arrays, trial.outcome
         normalisation = (arrays.mean, arrays.std) if arrays and extras.model else None
-        note = partial(trial_note, result, outcome.error or outcome.stopped, kept, normalisation)
+        note = partial(trial_note, result, outcome.error or outcome.stopped, links, normalisation)
         return replace(extras, note=note)
 
     def _drawn(self, plan: TrialPlan, drawing: "Future[Mapping[str, bytes]]") -> Mapping[str, bytes]:

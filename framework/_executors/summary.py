@@ -7,13 +7,11 @@ from framework._executors.bookkeeper import Bookkeeper
 from framework._report.comparison import compare
 from framework._report.figures import all_sweep_figures, as_files
 from framework._report.formats import render
-from framework._report.notes import Kept, sweep_note
+from framework._report.notes import RunLinks, sweep_note
 from framework._report.results import Results
 from framework._report.table import Result
 from framework._spec import ExperimentSpec
 from framework._tracking import Reader
-
-_METRIC = "test/accuracy"
 
 
 def summarise(
@@ -39,8 +37,9 @@ def summarise(
 
 
 def _summarise(spec: ExperimentSpec, results: Results, ended: Sequence[Result], books: Bookkeeper) -> None:
-    groups = compare(results, _METRIC) if _METRIC in results.metrics else []
-    files = {"summary.csv": render(groups, _METRIC, "csv").encode()} if groups else {}
+    metric = f"test/{results.primary}"
+    groups = compare(results, metric) if metric in results.metrics else []
+    files = {"summary.csv": render(groups, metric, "csv").encode()} if groups else {}
     try:
         files |= as_files(all_sweep_figures(results, books.registry, books.view.remarked))
     except Exception as error:  # whoever draws: the results are there all the same
@@ -48,7 +47,7 @@ def _summarise(spec: ExperimentSpec, results: Results, ended: Sequence[Result], 
     failed = [(result.plan.name, result.error) for result in ended if result.error]
 
     def note(run_id: str) -> str:
-        kept = Kept(run_id, files, books.command, books.tracker.uri)
-        return sweep_note(spec.description, groups, _METRIC, failed, kept)
+        links = RunLinks(run_id, files, books.command, books.tracker.uri)
+        return sweep_note(spec.description, groups, metric, failed, links)
 
     books.tracker.summarised(spec.name, files=files, note=note)
