@@ -35,6 +35,6 @@ def compare_experiments(
     chosen = [name.strip() for listed in by for name in listed.split(",")]
     groups = compare(results, metric, chosen or None, baseline)
     if format == "table":
-        print_comparison(groups, groups[0].metric, make_console())
+        print_comparison(groups, make_console())
     else:
-        sys.stdout.write(render(groups, groups[0].metric, format))
+        sys.stdout.write(render(groups, format))

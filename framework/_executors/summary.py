@@ -37,9 +37,8 @@ def summarise(
 
 
 def _summarise(spec: ExperimentSpec, results: Results, ended: Sequence[Result], books: Bookkeeper) -> None:
-    metric = f"test/{results.primary}"
-    groups = compare(results, metric) if metric in results.metrics else []
-    files = {"summary.csv": render(groups, metric, "csv").encode()} if groups else {}
+    groups = compare(results) if f"test/{results.primary}" in results.metrics else []
+    files = {"summary.csv": render(groups, "csv").encode()} if groups else {}
     try:
         files |= as_files(all_sweep_figures(results, books.registry, books.view.remarked))
     except Exception as error:  # whoever draws: the results are there all the same
@@ -48,6 +47,6 @@ def _summarise(spec: ExperimentSpec, results: Results, ended: Sequence[Result], 
 
     def note(run_id: str) -> str:
         links = RunLinks(run_id, files, books.command, books.tracker.uri)
-        return sweep_note(spec.description, groups, metric, failed, links)
+        return sweep_note(spec.description, groups, failed, links)
 
     books.tracker.summarised(spec.name, files=files, note=note)

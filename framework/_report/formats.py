@@ -31,10 +31,10 @@ _LATEX = {
 }
 
 
-def comparison_table(groups: Sequence[Variant[Any]], metric: str, *, notes: bool = True) -> Table:
+def comparison_table(groups: Sequence[Variant[Any]], *, notes: bool = True) -> Table:
     """The groups as a table for the terminal, with a column of notes or without."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    head, rows = cells(groups, metric, notes=notes)
+    head, rows = cells(groups, notes=notes)
     for column in head:
         justify: Literal["left", "right"] = "left" if column in WORDS else "right"
         title = Text(column.replace(" ±", "\n±").replace("% ", "%\n"))
@@ -44,28 +44,27 @@ def comparison_table(groups: Sequence[Variant[Any]], metric: str, *, notes: bool
     return table
 
 
-def print_comparison(groups: Sequence[Variant[Any]], metric: str, console: Console) -> None:
+def print_comparison(groups: Sequence[Variant[Any]], console: Console) -> None:
     """Print the table, with the notes below it where they do not fit beside it."""
-    table = comparison_table(groups, metric)
+    table = comparison_table(groups)
     if console.measure(table, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width:
         console.print(table)
         return
-    console.print(comparison_table(groups, metric, notes=False))
+    console.print(comparison_table(groups, notes=False))
     for group in groups:
         if note := _note(group):
             console.print(Text(f"{group.label}: {note}"), soft_wrap=True)
 
 
-def render(groups: Sequence[Variant[Any]], metric: str, format: Format) -> str:
+def render(groups: Sequence[Variant[Any]], format: Format) -> str:
     """The groups as text that ends in a line break.
 
     Args:
         groups: of a comparison.
-        metric: what was compared.
         format: ``markdown``, ``html`` and ``latex`` (a tabular of the package booktabs) show fractions as percentages,
             ``csv`` and ``json`` have the numbers as they are.
     """
-    return _RENDERERS[format](groups, metric)
+    return _RENDERERS[format](groups)
 
 
 def as_rows(groups: Sequence[Variant[Any]]) -> list[dict[str, Any]]:
@@ -97,36 +96,36 @@ def _number(value: float | None) -> float | None:
     return None if value is None or isnan(value) else value
 
 
-def _markdown(groups: Sequence[Variant[Any]], metric: str) -> str:
-    head, rows = cells(groups, metric)
+def _markdown(groups: Sequence[Variant[Any]]) -> str:
+    head, rows = cells(groups)
     lines = [head, ["---" if column in WORDS else "--:" for column in head], *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-def _csv(groups: Sequence[Variant[Any]], metric: str) -> str:
+def _csv(groups: Sequence[Variant[Any]]) -> str:
     from pandas import DataFrame
 
-    rows = [{"metric": metric, **row} for row in as_rows(groups)]
+    rows = [{"metric": groups[0].metric, **row} for row in as_rows(groups)]
     # As objects: in a column of floats, whole numbers beside a missing one would no longer be whole.
     return str(DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
-def _json(groups: Sequence[Variant[Any]], metric: str) -> str:
-    whole = {"metric": metric, "confidence": 0.95, "groups": as_rows(groups)}
+def _json(groups: Sequence[Variant[Any]]) -> str:
+    whole = {"metric": groups[0].metric, "confidence": 0.95, "groups": as_rows(groups)}
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _latex(groups: Sequence[Variant[Any]], metric: str) -> str:
+def _latex(groups: Sequence[Variant[Any]]) -> str:
     from pandas import DataFrame
 
-    head, rows = cells(groups, metric)
+    head, rows = cells(groups)
     table = DataFrame([list(map(_escaped, row)) for row in rows], columns=list(map(_escaped, head)))
     columns = "".join("l" if column in WORDS else "r" for column in head)
     return f"% \\usepackage{{booktabs}}\n{table.to_latex(index=False, escape=False, column_format=columns)}"
 
 
-def _html(groups: Sequence[Variant[Any]], metric: str) -> str:
-    head, rows = cells(groups, metric)
+def _html(groups: Sequence[Variant[Any]]) -> str:
+    head, rows = cells(groups)
     lines = [("th", head), *(("td", row) for row in rows)]
     body = "".join(f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in line)}</tr>\n" for tag, line in lines)
     return f"<table>\n{body}</table>\n"
@@ -136,7 +135,7 @@ def _escaped(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-_RENDERERS: dict[str, Callable[[Sequence[Variant[Any]], str], str]] = {
+_RENDERERS: dict[str, Callable[[Sequence[Variant[Any]]], str]] = {
     "markdown": _markdown,
     "csv": _csv,
     "json": _json,
@@ -150,8 +149,9 @@ _RENDERERS: dict[str, Callable[[Sequence[Variant[Any]], str], str]] = {
 WORDS = ("variant", "note")
 
 
-def cells(groups: Sequence[Variant[Any]], metric: str, *, notes: bool = True) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows; columns that say nothing of any group are left out."""
+def cells(groups: Sequence[Variant[Any]], *, notes: bool = True) -> tuple[list[str], list[list[str]]]:
+    """The head and the rows of one or more groups; columns that say nothing of any group are left out."""
+    metric = groups[0].metric
     percent = is_fraction(metric)
     columns: dict[str, list[str]] = {
         "variant": [group.label for group in groups],

@@ -76,12 +76,12 @@ def make_page(results: Results, registry: Registry, *, metric: str | None, basel
         experiments=[
             {
                 "id": f"experiment-{number}",
-                "results": _results(groups, sparsities, metric, name),
+                "results": _results(groups, sparsities, name),
                 **_experiment(Results(results.reader, [name]) if several else results, metric, registry),
             }
             for number, name in enumerate(results.experiments, 1)
         ],
-        overview=_results(groups, sparsities, metric) if several else None,
+        overview=_results(groups, sparsities) if several else None,
         figures=_figures(results, registry) if several else [],
         metric=metric,
         baseline=baseline,
@@ -134,7 +134,6 @@ _COST = {
 def _results(
     groups: Sequence[Variant[TrialRun]],
     sparsities: Sequence[Variant[TrialRun]],
-    metric: str,
     experiment: str | None = None,
 ) -> Table:
     """The comparison, of one experiment without its name or of all, with how sparse the networks ended."""
@@ -142,7 +141,7 @@ def _results(
         [one for one in found if experiment is None or one.values.get(EXPERIMENT, experiment) == experiment]
         for found in (groups, sparsities)
     )
-    head, rows = cells(groups, metric)
+    head, rows = cells(groups) if groups else ([], [])
     if experiment is not None:
         rows = [[row[0].removeprefix(f"{experiment} "), *row[1:]] for row in rows]
     if sparsities:

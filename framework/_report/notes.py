@@ -57,20 +57,18 @@ def trial_note(
         parts.insert(0, f"**{'Failed' if result.error else 'Stopped early'}:** {_cut(why, _LONGEST_TEXT)}")
     parts += [_image(run, name) for name in run.files if name.rpartition("/")[2] == "curves.png"]
     if normalisation:
-        loading = _loading if exported else _loading_weights
-        parts += [f"### Load the {'network' if exported else 'weights'}", loading(run, *normalisation)]
+        parts += [f"### Load the {'network' if exported else 'weights'}", _loading(run, exported, *normalisation)]
     return "\n\n".join([*parts, "### Reproduce", _reproducing(run)])
 
 
 def sweep_note(
-    description: str, groups: Sequence[Variant[Any]], metric: str, failed: Sequence[tuple[str, str]], run: RunLinks
+    description: str, groups: Sequence[Variant[Any]], failed: Sequence[tuple[str, str]], run: RunLinks
 ) -> str:
     """What an invocation's run says of itself: its question, how the variants came out, and how to run it again.
 
     Args:
         description: what the spec says of itself.
         groups: the variants.
-        metric: by which they are compared.
         failed: name and reason of each trial that failed.
         run: its run.
     """
@@ -85,14 +83,14 @@ def sweep_note(
     after += ["### Reproduce", _line(run.command)]
     before = [_cut(description, _LONGEST_TEXT)] if description else []
     room = _LONGEST - sum(len(part) + 2 for part in (*before, *after))
-    return "\n\n".join([*before, _table(groups, metric, room), *after])
+    return "\n\n".join([*before, _table(groups, room), *after])
 
 
-def _table(groups: Sequence[Variant[Any]], metric: str, room: int) -> str:
+def _table(groups: Sequence[Variant[Any]], room: int) -> str:
     """The comparison, as many rows of it as there is room for."""
     if not groups:
         return "No trial has come to its end."
-    lines = render(groups, metric, "markdown").splitlines()
+    lines = render(groups, "markdown").splitlines()
     rest = f"… and {len(groups)} more: all are in `summary.csv`."
     while len(lines) > 2 and sum(len(line) + 1 for line in (*lines, rest)) > room:
         lines.pop()
@@ -127,43 +125,35 @@ def _image(run: RunLinks, name: str) -> str:
     return f"![{name}](get-artifact?path={quote(name)}&run_uuid={run.run_id})"
 
 
-def _loading(run: RunLinks, mean: Sequence[float], std: Sequence[float]) -> str:
+def _loading(run: RunLinks, exported: bool, mean: Sequence[float], std: Sequence[float]) -> str:
     # The UI is as wide as the longest line of a block.
+    imports, load, what, after = _NETWORK if exported else _WEIGHTS
     return _block(
         "python",
-        "import mlflow",
+        *imports,
         "",
         f'mlflow.set_tracking_uri("{run.tracking_uri}")',
-        "network = mlflow.pytorch.load_model(",
-        f'    "runs:/{run.run_id}/model"',
+        f"{load}(",
+        f'    "runs:/{run.run_id}/{what}"',
         ")",
-        *_taking(mean, std),
-    )
-
-
-def _loading_weights(run: RunLinks, mean: Sequence[float], std: Sequence[float]) -> str:
-    return _block(
-        "python",
-        "import mlflow",
-        "from safetensors.torch import load_file",
-        "",
-        f'mlflow.set_tracking_uri("{run.tracking_uri}")',
-        "file = mlflow.artifacts.download_artifacts(",
-        f'    "runs:/{run.run_id}/{WEIGHTS}"',
-        ")",
-        "# torch.export could not export the network:",
-        "# the tag framework.model says why.",
-        "state_dict = load_file(file)",
-        *_taking(mean, std),
-    )
-
-
-def _taking(mean: Sequence[float], std: Sequence[float]) -> list[str]:
-    return [
+        *after,
         "# The network takes images of values in [0, 1],",
         f"# less {_numbers(mean)},",
         f"# divided by {_numbers(std)}.",
-    ]
+    )
+
+
+_NETWORK = ["import mlflow"], "network = mlflow.pytorch.load_model", "model", list[str]()
+_WEIGHTS = (
+    ["import mlflow", "from safetensors.torch import load_file"],
+    "file = mlflow.artifacts.download_artifacts",
+    WEIGHTS,
+    [
+        "# torch.export could not export the network:",
+        "# the tag framework.model says why.",
+        "state_dict = load_file(file)",
+    ],
+)
 
 
 def _numbers(values: Sequence[float]) -> str:

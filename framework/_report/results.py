@@ -205,7 +205,7 @@ class Results:
         from framework._report.formats import render
 
         metric = f"test/{self.primary}"
-        table = render(compare(self, metric), metric, "html") if metric in self.metrics else ""
+        table = render(compare(self), "html") if metric in self.metrics else ""
         return f"<p>{escape(repr(self)[1:-1])}</p>\n{table}"
 
     def file(self, run_id: str, name: str) -> bytes | None:

@@ -27,7 +27,7 @@ def groups() -> list[Variant[TrialRun]]:
 
 def table(groups: list[Variant[TrialRun]], width: int = 120) -> list[str]:
     console = Console(width=width, file=io.StringIO(), record=True)
-    print_comparison(groups, METRIC, console)
+    print_comparison(groups, console)
     return [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
 
 
@@ -69,7 +69,7 @@ def test_brackets_in_a_label_are_no_markup() -> None:
 
 def test_markdown_is_a_table_and_keeps_bars_apart() -> None:
     groups = compare(results_of(*variants(a20=DENSE), trial(0.5, swept={"prune.amount": "a|b"})))
-    assert render(groups, METRIC, "markdown").splitlines() == [
+    assert render(groups, "markdown").splitlines() == [
         "| variant | n | test/accuracy ± std | 95 % interval | note |",
         "| --- | --: | --: | --: | --- |",
         "| prune.amount=0.2 | 3 | 93.00 ± 3.61% | 84.04 to 101.96 |  |",
@@ -78,7 +78,7 @@ def test_markdown_is_a_table_and_keeps_bars_apart() -> None:
 
 
 def test_csv_has_the_numbers_as_they_are(groups: list[Variant[TrialRun]]) -> None:
-    rows = list(csv.DictReader(io.StringIO(render(groups, METRIC, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(render(groups, "csv"))))
     assert [*rows[0]] == ["metric", *as_rows(groups)[0]]
     assert float(rows[1]["mean"]) == groups[1].mean
     assert float(rows[1]["difference_low"]) == groups[1].difference_interval[0]
@@ -87,22 +87,22 @@ def test_csv_has_the_numbers_as_they_are(groups: list[Variant[TrialRun]]) -> Non
 
 
 def test_json_has_the_numbers_as_they_are_and_null_for_what_is_missing(groups: list[Variant[TrialRun]]) -> None:
-    whole = json.loads(render(groups, METRIC, "json"), parse_constant=lambda name: pytest.fail(name))
+    whole = json.loads(render(groups, "json"), parse_constant=lambda name: pytest.fail(name))
     assert (whole["metric"], whole["confidence"]) == (METRIC, 0.95)
     assert whole["groups"] == as_rows(groups)
     failed = compare(results_of(trial(0.9), trial(None, experiment="other", status="FAILED")))
-    assert json.loads(render(failed, METRIC, "json"))["groups"][1]["mean"] is None
+    assert json.loads(render(failed, "json"))["groups"][1]["mean"] is None
 
 
 def test_html_escapes_what_it_shows() -> None:
-    page = render(compare(results_of(trial(0.9, swept={"a": "<b>&"}))), METRIC, "html")
+    page = render(compare(results_of(trial(0.9, swept={"a": "<b>&"}))), "html")
     assert "<td>a=&lt;b&gt;&amp;</td>" in page
     assert page.count("<tr>") == page.count("</tr>") == 2
 
 
 def test_latex_is_a_booktabs_table_in_which_nothing_special_is_left() -> None:
     label = r"50%_&$#{}~^\<>|–"
-    lines = render(compare(results_of(trial(0.9, experiment=label), *variants(a20=DENSE))), METRIC, "latex").split("\n")
+    lines = render(compare(results_of(trial(0.9, experiment=label), *variants(a20=DENSE))), "latex").split("\n")
     assert lines[1] == r"\begin{tabular}{lrrrl}"
     assert [lines[2], lines[4], *lines[-4:]] == [
         r"\toprule",
@@ -123,7 +123,7 @@ def test_latex_is_a_booktabs_table_in_which_nothing_special_is_left() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 def test_latex_compiles(groups: list[Variant[TrialRun]], tmp_path: Path) -> None:
     odd = compare(results_of(trial(0.9, experiment=r"50%_&$#{}~^\<>|–"), *variants(a20=DENSE)))
-    tables = "\n\n".join(render(found, METRIC, "latex") for found in (groups, odd))
+    tables = "\n\n".join(render(found, "latex") for found in (groups, odd))
     source = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{tables}\\end{{document}}\n"
     (tmp_path / "it.tex").write_text(source)
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "it.tex"]
@@ -133,7 +133,7 @@ def test_latex_compiles(groups: list[Variant[TrialRun]], tmp_path: Path) -> None
 
 def test_other_metrics_are_shown_as_they_are() -> None:
     trials = [trial(None, seed, metrics={"test/loss": value}) for seed, value in enumerate([0.5, 1.5, 1.0])]
-    text = render(compare(results_of(*trials), metric="test/loss"), "test/loss", "markdown")
+    text = render(compare(results_of(*trials), metric="test/loss"), "markdown")
     assert "| prune | 3 | 1 ± 0.5 | −0.2421 to 2.242 |" in text
 
 

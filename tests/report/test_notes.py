@@ -82,7 +82,7 @@ def test_a_trials_note_fits_a_tag_whatever_it_has_to_say() -> None:
 
 def sweep(*trials: Any, failed: Any = (), description: str = "What does it cost?", kept: RunLinks = KEPT) -> str:
     groups = compare(results_of(*trials), METRIC) if trials else []
-    return sweep_note(description, groups, METRIC, failed, kept)
+    return sweep_note(description, groups, failed, kept)
 
 
 def test_a_sweeps_note_has_the_question_the_table_the_first_figure_and_the_command() -> None:

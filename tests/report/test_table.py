@@ -24,9 +24,9 @@ def test_seeds_of_a_variant_are_one_row_with_mean_and_sample_deviation() -> None
     [row] = summarise([result(0, 0.90), result(1, 0.92), result(2, 0.97)])
     assert row.values == {"experiment": "unprune", "prune.amount": 0.2}
     assert (len(row.finished), row.failed) == (3, 0)
-    text = table(result(0, 0.90), result(1, 0.92), result(2, 0.97))
-    # sqrt((9 + 1 + 16) / 2) / 100
-    assert text.splitlines()[-1].split() == ["prune.amount=0.2", "3", "93.00", "±", "3.61%", "20.00%", "4", "11.0"]
+    last = table(result(0, 0.90), result(1, 0.92), result(2, 0.97)).rstrip().splitlines()[-1]
+    # The deviation is sqrt((9 + 1 + 16) / 2) / 100.
+    assert last.split() == ["prune.amount=0.2", "3", "93.00", "±", "3.61%", "20.00%", "4", "11.0"]
 
 
 def test_one_seed_has_no_deviation() -> None:
@@ -54,7 +54,7 @@ def test_failed_trials_are_counted_and_nothing_else() -> None:
 
 def test_a_variant_of_which_every_trial_failed_has_no_figures() -> None:
     text = table(result(0, 0.9, error="no"))
-    assert text.splitlines()[-1].split() == ["prune.amount=0.2", "0", *"––––", "1"]
+    assert text.rstrip().splitlines()[-1].split() == ["prune.amount=0.2", "0", *"––––", "1"]
 
 
 def test_stopped_trials_are_counted_and_may_have_no_accuracy() -> None:
