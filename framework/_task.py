@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # who only reads results asks for names, and need not wait for torch
+    from torch import Tensor
 
 _MOST_CLASSES = 100  # whose confusion is worth keeping: it grows with their square
 
@@ -14,7 +14,7 @@ _MOST_CLASSES = 100  # whose confusion is worth keeping: it grows with their squ
 class Meter(Protocol):
     """Gathers what a pass over some batches comes to."""
 
-    def update(self, outputs: Tensor, targets: Any) -> None:
+    def update(self, outputs: "Tensor", targets: Any) -> None:
         """Take the outputs of one batch, detached, and its targets; without waiting for the device."""
 
     def compute(self) -> dict[str, float]:
@@ -30,10 +30,12 @@ class Task(Protocol):
     Attributes:
         primary: the metric that counts most, without a split, such as ``accuracy``.
         maximize: whether more of it is better.
+        fractions: those of its metrics that are fractions in [0, 1], which people read as percentages.
     """
 
     primary: ClassVar[str]
     maximize: ClassVar[bool]
+    fractions: ClassVar[tuple[str, ...]]
 
     def meter(self) -> Meter:
         """A fresh meter."""
@@ -50,6 +52,7 @@ class Classification:
     classes: Sequence[str] = ()
     primary: ClassVar[str] = "accuracy"
     maximize: ClassVar[bool] = True
+    fractions: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     def meter(self) -> "_Accuracy":
         """Measures the accuracy, a fraction in [0, 1]; its file is ``confusion.json``, for up to 100 classes."""
@@ -62,16 +65,20 @@ class _Accuracy:
         self.predicted: list[Tensor] = []
         self.targets: list[Tensor] = []
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def update(self, outputs: "Tensor", targets: "Tensor") -> None:
         self.predicted.append(outputs.argmax(1))
         self.targets.append(targets)
 
     def compute(self) -> dict[str, float]:
+        import torch
+
         predicted, targets = torch.cat(self.predicted), torch.cat(self.targets)
         return {"accuracy": (predicted == targets).sum().item() / len(targets)}
 
     def files(self) -> Mapping[str, bytes]:
         """How many inputs of the class of each row were taken for the class of each column, with their names."""
+        import torch
+
         if not 0 < len(self.classes) <= _MOST_CLASSES:
             return {}
         predicted, targets = torch.cat(self.predicted), torch.cat(self.targets)

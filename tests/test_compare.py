@@ -35,6 +35,11 @@ def test_variants_of_a_spec_are_compared_as_their_runs_have_it(
         assert (group["n"], group["mean"]) == (2, pytest.approx(sum(values) / 2))
 
 
+def test_a_run_says_which_metric_counts_most(study: Study) -> None:
+    runs = trials(study.root, "study").values()
+    assert {run.data.tags["framework.primary_metric"] for run in runs} == {"accuracy"}
+
+
 def test_the_table_says_what_two_seeds_are_worth(
     study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

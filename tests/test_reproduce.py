@@ -14,7 +14,7 @@ from running import SCRIPT, Study, environment, parents, state, trials
 from test_tracking import SHAPE, Moody, begin, make_plan
 
 from framework._plan.result import Result
-from framework._report.notes import Kept, trial_note
+from framework._report.notes import RunLinks, trial_note
 from framework._tracking import RunArtifacts, Tracker
 
 RUN = "prune.amount=0.5 seed=1"
@@ -46,7 +46,7 @@ def test_the_python_of_a_note_loads_the_weights_of_a_network_without_a_graph(tmp
     network, uri = Moody(), f"sqlite:///{tmp_path / 'mlflow.db'}"
 
     def artifacts(run_id: str) -> RunArtifacts:
-        kept = Kept(run_id, [], "framework run moody.yaml", uri)
+        kept = RunLinks(run_id, [], "framework run moody.yaml", uri)
         note = partial(trial_note, Result(plan, {}, 1, 1.0, None), None, kept, ((0.5,), (0.25,)))
         return RunArtifacts(model=network, shape=SHAPE, note=note)
 

@@ -13,7 +13,7 @@ from framework._report.formats import Format, print_comparison, render
 
 def compare_experiments(
     names: Sequence[str],
-    metric: str,
+    metric: str | None,
     by: Sequence[str],
     baseline: str | None,
     format: Format | Literal["table"],
@@ -24,7 +24,7 @@ def compare_experiments(
 
     Args:
         names: experiments or spec files; none: all experiments.
-        metric: what is compared.
+        metric: what is compared; None: the primary metric, on the test set.
         by: what to group by, as lists with commas; none: all that was swept.
         baseline: the group that the others are compared with.
         format: ``table`` for the terminal, or one for documents and programs.
@@ -35,6 +35,6 @@ def compare_experiments(
     chosen = [name.strip() for listed in by for name in listed.split(",")]
     groups = compare(results, metric, chosen or None, baseline)
     if format == "table":
-        print_comparison(groups, metric, make_console())
+        print_comparison(groups, make_console())
     else:
-        sys.stdout.write(render(groups, metric, format))
+        sys.stdout.write(render(groups, format))

@@ -151,7 +151,15 @@ Kinds = Annotated[
         "sparsifier or observer. May be given several times.",
     ),
 ]
-Metric = Annotated[str, typer.Option("--metric", help="What is compared: the last value of each trial.")]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="What is compared: the last value of each trial. Default: the primary metric on the test set, "
+        "such as test/accuracy.",
+        show_default=False,
+    ),
+]
 Baseline = Annotated[
     str | None,
     typer.Option(

@@ -31,7 +31,7 @@ outcomes_app = typer.Typer(rich_markup_mode=None)
 @outcomes_app.command()
 def compare(
     names: Chosen = [],  # noqa: B006 - typer reads it
-    metric: Metric = "test/accuracy",
+    metric: Metric = None,
     by: Annotated[
         list[str],
         typer.Option(
@@ -78,7 +78,7 @@ def figures(
 def report(
     names: Chosen = [],  # noqa: B006 - typer reads it
     output: Page = Path("report.html"),
-    metric: Metric = "test/accuracy",
+    metric: Metric = None,
     baseline: Baseline = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,

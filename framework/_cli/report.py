@@ -18,7 +18,7 @@ def write_report(
     tracking_uri: str | None,
     registry: Registry,
     *,
-    metric: str,
+    metric: str | None,
     baseline: str | None,
     command: str,
 ) -> None:
@@ -30,7 +30,7 @@ def write_report(
         root: the folder of the local store.
         tracking_uri: the tracking store; None for the default one.
         registry: has the figures of third parties.
-        metric: what is compared.
+        metric: what is compared; None: the primary metric, on the test set.
         baseline: the group that the others are compared with.
         command: what was given on the command line.
 

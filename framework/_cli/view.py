@@ -15,7 +15,9 @@ from framework._executors.events import Ended, Retried, Started, TrialEvent
 from framework._executors.recorder import View
 from framework._plan import TrialPlan
 from framework._plan.result import Result
+from framework._report.metrics import TEST, called
 from framework._stage import Record
+from framework._task import Classification
 from framework._trial import Noted, Recorded, StagesEnded
 
 # Without a terminal, at most one line per trial in this time.
@@ -108,12 +110,12 @@ class PlainView:
         if result.error:
             self.line(f"{head}: FAILED: {result.error}")
             return
-        accuracy, sparsity = running.value("test/accuracy"), running.value("sparsity")
+        primary, sparsity = running.value(TEST), running.value("sparsity")
         epochs = running.record.epoch if running.record else 0
         if result.stopped:
             head = f"{head}: {result.stopped}"
         self.line(
-            f"{head}: test accuracy {_number(accuracy, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
+            f"{head}: {called(TEST)} {_number(primary, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
             f"{count(epochs, 'epoch')}, {result.seconds:.1f} s"
         )
 
@@ -157,7 +159,7 @@ class LiveView(PlainView):
         return Group(table, Text(progress + self.left(), style="bold"))
 
 
-_COLUMNS = ("trial", "stage", "epoch", "loss", "accuracy", "sparsity", "images/s")
+_COLUMNS = ("trial", "stage", "epoch", "loss", Classification.primary, "sparsity", "images/s")
 
 
 def _cells(running: _Running) -> list[str]:
@@ -167,7 +169,7 @@ def _cells(running: _Running) -> list[str]:
         running.stage,
         f"{epoch}/{running.plan.epochs}" if running.plan.epochs else str(epoch),
         _number(running.value("train/loss"), ".4f"),
-        _number(running.value("val/accuracy", "train/accuracy"), ".4f"),
+        _number(running.value(*(f"{split}/{Classification.primary}" for split in ("val", "train"))), ".4f"),
         _number(running.value("sparsity"), ".4f"),
         _number(running.value("images_per_second"), ",.0f"),
     ]

@@ -18,7 +18,7 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._report.figures import figure_data
-from framework._report.notes import Kept, trial_note
+from framework._report.notes import RunLinks, trial_note
 from framework._spec import LABEL, dump
 from framework._stage import Record
 from framework._store import Store
@@ -183,9 +183,11 @@ class RunRecorder:
         arrays, note = self.data.arrays(plan), partial(self._note, plan)
         files = {**result.files, **self._figures(plan, drawing)}
         artifacts = run_artifacts(result, files, arrays, self.registry, self.store, note)
-        kept = Kept(run_id, artifacts.files, self.command, self.tracker.uri)
+        links = RunLinks(run_id, artifacts.files, self.command, self.tracker.uri)
         normalisation = (arrays.mean, arrays.std) if arrays and artifacts.model else None
-        return replace(artifacts, note=partial(trial_note, result, result.error or result.stopped, kept, normalisation))
+        return replace(
+            artifacts, note=partial(trial_note, result, result.error or result.stopped, links, normalisation)
+        )
 
     def _figures(self, plan: TrialPlan, drawing: "Future[Mapping[str, bytes]]") -> Mapping[str, bytes]:
         try:

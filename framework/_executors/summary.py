@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from framework._errors import TrackingError, describe
 from framework._plan.result import Result
 from framework._registry import Registry
-from framework._report.comparison import Group, compare
+from framework._report.comparison import compare
 from framework._report.figures import all_sweep_figures, as_files
 from framework._report.formats import render
-from framework._report.notes import Kept, sweep_note
+from framework._report.notes import RunLinks, sweep_note
 from framework._report.results import Results
+from framework._report.variants import Variant
 from framework._spec import ExperimentSpec
 from framework._tracking import Reader, Tracker
-
-_METRIC = "test/accuracy"
 
 
 def summarise(
@@ -45,11 +45,11 @@ def summarise(
         for spec in specs:
             only = [result.plan.identity for result in results[spec.name]]
             found = Results(reader, [spec.name], only)
-            groups = compare(found, _METRIC) if _METRIC in found.metrics else []
-            files = {"summary.csv": render(groups, _METRIC, "csv").encode()} if groups else {}
+            variants = compare(found) if f"test/{found.primary}" in found.metrics else []
+            files = {"summary.csv": render(variants, "csv").encode()} if variants else {}
             files |= _figures(spec.name, found, registry, remark)
             failed = [(result.plan.name, result.error) for result in results[spec.name] if result.error]
-            note = partial(_note, spec.description, groups, failed, files, command, tracker.uri)
+            note = partial(_note, spec.description, variants, failed, files, command, tracker.uri)
             tracker.summarised(spec.name, files=files, note=note)
     except TrackingError as error:
         remark(f"no summary is kept: {error}")
@@ -65,11 +65,11 @@ def _figures(name: str, results: Results, registry: Registry, remark: Callable[[
 
 def _note(
     description: str,
-    groups: Sequence[Group],
+    variants: Sequence[Variant[Any]],
     failed: Sequence[tuple[str, str]],
     files: Collection[str],
     command: str,
     uri: str,
     run_id: str,
 ) -> str:
-    return sweep_note(description, groups, _METRIC, failed, Kept(run_id, files, command, uri))
+    return sweep_note(description, variants, failed, RunLinks(run_id, files, command, uri))

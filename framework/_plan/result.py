@@ -31,6 +31,16 @@ class Result:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
+    def experiment(self) -> str:
+        """The spec's name."""
+        return self.plan.experiment
+
+    @property
+    def seed(self) -> int:
+        """Of the replicate."""
+        return self.plan.seed
+
+    @property
     def complete(self) -> bool:
         """Whether the trial ran all its stages."""
         return self.error is None and self.stopped is None

@@ -1,70 +1,29 @@
 """Variants side by side: how each came out over its seeds, and what sets it apart from a baseline."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from math import isfinite, nan
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
-from framework._plan import short
-from framework._report.statistics import deviation, interval, mean
+from framework._report.variants import EXPERIMENT, Variant, group
 from framework._tracking import TrialRun
 
 if TYPE_CHECKING:
     from framework._report.results import Results
 
-EXPERIMENT = "experiment"
-METRIC = "test/accuracy"  # what is compared if nothing else is said
 _ENOUGH = 3  # replicates: the t interval of two reaches 12.7 standard errors to each side
 _MISSING = object()
 _NAMED = 3  # of what a group pools, in its note
 
 
-@dataclass(frozen=True)
-class Group:
-    """A variant over its seeds, or all trials that have the values it is grouped by.
-
-    Attributes:
-        label: what tells it apart: ``prune.amount=0.2``, or ``unprune prune.amount=0.2`` among several experiments.
-        values: what it is grouped by; what its trials do not have is left out.
-        n: how many trials count: those that finished, were not stopped, and have a finite value of the metric.
-        mean: of the metric's last values; NaN without any.
-        std: their sample standard deviation; None below two.
-        low: where the 95 % t interval of the mean begins; None below two trials.
-        high: where it ends.
-        difference: mean over the seeds that the baseline has too, of this group's value less the baseline's; None for
-            the baseline itself, without one, and without such a seed.
-        difference_low: where the 95 % t interval of that difference begins; None below two such seeds.
-        difference_high: where it ends.
-        pairs: how many seeds it has in common with the baseline.
-        note: what to know before one reads something into it; may be empty.
-        failed: how many trials failed; they count nowhere else.
-    """
-
-    label: str
-    values: Mapping[str, Any]
-    n: int
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
-    difference: float | None
-    difference_low: float | None
-    difference_high: float | None
-    pairs: int
-    note: str
-    failed: int
-
-
 def compare(
-    results: "Results", metric: str = METRIC, by: Sequence[str] | None = None, baseline: str | None = None
-) -> list[Group]:
-    """The groups, in the order in which their trials first appear.
+    results: "Results", metric: str | None = None, by: Sequence[str] | None = None, baseline: str | None = None
+) -> list[Variant[TrialRun]]:
+    """How the variants came out by a metric, in the order in which their trials first appear.
 
     Args:
         results: the trials.
-        metric: whose last values are compared.
+        metric: whose last values are compared; None: the primary one, on the test set.
         by: what to group by: short names of swept values, ``experiment``, or any parameter of the runs. None: by all
             that was swept, and by experiment where there are several.
         baseline: the label of the group that the others are compared with, or a part of it that only one group has:
@@ -73,77 +32,37 @@ def compare(
     Raises:
         DataError: there is no such metric, value or group; names the nearest.
     """
-    trials = results.trials
-    if not trials:
+    metric = metric or f"test/{results.primary}"
+    if not results.trials:
         raise DataError(f"no trial has a run yet in {', '.join(results.experiments) or 'any experiment'}")
     if metric not in results.metrics:
         raise DataError(f"no trial has reported {metric!r} ({nearest(metric, results.metrics)})")
     names = _grouping(results, by)
-    members: dict[tuple[Any, ...], _Members] = {}
-    for trial in trials:
-        values = {name: value for name in names if (value := _value(trial, name)) is not _MISSING}
-        key = tuple((name, repr(value)) for name, value in values.items())
-        members.setdefault(key, _Members(values, names, metric)).trials.append(trial)
-    groups = list(members.values())
-    reference = None if baseline is None else _find(groups, baseline)
-    return [_group(group, reference) for group in groups]
+
+    def values(trial: TrialRun) -> Mapping[str, Any]:
+        return {name: value for name in names if (value := _value(trial, name)) is not _MISSING}
+
+    found = group(results.trials, values, metric)
+    reference = None if baseline is None else _find(found, baseline)
+    return [_compared(variant, reference) for variant in found]
 
 
-@dataclass
-class _Members:
-    """The trials of a group."""
-
-    values: Mapping[str, Any]
-    names: Sequence[str]
-    metric: str
-    trials: list[TrialRun] = field(default_factory=list)
-
-    @cached_property
-    def label(self) -> str:
-        parts = [str(value) if name == EXPERIMENT else f"{name}={short(value)}" for name, value in self.values.items()]
-        # What was not swept anywhere is told apart by where it is from.
-        return " ".join(parts) or ", ".join(self.experiments)
-
-    @property
-    def experiments(self) -> list[str]:
-        return list(dict.fromkeys(trial.experiment for trial in self.trials))
-
-    @property
-    def done(self) -> list[TrialRun]:
-        """Those that came to their end."""
-        return [trial for trial in self.trials if trial.status == "FINISHED" and not trial.stopped]
-
-    @cached_property
-    def counted(self) -> list[TrialRun]:
-        return [trial for trial in self.done if isfinite(trial.metrics.get(self.metric, nan))]
-
-    @property
-    def all_values(self) -> list[float]:
-        return [trial.metrics[self.metric] for trial in self.counted]
-
-    @cached_property
-    def by_seed(self) -> dict[int, float]:
-        """The mean of each seed's trials."""
-        seeds: dict[int, list[float]] = {}
-        for trial in self.counted:
-            seeds.setdefault(trial.seed, []).append(trial.metrics[self.metric])
-        return {seed: mean(values) for seed, values in seeds.items()}
-
-    @property
-    def pooled(self) -> list[str]:
-        """The names of what differs among its trials besides the seed: what was swept, else any parameter."""
-        named = {
-            EXPERIMENT: {trial.experiment for trial in self.counted},
-            **_varying([trial.swept for trial in self.counted]),
-        }
-        swept = [name for name, values in named.items() if len(values) > 1]
-        others = _varying([trial.params for trial in self.counted])
-        return swept or [name for name, values in others.items() if len(values) > 1 and name != "seed"]
+def _compared(variant: Variant[TrialRun], reference: Variant[TrialRun] | None) -> Variant[TrialRun]:
+    found = replace(variant, baseline=None if variant is reference else reference)
+    notes = ["baseline"] if variant is reference else []
+    return replace(found, note="; ".join([*notes, *_notes(found)]))
 
 
-def _varying(mappings: Sequence[Mapping[str, Any]]) -> dict[str, set[str]]:
+def _pooled(variant: Variant[TrialRun]) -> list[str]:
+    """The names of what differs among its trials besides the seed: what was swept, else any parameter."""
+    swept = [{EXPERIMENT: trial.experiment, **trial.swept} for trial in variant.counted]
+    others = [{**trial.params, "seed": None} for trial in variant.counted]
+    return _varying(swept) or _varying(others)
+
+
+def _varying(mappings: Sequence[Mapping[str, Any]]) -> list[str]:
     names = dict.fromkeys(name for mapping in mappings for name in mapping)
-    return {name: {repr(mapping.get(name, _MISSING)) for mapping in mappings} for name in names}
+    return [name for name in names if len({repr(mapping.get(name, _MISSING)) for mapping in mappings}) > 1]
 
 
 def _grouping(results: "Results", by: Sequence[str] | None) -> list[str]:
@@ -163,79 +82,49 @@ def _value(trial: TrialRun, name: str) -> Any:
     return trial.swept.get(name, trial.params.get(name, _MISSING))
 
 
-def _find(groups: Sequence[_Members], name: str) -> _Members:
-    """The group of that label, else the only one whose label has all these words, or that is of that experiment."""
-    labelled = [group for group in groups if group.label == name]
+def _find(variants: Sequence[Variant[TrialRun]], name: str) -> Variant[TrialRun]:
+    """The one of that label, else the only one whose label has all these words, or that is of that experiment."""
+    labelled = [variant for variant in variants if variant.label == name]
     wanted = set(name.split())
-    found = labelled or [g for g in groups if wanted <= {*g.label.split()} or g.experiments == [name]]
+    found = labelled or [v for v in variants if wanted <= {*v.label.split()} or v.experiments == [name]]
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f"{name!r} may be any of several groups: {', '.join(repr(g.label) for g in found)}")
-    raise DataError(f"no group is called {name!r} ({nearest(name, [group.label for group in groups])})")
+        raise DataError(f"{name!r} may be any of several groups: {', '.join(repr(v.label) for v in found)}")
+    raise DataError(f"no group is called {name!r} ({nearest(name, [variant.label for variant in variants])})")
 
 
-def _group(members: _Members, baseline: _Members | None) -> Group:
-    values = members.all_values
-    low, high = interval(values) or (None, None)
-    differences: list[float] = []
-    if baseline is not None and baseline is not members:
-        own, other = members.by_seed, baseline.by_seed
-        differences = [own[seed] - other[seed] for seed in own if seed in other]
-    difference_low, difference_high = interval(differences) or (None, None)
-    return Group(
-        label=members.label,
-        values=members.values,
-        n=len(values),
-        mean=mean(values) if values else nan,
-        std=deviation(values) if len(values) > 1 else None,
-        low=low,
-        high=high,
-        difference=mean(differences) if differences else None,
-        difference_low=difference_low,
-        difference_high=difference_high,
-        pairs=len(differences),
-        note="; ".join(_notes(members, baseline, differences)),
-        failed=sum(trial.status == "FAILED" for trial in members.trials),
-    )
-
-
-def _notes(members: _Members, baseline: _Members | None, differences: Sequence[float]) -> Iterable[str]:
-    n, pooled = len(members.counted), members.pooled
-    repeated = n > len(members.by_seed)
-    if members is baseline:
-        yield "baseline"
+def _notes(variant: Variant[TrialRun]) -> Iterable[str]:
+    n, pooled = variant.n, _pooled(variant)
+    repeated = n > len(variant.by_seed)
     if n == 0:
         yield "no trial counts"
     elif n < _ENOUGH:
         yield _too_few(n, "trial" if repeated else "seed")
-    if members is not baseline and baseline is not None and n:
-        yield from _notes_on_difference(differences, said=len(differences) == n < _ENOUGH)
+    if variant.baseline is not None and n:
+        yield from _notes_on_difference(variant)
     if pooled:
         yield f"pooled over {', '.join(pooled[:_NAMED])}{', …' if len(pooled) > _NAMED else ''}"
     elif repeated:
         yield "some seeds count several times"
-    unfinished = sum(trial.status not in ("FINISHED", "FAILED") for trial in members.trials)
-    stopped = sum(trial.stopped and trial.status == "FINISHED" for trial in members.trials)
-    unmeasured = len(members.done) - n
+    stopped = sum(trial.stopped for trial in variant.finished)
     for number, why in (
         (stopped, "stopped early"),
-        (unfinished, "not finished"),
-        (unmeasured, f"without a finite {members.metric}"),
+        (len(variant.trials) - len(variant.finished) - variant.failed, "not finished"),
+        (len(variant.finished) - stopped - n, f"without a finite {variant.metric}"),
     ):
         if number:
             yield f"{number} {why}, left out"
 
 
-def _notes_on_difference(differences: Sequence[float], *, said: bool) -> Iterable[str]:
-    """Whether the paired difference says anything."""
-    pairs = len(differences)
-    ends = interval(differences)
+def _notes_on_difference(variant: Variant[TrialRun]) -> Iterable[str]:
+    """Whether the paired difference says anything, unless that is said of the variant itself."""
+    pairs, (low, high) = variant.pairs, variant.difference_interval
     if pairs == 0:
         yield "no seed in common with the baseline"
-    elif pairs < _ENOUGH and not said:
+    elif pairs < _ENOUGH and pairs != variant.n:
         yield f"difference over {_too_few(pairs, 'seed')}"
-    elif pairs >= _ENOUGH and ends and ends[0] <= 0 <= ends[1]:
+    elif pairs >= _ENOUGH and low is not None and high is not None and low <= 0 <= high:
         yield "no difference shown"
 
 

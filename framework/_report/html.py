@@ -3,22 +3,23 @@
 import base64
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from framework._registry import Registry
 from framework._report.anatomy import TOTALS
-from framework._report.comparison import EXPERIMENT, Group, compare
+from framework._report.comparison import compare
+from framework._report.experiment_summary import alike, facts, parts, status
 from framework._report.figures import all_sweep_figures, as_svg
-from framework._report.formats import WORDS, cells, is_fraction
+from framework._report.formats import WORDS, cells
+from framework._report.metrics import NOTHING, shown
 from framework._report.results import Results
-from framework._report.setup import alike, facts, parts, status
+from framework._report.variants import EXPERIMENT, Variant
 from framework._tracking import TrialRun
 
 _PAGES = Path(__file__).parent / "pages"
-_NOTHING = "–"
 _SEVERAL = 6  # experiments that are named in the title
 
 
@@ -37,13 +38,13 @@ class Table:
     words: Sequence[str] = WORDS
 
 
-def make_page(results: Results, registry: Registry, *, metric: str, baseline: str | None, command: str) -> str:
+def make_page(results: Results, registry: Registry, *, metric: str | None, baseline: str | None, command: str) -> str:
     """The page.
 
     Args:
         results: of the experiments that it is about.
         registry: has the figures of third parties.
-        metric: what is compared.
+        metric: what is compared; None: the primary one, on the test set.
         baseline: the group that the others are compared with, see `compare`.
         command: what made it.
 
@@ -55,6 +56,7 @@ def make_page(results: Results, registry: Registry, *, metric: str, baseline: st
     from markupsafe import Markup
 
     groups = compare(results, metric, baseline=baseline)
+    metric = groups[0].metric
     # The same groups in the same order.
     sparsities = compare(results, "sparsity") if metric != "sparsity" and "sparsity" in results.metrics else []
     several = len(results.experiments) > 1
@@ -74,12 +76,12 @@ def make_page(results: Results, registry: Registry, *, metric: str, baseline: st
         experiments=[
             {
                 "id": f"experiment-{number}",
-                "results": _results(_of(groups, name), _of(sparsities, name), metric),
+                "results": _results(groups, sparsities, name),
                 **_experiment(Results(results.reader, [name]) if several else results, metric, registry),
             }
             for number, name in enumerate(results.experiments, 1)
         ],
-        overview=_results(groups, sparsities, metric) if several else None,
+        overview=_results(groups, sparsities) if several else None,
         figures=_figures(results, registry) if several else [],
         metric=metric,
         baseline=baseline,
@@ -87,12 +89,6 @@ def make_page(results: Results, registry: Registry, *, metric: str, baseline: st
         trials=len(results.trials),
         made=time.strftime("%Y-%m-%d %H:%M"),
     )
-
-
-def _of(groups: Iterable[Group], experiment: str) -> list[Group]:
-    """The groups of an experiment, without its name."""
-    own = [group for group in groups if group.values.get(EXPERIMENT, experiment) == experiment]
-    return [replace(group, label=group.label.removeprefix(experiment).strip() or experiment) for group in own]
 
 
 def _experiment(results: Results, metric: str, registry: Registry) -> dict[str, Any]:
@@ -135,12 +131,22 @@ _COST = {
 }
 
 
-def _results(groups: Sequence[Group], sparsities: Sequence[Group], metric: str) -> Table:
-    """The comparison, with how sparse the networks ended."""
-    head, rows = cells(groups, metric)
+def _results(
+    groups: Sequence[Variant[TrialRun]],
+    sparsities: Sequence[Variant[TrialRun]],
+    experiment: str | None = None,
+) -> Table:
+    """The comparison, of one experiment without its name or of all, with how sparse the networks ended."""
+    groups, sparsities = (
+        [one for one in found if experiment is None or one.values.get(EXPERIMENT, experiment) == experiment]
+        for found in (groups, sparsities)
+    )
+    head, rows = cells(groups) if groups else ([], [])
+    if experiment is not None:
+        rows = [[row[0].removeprefix(f"{experiment} "), *row[1:]] for row in rows]
     if sparsities:
         head = [*head[:2], "sparsity", *head[2:]]
-        means = [_shown(group.mean, "sparsity") for group in sparsities]
+        means = [shown("sparsity", group.mean) for group in sparsities]
         rows = [[*row[:2], mean, *row[2:]] for row, mean in zip(rows, means, strict=True)]
     return Table(head, rows)
 
@@ -168,7 +174,7 @@ def _unit(values: Sequence[float]) -> tuple[float, str]:
 
 def _total(number: float, *, exact: bool) -> str:
     if number != number:
-        return _NOTHING
+        return NOTHING
     return f"{number:,.0f}" if exact and number == round(number) else f"{number:,.1f}" if exact else f"{number:,.2f}"
 
 
@@ -191,11 +197,11 @@ def _trials(trials: Sequence[TrialRun], metric: str) -> Table:
     ]
     rows = [
         [
-            trial.variant or _NOTHING,
+            trial.variant or NOTHING,
             str(trial.seed),
-            *(_shown(trial.metrics.get(name), name) for name in dict.fromkeys(metrics)),
-            f"{trial.metrics['epochs']:.0f}" if "epochs" in trial.metrics else _NOTHING,
-            f"{trial.metrics['seconds']:.1f}" if "seconds" in trial.metrics else _NOTHING,
+            *(shown(name, trial.metrics.get(name)) for name in dict.fromkeys(metrics)),
+            f"{trial.metrics['epochs']:.0f}" if "epochs" in trial.metrics else NOTHING,
+            f"{trial.metrics['seconds']:.1f}" if "seconds" in trial.metrics else NOTHING,
             status(trial),
             *([trial.reason] if reasons else []),
             trial.run_id[:8],
@@ -203,9 +209,3 @@ def _trials(trials: Sequence[TrialRun], metric: str) -> Table:
         for trial in sorted(trials, key=lambda trial: (places[trial.variant], trial.seed))
     ]
     return Table(head, rows, ("variant", "status", "why", "run"))
-
-
-def _shown(value: float | None, metric: str) -> str:
-    if value is None or value != value:
-        return _NOTHING
-    return f"{value:.2%}" if is_fraction(metric) else f"{value:.4g}"

@@ -1,14 +1,16 @@
 """What runs say of themselves in MLflow's UI: Markdown."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from shlex import quote as quoted
+from typing import Any
 from urllib.parse import quote
 
 from framework._plan import TrialPlan
 from framework._plan.result import Result
-from framework._report.comparison import Group
 from framework._report.formats import render
+from framework._report.metrics import TEST, called, shown
+from framework._report.variants import Variant
 from framework._tracking import WEIGHTS
 
 _LONGEST = 5000  # characters: what a tag has room for
@@ -16,7 +18,7 @@ _LONGEST_TEXT, _LONGEST_LINE, _NAMED = 1000, 150, 10
 
 
 @dataclass(frozen=True)
-class Kept:
+class RunLinks:
     """A run, and what it keeps.
 
     Attributes:
@@ -35,7 +37,7 @@ class Kept:
 def trial_note(
     result: Result,
     why: str | None,
-    kept: Kept,
+    run: RunLinks,
     normalisation: tuple[Sequence[float], Sequence[float]] | None,
     exported: bool,
 ) -> str:
@@ -44,7 +46,7 @@ def trial_note(
     Args:
         result: how it came out.
         why: why it failed, or was stopped; None if it came to its end.
-        kept: its run.
+        run: its run.
         normalisation: of the images that its network takes, each channel's mean and standard deviation; None if the
             run keeps no network.
         exported: it keeps the network; otherwise only its weights.
@@ -53,44 +55,42 @@ def trial_note(
     parts = [f"**{plan.experiment}** {_name(plan)}\n{_stages(plan)}", _result(result)]
     if why is not None:
         parts.insert(0, f"**{'Failed' if result.error else 'Stopped early'}:** {_cut(why, _LONGEST_TEXT)}")
-    parts += [_image(kept, name) for name in kept.files if name.rpartition("/")[2] == "curves.png"]
+    parts += [_image(run, name) for name in run.files if name.rpartition("/")[2] == "curves.png"]
     if normalisation:
-        loading = _loading if exported else _loading_weights
-        parts += [f"### Load the {'network' if exported else 'weights'}", loading(kept, *normalisation)]
-    return "\n\n".join([*parts, "### Reproduce", _reproducing(kept)])
+        parts += [f"### Load the {'network' if exported else 'weights'}", _loading(run, exported, *normalisation)]
+    return "\n\n".join([*parts, "### Reproduce", _reproducing(run)])
 
 
 def sweep_note(
-    description: str, groups: Sequence[Group], metric: str, failed: Sequence[tuple[str, str]], kept: Kept
+    description: str, groups: Sequence[Variant[Any]], failed: Sequence[tuple[str, str]], run: RunLinks
 ) -> str:
     """What an invocation's run says of itself: its question, how the variants came out, and how to run it again.
 
     Args:
         description: what the spec says of itself.
         groups: the variants.
-        metric: by which they are compared.
         failed: name and reason of each trial that failed.
-        kept: its run.
+        run: its run.
     """
-    images = [name for name in kept.files if name.endswith(".png")]
-    after = [_image(kept, name) for name in images[:1]]
+    images = [name for name in run.files if name.endswith(".png")]
+    after = [_image(run, name) for name in images[:1]]
     if len(images) > 1:
         after.append(f"More of them are in Artifacts: {', '.join(f'`{name}`' for name in images[1:])}.")
     if failed:
         lines = [f"- {name}: {_cut(why, _LONGEST_LINE)}" for name, why in failed[:_NAMED]]
         lines += [f"- … and {len(failed) - _NAMED} more"] if len(failed) > _NAMED else []
         after += ["### Failed", "\n".join(lines)]
-    after += ["### Reproduce", _line(kept.command)]
+    after += ["### Reproduce", _line(run.command)]
     before = [_cut(description, _LONGEST_TEXT)] if description else []
     room = _LONGEST - sum(len(part) + 2 for part in (*before, *after))
-    return "\n\n".join([*before, _table(groups, metric, room), *after])
+    return "\n\n".join([*before, _table(groups, room), *after])
 
 
-def _table(groups: Sequence[Group], metric: str, room: int) -> str:
+def _table(groups: Sequence[Variant[Any]], room: int) -> str:
     """The comparison, as many rows of it as there is room for."""
     if not groups:
         return "No trial has come to its end."
-    lines = render(groups, metric, "markdown").splitlines()
+    lines = render(groups, "markdown").splitlines()
     rest = f"… and {len(groups)} more: all are in `summary.csv`."
     while len(lines) > 2 and sum(len(line) + 1 for line in (*lines, rest)) > room:
         lines.pop()
@@ -111,81 +111,65 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-_CELLS: dict[str, Callable[[Result], str]] = {
-    "test accuracy": lambda result: _percent(result.metrics.get("test/accuracy")),
-    "sparsity": lambda result: _percent(result.metrics.get("sparsity")),
-    "epochs": lambda result: str(result.epochs),
-    "seconds": lambda result: f"{result.seconds:.1f}",
-}
-
-
 def _result(result: Result) -> str:
-    rows = [[*_CELLS], ["--:"] * len(_CELLS), [cell(result) for cell in _CELLS.values()]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    cells = {
+        **{called(metric): shown(metric, result.metrics.get(metric)) for metric in (TEST, "sparsity")},
+        "epochs": str(result.epochs),
+        "seconds": f"{result.seconds:.1f}",
+    }
+    return "\n".join(f"| {' | '.join(row)} |" for row in (cells, ["--:"] * len(cells), cells.values()))
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
-
-
-def _image(kept: Kept, name: str) -> str:
+def _image(run: RunLinks, name: str) -> str:
     # Relative to the UI, wherever that is.
-    return f"![{name}](get-artifact?path={quote(name)}&run_uuid={kept.run_id})"
+    return f"![{name}](get-artifact?path={quote(name)}&run_uuid={run.run_id})"
 
 
-def _loading(kept: Kept, mean: Sequence[float], std: Sequence[float]) -> str:
+def _loading(run: RunLinks, exported: bool, mean: Sequence[float], std: Sequence[float]) -> str:
     # The UI is as wide as the longest line of a block.
+    imports, load, what, after = _NETWORK if exported else _WEIGHTS
     return _block(
         "python",
-        "import mlflow",
+        *imports,
         "",
-        f'mlflow.set_tracking_uri("{kept.tracking_uri}")',
-        "network = mlflow.pytorch.load_model(",
-        f'    "runs:/{kept.run_id}/model"',
+        f'mlflow.set_tracking_uri("{run.tracking_uri}")',
+        f"{load}(",
+        f'    "runs:/{run.run_id}/{what}"',
         ")",
-        *_taking(mean, std),
-    )
-
-
-def _loading_weights(kept: Kept, mean: Sequence[float], std: Sequence[float]) -> str:
-    return _block(
-        "python",
-        "import mlflow",
-        "from safetensors.torch import load_file",
-        "",
-        f'mlflow.set_tracking_uri("{kept.tracking_uri}")',
-        "file = mlflow.artifacts.download_artifacts(",
-        f'    "runs:/{kept.run_id}/{WEIGHTS}"',
-        ")",
-        "# torch.export could not export the network:",
-        "# the tag framework.model says why.",
-        "state_dict = load_file(file)",
-        *_taking(mean, std),
-    )
-
-
-def _taking(mean: Sequence[float], std: Sequence[float]) -> list[str]:
-    return [
+        *after,
         "# The network takes images of values in [0, 1],",
         f"# less {_numbers(mean)},",
         f"# divided by {_numbers(std)}.",
-    ]
+    )
+
+
+_NETWORK = ["import mlflow"], "network = mlflow.pytorch.load_model", "model", list[str]()
+_WEIGHTS = (
+    ["import mlflow", "from safetensors.torch import load_file"],
+    "file = mlflow.artifacts.download_artifacts",
+    WEIGHTS,
+    [
+        "# torch.export could not export the network:",
+        "# the tag framework.model says why.",
+        "state_dict = load_file(file)",
+    ],
+)
 
 
 def _numbers(values: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
 
 
-def _reproducing(kept: Kept) -> str:
+def _reproducing(run: RunLinks) -> str:
     alone = _block(
         "sh",
-        f"MLFLOW_TRACKING_URI={quoted(kept.tracking_uri)} \\",
+        f"MLFLOW_TRACKING_URI={quoted(run.tracking_uri)} \\",
         "  mlflow artifacts download --dst-path . \\",
-        f"  --artifact-path spec.yaml --run-id {kept.run_id}",
+        f"  --artifact-path spec.yaml --run-id {run.run_id}",
         "framework run spec.yaml --root reproduced \\",
         "  --tracking-uri sqlite:///reproduced/mlflow.db",  # where it is, it would be found to be finished
     )
-    return f"This trial alone:\n\n{alone}\n\nAll that was run with it: {_line(kept.command)}"
+    return f"This trial alone:\n\n{alone}\n\nAll that was run with it: {_line(run.command)}"
 
 
 def _block(language: str, *lines: str) -> str:

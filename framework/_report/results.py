@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
+from framework._task import Classification
 from framework._tracking import Reader, TrialRun
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Results:
         """The names of all metrics: columns of `frame`."""
         return list(dict.fromkeys(name for trial in self.trials for name in sorted(trial.metrics)))
 
+    @property
+    def primary(self) -> str:
+        """The metric that counts most, without a split, as the newest trial has it: ``accuracy``."""
+        return self.trials[-1].primary if self.trials else Classification.primary
+
     @cached_property
     def _frame(self) -> "DataFrame":
         import pandas
@@ -102,12 +108,12 @@ class Results:
         return pandas.DataFrame(rows, columns=columns)
 
     def compare(
-        self, metric: str = "test/accuracy", by: Sequence[str] | None = None, baseline: str | None = None
+        self, metric: str | None = None, by: Sequence[str] | None = None, baseline: str | None = None
     ) -> "DataFrame":
         """How each variant came out over its seeds, and what sets it apart from a baseline.
 
         Args:
-            metric: whose last values are compared.
+            metric: whose last values are compared; None: the primary one, on the test set: ``test/accuracy``.
             by: what to group by: short names of swept values, ``experiment``, or any parameter of the runs. None: by
                 all that was swept, and by experiment where there are several.
             baseline: what the others are compared with: the label of a group, or a part of it that only one group has:
@@ -126,10 +132,11 @@ class Results:
         import pandas
 
         from framework._report.comparison import compare
-        from framework._report.formats import NUMBERS, as_rows
+        from framework._report.formats import as_rows
 
         frame = pandas.DataFrame(as_rows(compare(self, metric, by, baseline)))
-        return frame.astype({name: float for name in NUMBERS if name not in ("n", "pairs")})
+        ends = [f"{difference}{end}" for difference in ("", "difference_") for end in ("low", "high")]
+        return frame.astype(dict.fromkeys(("mean", "std", "difference", *ends), float))
 
     def load_model(self, trial: Any) -> "Loaded":
         """A trial's network and masks as they were at its end, if the network is as sparse as was recorded.
@@ -153,12 +160,12 @@ class Results:
 
         return load_checked(self.reader, find_trial(self.trials, [_row(one) for one in self.trials], trial))
 
-    def plot_against(self, x: str = "sparsity", metric: str = "test/accuracy") -> "Figure":
+    def plot_against(self, x: str = "sparsity", metric: str | None = None) -> "Figure":
         """A metric against another one, or against a number that was swept, with 95 % intervals over the seeds.
 
         Args:
             x: ``sparsity``, ``frozen``, another metric, or a swept number such as ``prune.amount``.
-            metric: its last value.
+            metric: its last value; None: the primary one, on the test set.
 
         Raises:
             DataError: no trial has one of them; names the nearest.
@@ -168,16 +175,16 @@ class Results:
         return plot_against(self, x, metric)
 
     def plot_history(self, *metrics: str) -> "Figure":
-        """Metrics over the epochs, variant by variant; without any, validation accuracy and sparsity.
+        """Metrics over the epochs, variant by variant; without any, the primary one of validation, and sparsity.
 
         Raises:
             DataError: no trial has reported one of them; names the nearest.
         """
         from framework._report.figures.history import plot_history
 
-        return plot_history(self, metrics) if metrics else plot_history(self)
+        return plot_history(self, metrics)
 
-    def plot_variants(self, metric: str = "test/accuracy") -> "Figure":
+    def plot_variants(self, metric: str | None = None) -> "Figure":
         """The variants side by side: each trial's last value of a metric, and the mean with its 95 % interval.
 
         Raises:
@@ -194,10 +201,11 @@ class Results:
         """For notebooks: what there is, and how it came out."""
         from html import escape
 
-        from framework._report.comparison import METRIC, compare
+        from framework._report.comparison import compare
         from framework._report.formats import render
 
-        table = render(compare(self), METRIC, "html") if METRIC in self.metrics else ""
+        metric = f"test/{self.primary}"
+        table = render(compare(self), "html") if metric in self.metrics else ""
         return f"<p>{escape(repr(self)[1:-1])}</p>\n{table}"
 
     def file(self, run_id: str, name: str) -> bytes | None:

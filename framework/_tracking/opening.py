@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from framework._task import Classification
 from framework._tracking.earlier import Earlier, is_live, is_whole
 from framework._tracking.origin import source
 from framework._tracking.params import parameters, run_name, variant
 from framework._tracking.run import OpenRun
-from framework._tracking.tags import KEY, LONGEST_TAG, PARENT, PLUGINS, REASON, STAGE, STAGES, STOPPED, VARIANT
+from framework._tracking.tags import KEY, LONGEST_TAG, PARENT, PLUGINS, PRIMARY, REASON, STAGE, STAGES, STOPPED, VARIANT
 from framework._tracking.view import NOTE
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _tags(run: OpenRun) -> dict[str, str]:
         STAGES: " ".join(plan.keys[1:])[:LONGEST_TAG],
         VARIANT: variant(plan.swept, LONGEST_TAG),
         PLUGINS: ", ".join(plan.plugins)[:LONGEST_TAG],
+        PRIMARY: Classification.primary,
     }
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, TrackingError, nearest
+from framework._task import Classification
 from framework._tracking.earlier import rank
 from framework._tracking.origin import COMMIT, VERSIONS
 from framework._tracking.server import connect, database_file, pages, plainly
-from framework._tracking.tags import COMMAND, KEY, PARENT, PLUGINS, REASON, STAGE, STOPPED, VARIANT
+from framework._tracking.tags import COMMAND, KEY, PARENT, PLUGINS, PRIMARY, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import DESCRIPTION, NOTE, view_links
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class TrialRun:
         parent: the run of its invocation.
         commit: of the folder from which it was run; empty if that is in no git repository.
         versions: the distributions that it used, of what is no plugin too; as text.
+        primary: the metric that counts most, without a split.
     """
 
     run_id: str
@@ -59,6 +61,7 @@ class TrialRun:
     parent: str
     commit: str = ""
     versions: str = ""
+    primary: str = Classification.primary
 
     @property
     def variant(self) -> str:
@@ -219,4 +222,5 @@ def trial_of(experiment: str, run: "Run") -> TrialRun:
         parent=tags.get(PARENT, ""),
         commit=tags.get(COMMIT, ""),
         versions=", ".join(tags[name] for name in (PLUGINS, VERSIONS) if tags.get(name)),
+        primary=tags.get(PRIMARY, Classification.primary),
     )

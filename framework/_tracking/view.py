@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from framework._task import Classification
 from framework._tracking.params import valid_name
 
 if TYPE_CHECKING:
@@ -14,10 +15,10 @@ NOTE, DESCRIPTION = "mlflow.note.content", "framework.description"
 TRIALS, VARIANTS = "trials", "variants"
 _TAG = "mlflow.sharedViewState."
 _NAMES = {TRIALS: "Trials", VARIANTS: "Variants (mean over the seeds)"}
-_ACCURACY, _SPARSITY = "test/accuracy", "sparsity"
-_METRICS = (_ACCURACY, _SPARSITY, "val/accuracy")
+_TEST, _VAL, _SPARSITY = f"test/{Classification.primary}", f"val/{Classification.primary}", "sparsity"
+_METRICS = (_TEST, _SPARSITY, _VAL)
 # Over the step, which is the epoch; `stage` shows where in its list of stages a trial is.
-_CURVES = ("val/accuracy", "train/loss", "sparsity", "stage")
+_CURVES = (_VAL, "train/loss", _SPARSITY, "stage")
 _LINES = {
     "xAxisKey": "step",
     "xAxisScaleType": "linear",
@@ -76,7 +77,7 @@ def view_tags(swept: Sequence[str]) -> dict[str, str]:
         means = {"groupBy": {"aggregateFunction": "average", "groupByKeys": keys}}
         views[VARIANTS] = _view(names) | order | means
     tags = {f"{_TAG}{key}": _named(_NAMES[key], view) for key, view in views.items()}
-    return {"mlflow.experiment.primaryMetric.name": _ACCURACY, **tags}
+    return {"mlflow.experiment.primaryMetric.name": _TEST, **tags}
 
 
 def view_links(experiment_id: str, tags: Iterable[str]) -> dict[str, str]:
@@ -96,12 +97,15 @@ def _named(name: str, view: Mapping[str, Any]) -> str:
 
 
 def _view(swept: Sequence[str]) -> dict[str, Any]:
-    columns = [*(f"params.`{name}`" for name in (*swept, "seed")), *(f"metrics.`{name}`" for name in _METRICS)]
+    columns = [
+        *(f"params.`{name}`" for name in (*swept, "seed")),
+        *(f"metrics.`{name}`" for name in _METRICS),
+    ]
     return {
         # What has a seed is a trial; without it invocations are rows too.
         "searchFilter": "params.seed LIKE '%'",
-        "orderByKey": f"metrics.`{_ACCURACY}`",
-        "orderByAsc": False,
+        "orderByKey": f"metrics.`{_TEST}`",
+        "orderByAsc": not Classification.maximize,
         "selectedColumns": columns,
         "columnOrder": ["attributes.`Run Name`", *columns],
         "runsHiddenMode": "FIRST_20_RUNS",
@@ -112,9 +116,9 @@ def _view(swept: Sequence[str]) -> dict[str, Any]:
 
 
 def _charts(swept: Sequence[str]) -> Iterable[dict[str, Any]]:
-    accuracy, sparsity = ({"key": key, "type": "METRIC"} for key in (_ACCURACY, _SPARSITY))
-    yield _chart("parallel", "PARALLEL", selectedParams=swept, selectedMetrics=[_SPARSITY, _ACCURACY], showAllRuns=True)
-    yield _chart("scatter", "SCATTER", xaxis=sparsity, yaxis=accuracy, runsCountToCompare=100)
+    primary, sparsity = ({"key": key, "type": "METRIC"} for key in (_TEST, _SPARSITY))
+    yield _chart("parallel", "PARALLEL", selectedParams=swept, selectedMetrics=[_SPARSITY, _TEST], showAllRuns=True)
+    yield _chart("scatter", "SCATTER", xaxis=sparsity, yaxis=primary, runsCountToCompare=100)
     for metric in _CURVES:
         yield _chart(metric, "LINE", metricKey=metric, selectedMetricKeys=[metric], **_LINES)
 

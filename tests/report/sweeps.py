@@ -22,12 +22,14 @@ class Table:
         trials: as `Results.frame` gives them.
         histories: as `Results.history` gives them, by metric.
         names: of the stages, by run.
+        primary: the metric that counts most.
     """
 
     swept: list[str]
     trials: DataFrame
     histories: Mapping[str, DataFrame]
     names: Mapping[str, Sequence[str]]
+    primary: str = "accuracy"
 
     @property
     def metrics(self) -> list[str]:

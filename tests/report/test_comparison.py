@@ -6,13 +6,14 @@ from scipy import stats
 from trial_runs import results_of, trial, variants
 
 from framework._errors import DataError
-from framework._report.comparison import Group, compare
+from framework._report.comparison import compare
+from framework._report.variants import Variant
 from framework._tracking import TrialRun
 
 DENSE, PRUNED = [0.90, 0.92, 0.97], [0.88, 0.93, 0.95]
 
 
-def by_label(*trials: TrialRun, **options: object) -> dict[str, Group]:
+def by_label(*trials: TrialRun, **options: object) -> dict[str, Variant[TrialRun]]:
     return {group.label: group for group in compare(results_of(*trials), **options)}
 
 
@@ -27,8 +28,8 @@ def test_its_numbers_are_those_worked_out_by_hand() -> None:
     assert (group.n, group.failed, group.note) == (3, 0, "")
     assert group.mean == pytest.approx(0.93)
     assert group.std == pytest.approx(0.0360555, abs=1e-7)  # sqrt((9 + 1 + 16) / 2) / 100
-    assert (group.low, group.high) == (pytest.approx(0.84043, abs=1e-5), pytest.approx(1.01957, abs=1e-5))
-    assert (group.difference, group.difference_low, group.difference_high, group.pairs) == (None, None, None, 0)
+    assert group.interval == (pytest.approx(0.84043, abs=1e-5), pytest.approx(1.01957, abs=1e-5))
+    assert (group.difference, group.difference_interval, group.pairs) == (None, (None, None), 0)
 
 
 def test_the_difference_is_paired_by_seed() -> None:
@@ -37,8 +38,8 @@ def test_the_difference_is_paired_by_seed() -> None:
     # Differences −2, +1, −2 points: mean −1, s = √3, half = 4.302653 · √3 / √3 = 4.302653 points.
     assert group.pairs == 3
     assert group.difference == pytest.approx(-0.01)
-    assert group.difference_low == pytest.approx(-0.01 - 0.04302653)
-    assert group.difference_high == pytest.approx(-0.01 + 0.04302653)
+    assert group.difference_interval[0] == pytest.approx(-0.01 - 0.04302653)
+    assert group.difference_interval[1] == pytest.approx(-0.01 + 0.04302653)
     assert group.note == "no difference shown"
     assert groups["prune.amount=0.0"].note == "baseline"
     assert groups["prune.amount=0.0"].difference is None
@@ -48,8 +49,8 @@ def test_an_interval_without_0_is_a_paired_t_test_that_rejects() -> None:
     dense, pruned = [0.91, 0.95, 0.90, 0.93], [0.89, 0.935, 0.875, 0.915]
     group = by_label(*variants(a00=dense, a20=pruned), baseline="prune.amount=0.0")["prune.amount=0.2"]
     expected = stats.ttest_rel(pruned, dense).confidence_interval(0.95)
-    assert (group.difference_low, group.difference_high) == pytest.approx((expected.low, expected.high))
-    assert group.difference_high < 0
+    assert group.difference_interval == pytest.approx((expected.low, expected.high))
+    assert group.difference_interval[1] < 0
     assert stats.ttest_rel(pruned, dense).pvalue < 0.05
     assert stats.ttest_ind(pruned, dense).pvalue > 0.05  # unpaired, the seeds' own spread would hide it
     assert group.note == ""
@@ -77,12 +78,12 @@ def test_without_a_seed_in_common_there_is_no_difference() -> None:
 def test_it_says_when_seeds_are_too_few(values: list[float], note: str) -> None:
     [group] = compare(results_of(*variants(a20=values)))
     assert group.note == note
-    assert (group.std is None, group.low is None) == (len(values) == 1,) * 2
+    assert (group.std is None, group.interval == (None, None)) == (len(values) == 1,) * 2
 
 
 def test_too_few_seeds_are_said_once_with_a_baseline_too() -> None:
     group = by_label(*variants(a00=DENSE, a20=[0.9]), baseline="prune.amount=0.0")["prune.amount=0.2"]
-    assert (group.note, group.pairs, group.difference_low) == ("one seed: no interval", 1, None)
+    assert (group.note, group.pairs, group.difference_interval) == ("one seed: no interval", 1, (None, None))
     assert group.difference == pytest.approx(0.0)
 
 
@@ -105,7 +106,7 @@ def test_failed_trials_are_counted_apart_and_stopped_unfinished_and_diverged_one
 def test_a_group_of_which_every_trial_failed_is_there_without_numbers() -> None:
     failed = trial(None, swept={"amount": 2}, status="FAILED")
     group = by_label(trial(0.9, swept={"amount": 1}), failed, baseline="amount=1")["amount=2"]
-    assert (group.n, group.std, group.low, group.difference, group.failed) == (0, None, None, None, 1)
+    assert (group.n, group.std, group.interval, group.difference, group.failed) == (0, None, (None, None), None, 1)
     assert isnan(group.mean)
     assert group.note == "no trial counts"
 
@@ -201,6 +202,14 @@ def test_an_unknown_name_is_an_error_with_the_nearest(options: dict[str, object]
     with pytest.raises(DataError) as error:
         compare(results_of(*variants(a20=DENSE)), **options)
     assert str(error.value) == message
+
+
+def test_what_counts_most_is_compared_if_nothing_else_is_said() -> None:
+    iou = [trial(0.9, seed, primary="iou", metrics={"test/iou": 0.5, "test/accuracy": 0.9}) for seed in (0, 1)]
+    for results, metric in ((results_of(*iou), "test/iou"), (results_of(trial(0.9)), "test/accuracy")):
+        [group] = compare(results)
+        assert (group.metric, group.mean) == (metric, results.trials[0].metrics[metric])
+        assert f"<th>{metric} ± std</th>" in results._repr_html_()
 
 
 def test_nothing_to_compare_is_an_error() -> None:

@@ -9,26 +9,29 @@ import pytest
 from rich.console import Console
 from trial_runs import results_of, trial, variants
 
-from framework._report.comparison import Group, compare
-from framework._report.formats import as_rows, is_fraction, print_comparison, render
+from framework._report.comparison import compare
+from framework._report.formats import as_rows, print_comparison, render
+from framework._report.metrics import is_fraction
+from framework._report.variants import Variant
+from framework._tracking import TrialRun
 
 METRIC = "test/accuracy"
 DENSE, PRUNED = [0.90, 0.92, 0.97], [0.88, 0.93, 0.95]
 
 
 @pytest.fixture(scope="module")
-def groups() -> list[Group]:
+def groups() -> list[Variant[TrialRun]]:
     failed = trial(None, 3, swept={"prune.amount": 0.2}, status="FAILED")
     return compare(results_of(*variants(a00=DENSE, a20=PRUNED, a90=[0.5]), failed), baseline="prune.amount=0.0")
 
 
-def table(groups: list[Group], width: int = 120) -> list[str]:
+def table(groups: list[Variant[TrialRun]], width: int = 120) -> list[str]:
     console = Console(width=width, file=io.StringIO(), record=True)
-    print_comparison(groups, METRIC, console)
+    print_comparison(groups, console)
     return [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
 
 
-def test_the_terminal_shows_percentages_and_differences_in_points(groups: list[Group]) -> None:
+def test_the_terminal_shows_percentages_and_differences_in_points(groups: list[Variant[TrialRun]]) -> None:
     assert table(groups) == [
         "                     test/accuracy             95 %                    its 95 %",
         "variant           n          ± std         interval  difference        interval  note",
@@ -44,7 +47,7 @@ def test_what_says_nothing_has_no_column() -> None:
     assert table(compare(results_of(*variants(a20=DENSE))))[1].split() == ["variant", "n", "±", "std", "interval"]
 
 
-def test_where_notes_do_not_fit_beside_the_table_they_stand_below(groups: list[Group]) -> None:
+def test_where_notes_do_not_fit_beside_the_table_they_stand_below(groups: list[Variant[TrialRun]]) -> None:
     lines = table(groups, width=80)
     assert lines[3] == "prune.amount=0.0  3  93.00 ± 3.61%  84.04 to 101.96           –               –"
     assert lines[6:] == [
@@ -54,7 +57,7 @@ def test_where_notes_do_not_fit_beside_the_table_they_stand_below(groups: list[G
     ]
 
 
-def test_on_a_narrow_terminal_nothing_is_cut(groups: list[Group]) -> None:
+def test_on_a_narrow_terminal_nothing_is_cut(groups: list[Variant[TrialRun]]) -> None:
     words = " ".join(table(groups, width=50)).split()
     assert {"101.96", "−5.30", "+3.30", "−40.00"} <= {*words}
 
@@ -66,7 +69,7 @@ def test_brackets_in_a_label_are_no_markup() -> None:
 
 def test_markdown_is_a_table_and_keeps_bars_apart() -> None:
     groups = compare(results_of(*variants(a20=DENSE), trial(0.5, swept={"prune.amount": "a|b"})))
-    assert render(groups, METRIC, "markdown").splitlines() == [
+    assert render(groups, "markdown").splitlines() == [
         "| variant | n | test/accuracy ± std | 95 % interval | note |",
         "| --- | --: | --: | --: | --- |",
         "| prune.amount=0.2 | 3 | 93.00 ± 3.61% | 84.04 to 101.96 |  |",
@@ -74,32 +77,32 @@ def test_markdown_is_a_table_and_keeps_bars_apart() -> None:
     ]
 
 
-def test_csv_has_the_numbers_as_they_are(groups: list[Group]) -> None:
-    rows = list(csv.DictReader(io.StringIO(render(groups, METRIC, "csv"))))
+def test_csv_has_the_numbers_as_they_are(groups: list[Variant[TrialRun]]) -> None:
+    rows = list(csv.DictReader(io.StringIO(render(groups, "csv"))))
     assert [*rows[0]] == ["metric", *as_rows(groups)[0]]
     assert float(rows[1]["mean"]) == groups[1].mean
-    assert float(rows[1]["difference_low"]) == groups[1].difference_low
+    assert float(rows[1]["difference_low"]) == groups[1].difference_interval[0]
     assert (rows[1]["prune.amount"], rows[1]["n"], rows[1]["failed"]) == ("0.2", "3", "1")
     assert (rows[2]["std"], rows[2]["note"]) == ("", "one seed: no interval")
 
 
-def test_json_has_the_numbers_as_they_are_and_null_for_what_is_missing(groups: list[Group]) -> None:
-    whole = json.loads(render(groups, METRIC, "json"), parse_constant=lambda name: pytest.fail(name))
+def test_json_has_the_numbers_as_they_are_and_null_for_what_is_missing(groups: list[Variant[TrialRun]]) -> None:
+    whole = json.loads(render(groups, "json"), parse_constant=lambda name: pytest.fail(name))
     assert (whole["metric"], whole["confidence"]) == (METRIC, 0.95)
     assert whole["groups"] == as_rows(groups)
     failed = compare(results_of(trial(0.9), trial(None, experiment="other", status="FAILED")))
-    assert json.loads(render(failed, METRIC, "json"))["groups"][1]["mean"] is None
+    assert json.loads(render(failed, "json"))["groups"][1]["mean"] is None
 
 
 def test_html_escapes_what_it_shows() -> None:
-    page = render(compare(results_of(trial(0.9, swept={"a": "<b>&"}))), METRIC, "html")
+    page = render(compare(results_of(trial(0.9, swept={"a": "<b>&"}))), "html")
     assert "<td>a=&lt;b&gt;&amp;</td>" in page
     assert page.count("<tr>") == page.count("</tr>") == 2
 
 
 def test_latex_is_a_booktabs_table_in_which_nothing_special_is_left() -> None:
     label = r"50%_&$#{}~^\<>|–"
-    lines = render(compare(results_of(trial(0.9, experiment=label), *variants(a20=DENSE))), METRIC, "latex").split("\n")
+    lines = render(compare(results_of(trial(0.9, experiment=label), *variants(a20=DENSE))), "latex").split("\n")
     assert lines[1] == r"\begin{tabular}{lrrrl}"
     assert [lines[2], lines[4], *lines[-4:]] == [
         r"\toprule",
@@ -118,9 +121,9 @@ def test_latex_is_a_booktabs_table_in_which_nothing_special_is_left() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
-def test_latex_compiles(groups: list[Group], tmp_path: Path) -> None:
+def test_latex_compiles(groups: list[Variant[TrialRun]], tmp_path: Path) -> None:
     odd = compare(results_of(trial(0.9, experiment=r"50%_&$#{}~^\<>|–"), *variants(a20=DENSE)))
-    tables = "\n\n".join(render(found, METRIC, "latex") for found in (groups, odd))
+    tables = "\n\n".join(render(found, "latex") for found in (groups, odd))
     source = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}\n{tables}\\end{{document}}\n"
     (tmp_path / "it.tex").write_text(source)
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "it.tex"]
@@ -130,7 +133,7 @@ def test_latex_compiles(groups: list[Group], tmp_path: Path) -> None:
 
 def test_other_metrics_are_shown_as_they_are() -> None:
     trials = [trial(None, seed, metrics={"test/loss": value}) for seed, value in enumerate([0.5, 1.5, 1.0])]
-    text = render(compare(results_of(*trials), metric="test/loss"), "test/loss", "markdown")
+    text = render(compare(results_of(*trials), metric="test/loss"), "markdown")
     assert "| prune | 3 | 1 ± 0.5 | −0.2421 to 2.242 |" in text
 
 

@@ -10,18 +10,20 @@ from report.trial_runs import results_of, trial, variants
 
 from framework._plan.result import Result
 from framework._report.comparison import compare
-from framework._report.notes import Kept, sweep_note, trial_note
+from framework._report.notes import RunLinks, sweep_note, trial_note
 
 METRIC = "test/accuracy"
 PLAN = make_plan("train", "prune", "train", experiment="prune", stage_epochs=(8, 0, 1))
 RESULT = Result(PLAN, {METRIC: 0.98765, "sparsity": 0.2}, epochs=9, seconds=3.14, error=None)
-KEPT = Kept("abc", ["figures/curves.png", "figures/layers.png"], "framework run prune.yaml", "sqlite:////r/mlflow.db")
+KEPT = RunLinks(
+    "abc", ["figures/curves.png", "figures/layers.png"], "framework run prune.yaml", "sqlite:////r/mlflow.db"
+)
 
 
 def note_of(
     why: str | None = None,
     normalisation: Any = ((0.5,), (0.25,)),
-    kept: Kept = KEPT,
+    kept: RunLinks = KEPT,
     exported: bool = True,
     **fields: Any,
 ) -> str:
@@ -78,9 +80,9 @@ def test_a_trials_note_fits_a_tag_whatever_it_has_to_say() -> None:
     assert note.endswith(" …`")
 
 
-def sweep(*trials: Any, failed: Any = (), description: str = "What does it cost?", kept: Kept = KEPT) -> str:
+def sweep(*trials: Any, failed: Any = (), description: str = "What does it cost?", kept: RunLinks = KEPT) -> str:
     groups = compare(results_of(*trials), METRIC) if trials else []
-    return sweep_note(description, groups, METRIC, failed, kept)
+    return sweep_note(description, groups, failed, kept)
 
 
 def test_a_sweeps_note_has_the_question_the_table_the_first_figure_and_the_command() -> None:

@@ -1,6 +1,7 @@
 """The figures of sweeps: which ones there are, what they show, and those of plugins."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,18 @@ def test_a_sweep_has_the_figures_that_fit_what_was_swept_and_all_are_legible(tab
     assert [*found] == names
     for figure in found.values():
         check_legible(figure)
+
+
+def test_figures_are_of_what_counts_most() -> None:
+    table = replace(pruned(), primary="iou")
+    table = replace(
+        table,
+        trials=table.trials.rename(columns={"test/accuracy": "test/iou"}),
+        histories={name.replace("accuracy", "iou"): history for name, history in table.histories.items()},
+    )
+    assert [*sweep_figures(table)] == ["iou-against-sparsity", "iou-over-epochs"]
+    assert plot_variants(table).axes[0].get_xlabel() == "test iou"
+    assert plot_history(table).axes[0].get_ylabel() == "val iou"
 
 
 def test_trials_that_did_not_come_to_their_end_are_in_no_figure() -> None:

@@ -7,7 +7,6 @@ from framework._errors import DataError, nearest
 from framework._report.figures.style import (
     PALETTE,
     WIDTH,
-    called,
     canvas,
     headline,
     legend,
@@ -17,17 +16,20 @@ from framework._report.figures.style import (
 )
 from framework._report.figures.variants import (
     FEWEST,
+    Row,
     Sweep,
-    Variant,
     driver,
     explained,
     finished,
     is_number,
-    mean,
     titled,
+    told,
     variants,
     varying,
 )
+from framework._report.metrics import called
+from framework._report.statistics import interval, mean
+from framework._report.variants import Variant, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +40,7 @@ _TICKS = 8  # values that each have a tick of their own
 _ASIDE = 4  # points from a mean to its trials
 
 
-def plot_against(sweep: Sweep, x: str, metric: str = "test/accuracy") -> "Figure":
+def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
     """A metric against another one or a swept number: a point for each variant, its mean over the seeds.
 
     A bar is the 95 % interval of the mean (Student's t), from three seeds on; behind it the seeds, faint. Lines connect
@@ -47,11 +49,12 @@ def plot_against(sweep: Sweep, x: str, metric: str = "test/accuracy") -> "Figure
     Args:
         sweep: the results.
         x: ``sparsity``, ``frozen``, another metric, or a swept number such as ``prune.amount``.
-        metric: its last value.
+        metric: its last value; None: the primary one, on the test set.
 
     Raises:
         DataError: no trial has one of them; names the nearest.
     """
+    metric = metric or f"test/{sweep.primary}"
     trials = finished(sweep, metric)
     known = [*sweep.metrics, *(column for column in sweep.swept if is_number(trials, column))]
     if x not in known:
@@ -75,32 +78,30 @@ def plot_against(sweep: Sweep, x: str, metric: str = "test/accuracy") -> "Figure
         measure(axes.yaxis, metric)
         stay_possible(axes, metric)
         if x in sweep.swept:
-            _scale(axes, sorted({value for variant in found for value in variant.values(x)}))
+            _scale(axes, sorted({value for variant in found for value in numbers(variant.trials, x)}))
         axes.grid(axis="y")
         if len(series) <= len(PALETTE):
             legend(axes, ", ".join(apart))
     return figure
 
 
-def _series(found: Sequence[Variant], apart: Sequence[str]) -> dict[str, list[Variant]]:
+def _series(found: Sequence[Variant[Row]], apart: Sequence[str]) -> dict[str, list[Variant[Row]]]:
     """The variants that differ in none of these columns, by what they have in common."""
-    series: dict[str, list[Variant]] = {}
+    series: dict[str, list[Variant[Row]]] = {}
     for variant in found:
-        series.setdefault(variant.told(apart), []).append(variant)
+        series.setdefault(told(variant, apart), []).append(variant)
     return series
 
 
 def _draw(
-    axes: "Axes", members: Sequence[Variant], x: str, metric: str, color: str, label: str, connected: bool
+    axes: "Axes", members: Sequence[Variant[Row]], x: str, metric: str, color: str, label: str, connected: bool
 ) -> None:
     from matplotlib.transforms import ScaledTranslation
-
-    from framework._report.statistics import interval
 
     beside = axes.transData + ScaledTranslation(_ASIDE / 72, 0, axes.figure.dpi_scale_trans)
     places = []
     for variant in members:
-        xs, ys = variant.values(x), variant.values(metric)
+        xs, ys = (numbers(variant.trials, name) for name in (x, metric))
         axes.plot(xs, ys, "o", ms=3, color=color, alpha=0.4, mew=0, zorder=2, transform=beside)
         place = mean(xs), mean(ys)
         places.append(place)

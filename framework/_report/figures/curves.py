@@ -21,6 +21,8 @@ from framework._report.figures.style import (
     legend,
     measure,
 )
+from framework._report.metrics import is_fraction
+from framework._task import Classification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,12 +33,12 @@ _GAP = (math.nan, math.nan)
 
 
 def curves(trial: FigureData) -> "Figure":
-    """A trial's loss, accuracy and sparsity over its epochs, with its stages marked."""
+    """A trial's loss, primary metric and sparsity over its epochs, with its stages marked."""
     figure, panels = canvas(WIDTH, _HEIGHT, 3, top=0.3 + ROOM)
-    loss, accuracy, sparsity = panels
+    loss, primary, sparsity = panels
     headline(figure, trial.title)
-    _learning(loss, trial, "loss", "{:.3g}")
-    _learning(accuracy, trial, "accuracy", "{:.2%}")
+    _learning(loss, trial, "loss")
+    _learning(primary, trial, Classification.primary)
     _sparsity(sparsity, trial)
     epochs(panels, max((epoch for epoch, _, _ in trial.records), default=0))
     for axes in panels:
@@ -47,12 +49,13 @@ def curves(trial: FigureData) -> "Figure":
     return figure
 
 
-def _learning(axes: "Axes", trial: FigureData, what: str, template: str) -> None:
+def _learning(axes: "Axes", trial: FigureData, what: str) -> None:
     measure(axes.yaxis, what)
     _line(axes, trial.series(f"train/{what}"), "train", BLUE)
     _line(axes, trial.series(f"val/{what}"), "validation", VERMILLION)
     if tested := trial.series(f"test/{what}"):
-        label = "test: " + ", ".join(template.format(value) for _, value in tested)
+        form = ".2%" if is_fraction(what) else ".3g"
+        label = "test: " + ", ".join(f"{value:{form}}" for _, value in tested)
         axes.plot(*zip(*tested, strict=True), "D", ms=5, color=BLACK, label=label, zorder=3, clip_on=False)
 
 

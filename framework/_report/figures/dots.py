@@ -3,18 +3,21 @@
 from typing import TYPE_CHECKING
 
 from framework._errors import DataError
-from framework._report.figures.style import BLUE, LETTER, WIDTH, called, canvas, headline, measure, styled
+from framework._report.figures.style import BLUE, LETTER, WIDTH, canvas, headline, measure, styled
 from framework._report.figures.variants import (
     FEWEST,
     Sweep,
     brief,
     explained,
     finished,
-    mean,
     titled,
+    told,
     variants,
     varying,
 )
+from framework._report.metrics import called
+from framework._report.statistics import interval, mean
+from framework._report.variants import numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,35 +28,34 @@ _LONGEST = 40  # letters of a variant
 _ASIDE = 3.5  # points from a mean to its trials
 
 
-def plot_variants(sweep: Sweep, metric: str = "test/accuracy") -> "Figure":
+def plot_variants(sweep: Sweep, metric: str | None = None) -> "Figure":
     """A metric of each variant, side by side: its mean over the seeds, with its 95 % interval from three seeds on.
 
     Args:
         sweep: the results; of no more than 30 variants.
-        metric: its last value.
+        metric: its last value; None: the primary one, on the test set.
 
     Raises:
         DataError: no trial has it, naming the nearest metric, or there are too many variants.
     """
     from matplotlib.transforms import ScaledTranslation
 
-    from framework._report.statistics import interval
-
+    metric = metric or f"test/{sweep.primary}"
     trials = finished(sweep, metric)
     found = variants(trials, sweep.swept)
     if len(found) > MOST:
         raise DataError(f"there are {len(found)} variants: {MOST} at most find room")
     columns = varying(found, sweep.swept)
-    labels = [variant.told(columns, brief(columns)) for variant in found]
+    labels = [told(variant, columns, brief(columns)) for variant in found]
     if max(map(len, labels)) > _LONGEST:
-        labels = [_cut(variant.told(columns)) for variant in found]
+        labels = [_cut(told(variant, columns)) for variant in found]
     with styled():
         left = 0.2 + LETTER * max(map(len, labels))
         figure, [axes] = canvas(WIDTH, 0.95 + _ROW * len(found), left=left, top=0.45)
         headline(figure, f"{titled(found)}:  {called(metric)} by variant", explained(found, metric))
         below = axes.transData + ScaledTranslation(0, -_ASIDE / 72, figure.dpi_scale_trans)
         for row, variant in enumerate(found):
-            values = variant.values(metric)
+            values = numbers(variant.trials, metric)
             axes.plot(values, [row] * len(values), "o", ms=3, color=BLUE, alpha=0.4, mew=0, transform=below)
             if len(values) >= FEWEST and (bounds := interval(values)):
                 axes.plot(bounds, [row, row], "|-", color=BLUE, lw=1, ms=5)

@@ -13,7 +13,6 @@ from framework._report.figures.style import (
     PALETTE,
     SMALL,
     WIDTH,
-    called,
     canvas,
     epochs,
     headline,
@@ -22,7 +21,10 @@ from framework._report.figures.style import (
     stay_possible,
     styled,
 )
-from framework._report.figures.variants import FEWEST, Sweep, Variant, is_number, mean, titled, variants, varying
+from framework._report.figures.variants import FEWEST, Row, Sweep, is_number, titled, told, variants, varying
+from framework._report.metrics import called
+from framework._report.statistics import interval, mean
+from framework._report.variants import EXPERIMENT, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +35,7 @@ MOST = len(PALETTE)  # variants that can be told apart
 _PANEL = 1.75  # inches
 
 
-def plot_history(sweep: Sweep, metrics: Sequence[str] = ("val/accuracy", "sparsity")) -> "Figure":
+def plot_history(sweep: Sweep, metrics: Sequence[str] = ()) -> "Figure":
     """Metrics over the epochs, a panel each: a line for each variant, the mean over its seeds, with stages marked.
 
     A band is the 95 % interval of the mean (Student's t), from three seeds on. Stages are marked where all trials have
@@ -41,15 +43,15 @@ def plot_history(sweep: Sweep, metrics: Sequence[str] = ("val/accuracy", "sparsi
 
     Args:
         sweep: the results; of no more than seven variants.
-        metrics: the panels, from top to bottom.
+        metrics: the panels, from top to bottom; none: the primary one, on the validation set, and the sparsity.
 
     Raises:
         DataError: no trial has reported one of them, or there are too many variants.
     """
-    return draw_history(sweep, {metric: sweep.history(metric) for metric in metrics})
+    return draw_history(sweep, {name: sweep.history(name) for name in metrics or (f"val/{sweep.primary}", "sparsity")})
 
 
-def shown(sweep: Sweep) -> list[Variant]:
+def shown(sweep: Sweep) -> list[Variant[Row]]:
     """The variants with curves: of trials that a scheduler has stopped too."""
     trials = sweep.frame()
     return variants(trials[trials["status"] == "FINISHED"], sweep.swept)
@@ -62,9 +64,9 @@ def draw_history(sweep: Sweep, histories: "Mapping[str, DataFrame]") -> "Figure"
         raise DataError(f"{len(found)} variants have finished: curves of 1 to {MOST} can be told apart")
     histories = {metric: _known(history, found) for metric, history in histories.items()}
     columns = varying(found, sweep.swept)
-    numbered = len(columns) == 1 and columns[0] != "experiment" and is_number(sweep.frame(), columns[0])
+    numbered = len(columns) == 1 and columns[0] != EXPERIMENT and is_number(sweep.frame(), columns[0])
     colors = ordered(len(found)) if numbered else PALETTE
-    labels = [variant.told(columns) for variant in found]
+    labels = [told(variant, columns) for variant in found]
     rows = _rows(labels, columns)
     spans = _spans(sweep, list(histories.values())[-1])
     top = 0.27 + LINE * rows + (ROOM if spans else 0.1)
@@ -73,7 +75,7 @@ def draw_history(sweep: Sweep, histories: "Mapping[str, DataFrame]") -> "Figure"
         headline(figure, f"{titled(found)}:  {' and '.join(map(called, histories))} over the epochs")
         for (metric, history), axes in zip(histories.items(), panels, strict=True):
             for variant, color in zip(found, colors, strict=False):
-                _draw(axes, history[history["run_id"].isin(variant.trials["run_id"])], color)
+                _draw(axes, history[history["run_id"].isin([trial.run_id for trial in variant.trials])], color)
             measure(axes.yaxis, metric)
             stay_possible(axes, metric)
             axes.yaxis.set_label_coords(-0.085, 0.5)
@@ -85,16 +87,14 @@ def draw_history(sweep: Sweep, histories: "Mapping[str, DataFrame]") -> "Figure"
     return figure
 
 
-def _known(history: "DataFrame", found: Sequence[Variant]) -> "DataFrame":
+def _known(history: "DataFrame", found: Sequence[Variant[Row]]) -> "DataFrame":
     """Of these variants, with how many values of the trial stand before at the same place."""
-    runs = [run for variant in found for run in variant.trials["run_id"]]
+    runs = [trial.run_id for variant in found for trial in variant.trials]
     history = history[history["run_id"].isin(runs)]
     return history.assign(again=history.groupby(["run_id", "stage", "epoch"]).cumcount())
 
 
 def _draw(axes: "Axes", history: "DataFrame", color: Any) -> None:
-    from framework._report.statistics import interval
-
     places = [(place[1], list(group)) for place, group in history.groupby(["stage", "epoch", "again"])["value"]]
     if not places:
         return

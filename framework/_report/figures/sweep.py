@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from framework._errors import PluginError, describe
 from framework._report.figures import dots, history
 from framework._report.figures.against import plot_against
-from framework._report.figures.variants import Sweep, Variant, driver, finished, is_number, mean, variants, varying
+from framework._report.figures.variants import Row, Sweep, driver, finished, is_number, variants, varying
+from framework._report.statistics import mean
+from framework._report.variants import EXPERIMENT, Variant, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from framework._registry import Registry
 
-_ACCURACIES = ("test/accuracy", "val/accuracy", "train/accuracy")
 _VARIES = 0.005  # of the sparsity and of the frozen fraction, between variants
 _THERE = 0.001  # of them, below which it is by chance
 
@@ -28,13 +29,14 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
         sweep: the results, of one experiment or of several.
 
     Returns:
-        ``accuracy-against-sparsity`` and ``accuracy-against-frozen`` where these differ between variants,
-        ``accuracy-against-<name>`` for each other number that was swept, ``accuracy-by-variant`` where something was
-        swept that is no number, ``accuracy-over-epochs`` (with sparsity and frozen fraction) of up to seven variants.
+        With ``accuracy``, or what else the primary metric is: ``accuracy-against-sparsity`` and
+        ``accuracy-against-frozen`` where these differ between variants, ``accuracy-against-<name>`` for each other
+        number that was swept, ``accuracy-by-variant`` where something was swept that is no number,
+        ``accuracy-over-epochs`` (with sparsity and frozen fraction) of up to seven variants.
     """
     frame = sweep.frame()
     done = frame[(frame["status"] == "FINISHED") & ~frame["stopped"].astype(bool)]
-    metric = next((name for name in _ACCURACIES if name in done and done[name].notna().any()), None)
+    metric = next((name for name in _primaries(sweep) if name in done and done[name].notna().any()), None)
     figures: dict[str, Figure] = {}
     if metric is not None:
         trials = finished(sweep, metric)
@@ -42,26 +44,31 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
         columns = varying(found, sweep.swept)
         measured = [x for x in ("sparsity", "frozen") if x in trials and _spread(found, x) > _VARIES]
         along = {driver(trials, sweep.swept, x) for x in measured}
-        numbers = [column for column in columns if column != "experiment" and is_number(trials, column)]
-        for x in (*measured, *(column for column in numbers if column not in along)):
-            figures[f"accuracy-against-{x}"] = plot_against(sweep, x, metric)
-        if {*columns} - {*numbers} and len(found) <= dots.MOST:
-            figures["accuracy-by-variant"] = dots.plot_variants(sweep, metric)
+        growing = [column for column in columns if column != EXPERIMENT and is_number(trials, column)]
+        for x in (*measured, *(column for column in growing if column not in along)):
+            figures[f"{sweep.primary}-against-{x}"] = plot_against(sweep, x, metric)
+        if {*columns} - {*growing} and len(found) <= dots.MOST:
+            figures[f"{sweep.primary}-by-variant"] = dots.plot_variants(sweep, metric)
     if 0 < len(history.shown(sweep)) <= history.MOST and (histories := _histories(sweep)):
-        figures["accuracy-over-epochs"] = history.draw_history(sweep, histories)
+        figures[f"{sweep.primary}-over-epochs"] = history.draw_history(sweep, histories)
     return figures
 
 
-def _spread(found: Sequence[Variant], x: str) -> float:
-    means = [mean(values) for variant in found if (values := variant.values(x))]
+def _primaries(sweep: Sweep) -> list[str]:
+    """The primary metric on each split, the one that says most first."""
+    return [f"{split}/{sweep.primary}" for split in ("test", "val", "train")]
+
+
+def _spread(found: Sequence[Variant[Row]], x: str) -> float:
+    means = [mean(values) for variant in found if (values := numbers(variant.trials, x))]
     return max(means, default=0.0) - min(means, default=0.0)
 
 
 def _histories(sweep: Sweep) -> "dict[str, DataFrame]":
-    """Of the accuracy, and of the sparsity and the frozen fraction where there is any."""
-    accuracy = next((name for name in _ACCURACIES[1:] if name in sweep.metrics), None)
-    read = {name: sweep.history(name) for name in (accuracy, "sparsity", "frozen") if name in sweep.metrics}
-    return {name: values for name, values in read.items() if name == accuracy or (values["value"] > _THERE).any()}
+    """Of the primary metric, and of the sparsity and the frozen fraction where there is any."""
+    primary = next((name for name in _primaries(sweep)[1:] if name in sweep.metrics), None)
+    read = {name: sweep.history(name) for name in (primary, "sparsity", "frozen") if name in sweep.metrics}
+    return {name: values for name, values in read.items() if name == primary or (values["value"] > _THERE).any()}
 
 
 def _warn(text: str) -> None:

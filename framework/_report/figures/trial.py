@@ -19,7 +19,7 @@ def trial_figures(trial: FigureData) -> "dict[str, Figure]":
     """The figures of a trial that there is something to show in.
 
     Returns:
-        Of ``curves`` (loss, accuracy and sparsity over the epochs), ``layers`` (sparsity by layer), ``weights``
+        Of ``curves`` (loss, primary metric and sparsity over the epochs), ``layers`` (sparsity by layer), ``weights``
         (histograms before and after pruning) and ``confusion`` (true and predicted classes of the test set).
     """
     if not trial.records:

@@ -1,11 +1,11 @@
 """The variants of a sweep, and what sets them apart."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from framework._errors import DataError, nearest
+from framework._report.variants import EXPERIMENT, Variant, group, numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,6 +25,10 @@ class Sweep(Protocol):
     def metrics(self) -> list[str]:
         """The names of all metrics."""
 
+    @property
+    def primary(self) -> str:
+        """The metric that counts most, without a split."""
+
     def frame(self) -> "DataFrame":
         """One row per trial."""
 
@@ -35,35 +39,28 @@ class Sweep(Protocol):
         """The names of a trial's stages."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A variant over its seeds.
-
-    Attributes:
-        experiment: the spec's name.
-        swept: the search space's values, by short name, in the order of the columns; what it lacks is left out.
-        trials: their rows.
-    """
+class Row(NamedTuple):
+    """A trial as its row of the frame tells it; its metrics are all columns, the swept ones too."""
 
     experiment: str
-    swept: Mapping[str, Any]
-    trials: "DataFrame"
+    seed: int
+    status: str
+    stopped: bool
+    run_id: str
+    metrics: Mapping[str, Any]
 
-    def values(self, column: str) -> list[float]:
-        """A metric of its trials, or a number that was swept; those that have none are left out."""
-        return [float(value) for value in self.trials[column] if isinstance(value, int | float) and isfinite(value)]
 
-    def told(self, columns: Sequence[str], names: Mapping[str, str] | None = None) -> str:
-        """Its values of these columns: ``0.2``, or with names ``amount=0.2``; its experiment if that is asked for."""
-        from framework._plan import short
+def told(variant: Variant[Row], columns: Sequence[str], names: Mapping[str, str] | None = None) -> str:
+    """Its values of these columns: ``0.2``, or with names ``amount=0.2``; its experiment if that is asked for."""
+    from framework._plan import short
 
-        parts = [self.experiment] if "experiment" in columns else []
-        for column in columns:
-            if column in self.swept:
-                value = self.swept[column]
-                text = f"{value:.6g}" if isinstance(value, float) else short(value)
-                parts.append(f"{names[column]}={text}" if names else text)
-        return ", ".join(parts) or "–"
+    parts = []
+    for column in columns:
+        if column in variant.values:
+            value = variant.values[column]
+            text = f"{value:.6g}" if isinstance(value, float) else short(value)
+            parts.append(f"{names[column]}={text}" if names and column != EXPERIMENT else text)
+    return ", ".join(parts) or "–"
 
 
 def finished(sweep: Sweep, metric: str) -> "DataFrame":
@@ -82,24 +79,25 @@ def finished(sweep: Sweep, metric: str) -> "DataFrame":
     return found
 
 
-def variants(trials: "DataFrame", swept: Sequence[str]) -> list[Variant]:
+def variants(trials: "DataFrame", swept: Sequence[str]) -> list[Variant[Row]]:
     """The variants of these trials, in the order in which numbers grow, and else in which they first appear."""
-    groups = [group for _, group in trials.groupby(["experiment", "variant"], sort=False)]
-    found = [_variant(group, swept) for group in groups]
-    numbers = [column for column in swept if is_number(trials, column)]
-    return sorted(found, key=lambda one: [float(one.swept.get(column, "-inf")) for column in numbers])
+
+    def values(row: Row) -> Mapping[str, Any]:
+        """What it has of the swept columns; by its name too, as its values may have been cut."""
+        found = {name: row.metrics[name] for name in (EXPERIMENT, "variant", *swept)}
+        return {name: value for name, value in found.items() if value is not None and value == value}
+
+    rows = [
+        Row(**{name: row[name] for name in Row._fields if name != "metrics"}, metrics=row)
+        for row in trials.to_dict("records")
+    ]
+    growing = [column for column in swept if is_number(trials, column)]
+    return sorted(group(rows, values), key=lambda one: [float(one.values.get(name, "-inf")) for name in growing])
 
 
-def _variant(trials: "DataFrame", swept: Sequence[str]) -> Variant:
-    first = trials.iloc[0]
-    values = {column: first[column] for column in swept if first[column] is not None and first[column] == first[column]}
-    return Variant(first["experiment"], values, trials)
-
-
-def varying(found: Sequence[Variant], swept: Sequence[str]) -> list[str]:
+def varying(found: Sequence[Variant[Row]], swept: Sequence[str]) -> list[str]:
     """The columns in which variants differ: swept ones, and before them ``experiment``."""
-    columns = ["experiment"] if len({variant.experiment for variant in found}) > 1 else []
-    return columns + [column for column in swept if len({str(one.swept.get(column)) for one in found}) > 1]
+    return [column for column in (EXPERIMENT, *swept) if len({str(one.values.get(column)) for one in found}) > 1]
 
 
 def is_number(trials: "DataFrame", column: str) -> bool:
@@ -136,22 +134,17 @@ def brief(columns: Sequence[str]) -> dict[str, str]:
     return {column: name if len(named) == 1 else column for name, named in last.items() for column in named}
 
 
-def titled(found: Sequence[Variant]) -> str:
+def titled(found: Sequence[Variant[Row]]) -> str:
     """The experiments that they are of; of many, how many."""
-    names = list(dict.fromkeys(variant.experiment for variant in found))
+    names = list(dict.fromkeys(variant.values[EXPERIMENT] for variant in found))
     told = ", ".join(names)
     return told if len(told) <= _LONGEST else f"{len(names)} experiments"
 
 
-def explained(found: Sequence[Variant], metric: str) -> str:
+def explained(found: Sequence[Variant[Row]], metric: str) -> str:
     """What a point shows: ``mean over 3 seeds, with its 95 % interval; each trial faint``."""
-    counts = sorted({len(variant.values(metric)) for variant in found})
+    counts = sorted({len(numbers(variant.trials, metric)) for variant in found})
     if counts[-1] == 1:
         return "one seed each"
     told = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
     return f"mean over {told} seeds{', with its 95 % interval' if counts[-1] >= FEWEST else ''}; each trial faint"
-
-
-def mean(values: Sequence[float]) -> float:
-    """Of at least one."""
-    return sum(values) / len(values)
