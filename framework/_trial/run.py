@@ -156,7 +156,7 @@ class _Run:
         observers.tell("trial_started")
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
-            with self.store.alone(self.plan.keys[self.index + 1], self._say_it_waits):
+            with self.store.lock(self.plan.keys[self.index + 1], self._say_it_waits):
                 # Another invocation may have come here in the meantime.
                 if self._go_back_to(trial, [self.index + 1]):
                     continue
@@ -196,8 +196,8 @@ class _Run:
             found = self._load(trial, count)
             if found is not None:
                 tensors, snapshot = found
-                restore(trial, tensors, snapshot.about, self.registry)
-                self._tell(trial, History.of(snapshot.about), count)
+                restore(trial, tensors, snapshot.metadata, self.registry)
+                self._tell(trial, History.of(snapshot.metadata), count)
                 self.index = count
                 return True
         return False
@@ -210,7 +210,7 @@ class _Run:
                 return None
             tensors, snapshot = self.store.load(key, partial=partial)
             try:
-                check(trial, tensors, snapshot.about, self.registry, ended=count - partial, partial=partial)
+                check(trial, tensors, snapshot.metadata, self.registry, ended=count - partial, partial=partial)
             except ValueError as error:
                 raise self.store.set_aside(snapshot, str(error)) from error
             return tensors, snapshot
@@ -280,7 +280,7 @@ class _Run:
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
         # (attributes, hooks, gradients, modes) is as it was built.
         trial.model = self._build()
-        restore(trial, tensors, snapshot.about, self.registry)
+        restore(trial, tensors, snapshot.metadata, self.registry)
         self.reporter.staged(StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size))
         self.index += 1
 
@@ -296,17 +296,17 @@ class _Run:
         self, trial: Trial, key: str, progress: Callable[[], Any] | None = None
     ) -> tuple[Snapshot, dict[str, Tensor]]:
         began = time.monotonic()
-        tensors, about = capture(trial)
-        about |= {
+        tensors, metadata = capture(trial)
+        metadata |= {
             "experiment": self.plan.experiment,
             "parent": self.plan.keys[self.index],
             "stages": [stage["name"] for stage in self.plan.stages[: self.index + 1]],
             **self.history.plain(),
         }
         if progress is not None:
-            more, about["progress"] = capture_progress(trial, progress())
+            more, metadata["progress"] = capture_progress(trial, progress())
             tensors |= more
-        snapshot = self.store.save(key, tensors, about, partial=progress is not None)
+        snapshot = self.store.save(key, tensors, metadata, partial=progress is not None)
         self.save_seconds = time.monotonic() - began
         return snapshot, tensors
 
@@ -315,12 +315,12 @@ class _Run:
         if found is None:
             return lambda: None
         tensors, snapshot = found
-        restore(trial, tensors, snapshot.about, self.registry)
-        self._tell(trial, History.of(snapshot.about), self.index)
+        restore(trial, tensors, snapshot.metadata, self.registry)
+        self._tell(trial, History.of(snapshot.metadata), self.index)
 
         def recall() -> Any:
             self.resumed = snapshot
-            return restore_progress(trial, tensors, snapshot.about["progress"])
+            return restore_progress(trial, tensors, snapshot.metadata["progress"])
 
         return recall
 

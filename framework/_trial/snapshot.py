@@ -35,9 +35,9 @@ class History:
         return {"records": [asdict(record) for record in self.records], "ends": self.ends}
 
     @classmethod
-    def of(cls, about: Mapping[str, Any]) -> "History":
+    def of(cls, metadata: Mapping[str, Any]) -> "History":
         """The inverse of `plain`."""
-        return cls([Record(**record) for record in about["records"]], list(about["ends"]))
+        return cls([Record(**record) for record in metadata["records"]], list(metadata["ends"]))
 
 
 def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -61,7 +61,7 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _on_cpu(tensors), {"epoch": trial.epoch, "loss": trial.loss_recipe}
 
 
-def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any], catalog: Catalog) -> None:
+def restore(trial: Trial, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], catalog: Catalog) -> None:
     """Put a trial whose network is built into the state that `capture` gave."""
     restore_network(trial.model, tensors)
     for name in _MASKS:
@@ -71,12 +71,12 @@ def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any
         mask = trial.masks[name]
         trial.before_pruning[name] = torch.zeros_like(mask, dtype=values.dtype)
         trial.before_pruning[name][~mask] = values.to(trial.device)
-    if about["loss"] is not None:
-        trial.use_loss(build(catalog, "loss", about["loss"]))
+    if metadata["loss"] is not None:
+        trial.use_loss(build(catalog, "loss", metadata["loss"]))
     fill(trial.loss, part(tensors, "loss"))
     trial.artifacts.clear()  # whoever runs the trial holds it
     trial.artifacts.update({name: tensor.numpy().tobytes() for name, tensor in part(tensors, "artifacts").items()})
-    trial.epoch = about["epoch"]
+    trial.epoch = metadata["epoch"]
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -26,7 +26,7 @@ class State(NamedTuple):
     """What the store has of a trial after one of its stages: tensors by name, and all the rest."""
 
     tensors: Mapping[str, Tensor]
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def part(self, part: str) -> dict[str, Tensor]:
         """The tensors of the ``model``, or of ``masks``, by their names there."""
@@ -35,7 +35,7 @@ class State(NamedTuple):
     def differs(self, other: "State") -> str:
         """How, in a few words; empty if it does not."""
         told = difference(self.tensors, other.tensors)
-        pairs = ((name, self.about[name], other.about[name]) for name in self.about)
+        pairs = ((name, self.metadata[name], other.metadata[name]) for name in self.metadata)
         return told or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
 
 
@@ -93,9 +93,9 @@ class _Crashing(Store):
         self.crash_after, self.checkpoints = crash_after, 0
 
     def save(
-        self, key: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any], *, partial: bool = False
+        self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], *, partial: bool = False
     ) -> Snapshot:
-        snapshot = super().save(key, tensors, about, partial=partial)
+        snapshot = super().save(key, tensors, metadata, partial=partial)
         self.checkpoints += partial
         if partial and self.checkpoints == self.crash_after:
             raise Interrupted
@@ -165,12 +165,12 @@ class Course:
         tensors, snapshot = Store(f"{self.folder}/{name}").load(_KEYS[count])
         records = [
             (record["epoch"], record["stage"], {k: v for k, v in record["metrics"].items() if "second" not in k})
-            for record in snapshot.about["records"]
+            for record in snapshot.metadata["records"]
         ]
         artifacts = [name for name in tensors if name.startswith("artifacts.")]  # figures may hold the time of day
-        about = {"epoch": snapshot.about["epoch"], "loss": snapshot.about["loss"], "records": records}
+        metadata = {"epoch": snapshot.metadata["epoch"], "loss": snapshot.metadata["loss"], "records": records}
         rest = {name: tensor for name, tensor in tensors.items() if name not in artifacts}
-        return State(rest, {**about, "artifacts": sorted(artifacts)})
+        return State(rest, {**metadata, "artifacts": sorted(artifacts)})
 
     def _model(self) -> nn.Module:
         model = deepcopy(self.trial.model)

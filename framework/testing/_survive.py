@@ -117,5 +117,5 @@ def _holds(subject: str, before: State, after: State) -> None:
             f"{subject}: {int(moved.sum())} frozen elements of {name} are not what they were before run: change only "
             "where trial.frozen does not say True, or take away what is to move from trial.frozen",
         )
-    epochs = before.about["epoch"], after.about["epoch"]
+    epochs = before.metadata["epoch"], after.metadata["epoch"]
     require(epochs[0] <= epochs[1], f"{subject}: trial.epoch has gone back from {epochs[0]} to {epochs[1]}")

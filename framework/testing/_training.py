@@ -264,15 +264,15 @@ def check_observer(plugin: object) -> None:
 
 
 def _only_observed(subject: str, expected: State, found: State) -> None:
-    records = found.about["records"]
+    records = found.metadata["records"]
     for epoch, _, metrics in records:
         for name, value in metrics.items():
             require(isfinite(value), f"{subject}: metric {name} is {value} after epoch {epoch}, which is not finite")
-    known = chain((set(metrics) for _, _, metrics in expected.about["records"]), repeat(set[str]()))
+    known = chain((set(metrics) for _, _, metrics in expected.metadata["records"]), repeat(set[str]()))
     common = [
         (epoch, stage, {name: value for name, value in metrics.items() if name in names})
         for (epoch, stage, metrics), names in zip(records, known, strict=False)
     ]
-    about = {**found.about, "records": common, "artifacts": expected.about["artifacts"]}
-    told = expected.differs(State(found.tensors, about))
+    metadata = {**found.metadata, "records": common, "artifacts": expected.metadata["artifacts"]}
+    told = expected.differs(State(found.tensors, metadata))
     require(not told, f"{subject} changes the trial that it observes ({told}): look at all, and change nothing")
