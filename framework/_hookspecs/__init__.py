@@ -5,7 +5,7 @@ The first ones register components: each returns a mapping from the name that sp
 `LIFECYCLE`, observe every trial in the process that it runs in. An implementation asks for those of a hook's arguments
 that it needs. It may look at all of the trial and must change nothing of it but its artifacts. It is called with
 gradients off, and torch's random state is put back after it. What it raises fails the trial. Those of `RESULTS` are
-called when trials have ended; what they raise is told, and nothing else fails.
+called when trials have ended; what they raise is shown, and nothing else fails.
 """
 
 from framework._hookspecs.components import (
@@ -20,8 +20,8 @@ from framework._hookspecs.components import (
     register_stages,
 )
 from framework._hookspecs.marks import hookimpl
-from framework._hookspecs.sweeps import sweep_figures
-from framework._hookspecs.trials import epoch_ended, stage_ended, stage_started, trial_ended, trial_started
+from framework._hookspecs.sweeps import RESULTS, sweep_figures
+from framework._hookspecs.trials import LIFECYCLE, epoch_ended, stage_ended, stage_started, trial_ended, trial_started
 
 __all__ = [
     "LIFECYCLE",
@@ -43,6 +43,3 @@ __all__ = [
     "trial_ended",
     "trial_started",
 ]
-
-LIFECYCLE = ("trial_started", "stage_started", "epoch_ended", "stage_ended", "trial_ended")
-RESULTS = ("sweep_figures",)

@@ -3,7 +3,7 @@
 A lease is a file. Its owner holds the operating system's lock on it, which ends with the process. The owner also writes
 to the file now and then, since a process that has been stopped, or whose machine was lost, keeps its lock without doing
 anything. A process that waits watches the file: once nothing has been written for too long, it removes the file and
-makes a new one. Each process measures that time by its own clock, so that the clocks of several machines need not agree.
+makes a new one. Each process measures that time by its own clock, so the clocks of several machines need not agree.
 """
 
 import errno

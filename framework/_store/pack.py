@@ -40,7 +40,7 @@ def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
 
 
 def _pack(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Take a structure apart: a scalar stays as it is, a list a list, and all else is an object of one item, its kind."""
+    """Take a structure apart: scalars and lists stay what they are, all else is an object whose one key is its kind."""
     if type(tree) in _PLAIN:
         return tree
     if isinstance(tree, Tensor):

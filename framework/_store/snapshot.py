@@ -24,8 +24,8 @@ class Snapshot:
         digest: sha256 of the tensor file's bytes, hex.
         size: bytes of the tensor file.
         created: seconds since 1970.
-        metadata: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names of
-            those up to this one, ``experiment`` is the name of the first that needed it.
+        metadata: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names
+            of those up to this one, ``experiment`` is the name of the first that needed it.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)

@@ -1,6 +1,6 @@
-"""Whether what the store has of a trial is what `framework._trial.snapshot.capture` makes.
+"""Check that a stored snapshot is one that `framework._trial.snapshot.capture` has made.
 
-A file may match its checksum and still be something else: another version has written it, or somebody.
+A file may match its checksum and still be something else, when another version or another program has written it.
 """
 
 from collections.abc import Mapping

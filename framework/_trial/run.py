@@ -21,7 +21,7 @@ from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
 from framework._trial.check import check
 from framework._trial.data import Arrays, place
-from framework._trial.layout import check_layout, layout, told_changes, unkept
+from framework._trial.layout import check_layout, describe_changes, layout, unkept
 from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.snapshot import History, capture, capture_progress, model_state, restore, restore_progress
@@ -269,7 +269,7 @@ class _Run:
             with self._resuming(), in_module(trial.model):
                 stage.run(trial)
             check_layout(before, layout(trial.model))
-        self._say_what_is_lost(name, told_changes(aside, unkept(trial.model)))
+        self._say_what_is_lost(name, describe_changes(aside, unkept(trial.model)))
         if not self.reported:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))

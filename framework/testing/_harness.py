@@ -1,4 +1,4 @@
-"""Stages on the real trial runner, in folders of their own."""
+"""Run stages on the real trial runner, each time with a store of its own."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -14,8 +14,8 @@ from framework._plan import TrialPlan
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial import Arrays, StageEnd, run_trial
-from framework.testing._proof import difference, seeded
-from framework.testing._tiny import Bench
+from framework.testing._assertions import difference, seeded
+from framework.testing._tiny import TestRegistry
 
 _PARTS = ("masks", "frozen", "before_pruning")
 # Key by key: the network, and what is there after the first, the second and the third stage.
@@ -23,20 +23,20 @@ _KEYS = tuple(f"{2 * i + 2:016x}" * 2 for i in range(4))
 
 
 class State(NamedTuple):
-    """What the store has of a trial after one of its stages: tensors by name, and all the rest."""
+    """The stored state of a trial after one of its stages: tensors by name, and metadata."""
 
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]
 
     def part(self, part: str) -> dict[str, Tensor]:
-        """The tensors of the ``model``, or of ``masks``, by their names there."""
+        """Select the tensors of one part, such as ``model`` or ``masks``, by their names there."""
         return {n.removeprefix(f"{part}."): t for n, t in self.tensors.items() if n.startswith(f"{part}.")}
 
     def differs(self, other: "State") -> str:
-        """How, in a few words; empty if it does not."""
-        told = difference(self.tensors, other.tensors)
+        """Say how another state differs, in a few words; empty if it does not."""
+        diff = difference(self.tensors, other.tensors)
         pairs = ((name, self.metadata[name], other.metadata[name]) for name in self.metadata)
-        return told or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
+        return diff or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Interrupted(BaseException):
 
 
 class _Crashing(Store):
-    """Counts the checkpoints, and crashes right after one of them."""
+    """A store that counts checkpoints, and crashes right after one of them."""
 
     def __init__(self, uri: str, crash_after: int) -> None:
         super().__init__(uri)
@@ -103,15 +103,15 @@ class _Crashing(Store):
 
 
 class _Silent:
-    """Is not interested in what a trial does."""
+    """A reporter that ignores what a trial does."""
 
     def recorded(self, record: Record) -> None: ...
     def noted(self, text: str) -> None: ...
     def staged(self, *ends: StageEnd) -> None: ...
 
 
-class Course:
-    """Runs stages on the real trial runner, each time in a folder.
+class StageHarness:
+    """Runs stages on the real trial runner, each time with a store in a folder of its own.
 
     Args:
         stages: the stages, as plain data; `START` makes the runner's trial what the given one is.
@@ -132,7 +132,7 @@ class Course:
         self.stages, self.trial, self.folder = stages, deepcopy(trial), folder
         given = Entry("model", "(given)", self._model, "framework.testing")
         start = Entry("stage", "(start)", lambda: _Start(self.trial), "framework.testing")
-        self.registry = Bench(*entries, *OWN, given, start, observers=observers)
+        self.registry = TestRegistry(*entries, *OWN, given, start, observers=observers)
 
     def run(self, name: str, count: int, crash_after: int = 0) -> int:
         """Run so many stages, or go on to that many, in the folder of that name.
@@ -161,7 +161,7 @@ class Course:
         return store.checkpoints
 
     def state(self, name: str, count: int) -> State:
-        """The state after so many stages, in the folder of that name."""
+        """Load the state after so many stages from the folder of that name."""
         tensors, snapshot = Store(f"{self.folder}/{name}").load(_KEYS[count])
         records = [
             (record["epoch"], record["stage"], {k: v for k, v in record["metrics"].items() if "second" not in k})
