@@ -130,7 +130,7 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what training goes on from, besides the network: the optimizer's state and the number of steps made."""
+        """Return what training goes on from besides the network: optimizer state and the number of steps made."""
         return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -166,7 +166,7 @@ class Registry:
         return bool(getattr(self._manager.hook, hook).get_hookimpls())
 
     def blame(self, error: BaseException) -> None:
-        """Add a note to an exception that names the plugin in whose code it was raised, unless a note does so already."""
+        """Note on an exception the plugin in whose code it was raised, unless a note names it already."""
         with suppress(Exception):
             packages = [
                 str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)
