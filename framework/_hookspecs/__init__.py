@@ -5,7 +5,7 @@ The first ones register components: each returns a mapping from the name that sp
 `LIFECYCLE`, observe every trial in the process that it runs in. An implementation asks for those of a hook's arguments
 that it needs. It may look at all of the trial and must change nothing of it but its artifacts. It is called with
 gradients off, and torch's random state is put back after it. What it raises fails the trial. Those of `RESULTS` are
-called when trials have ended; what they raise is shown, and nothing else fails.
+called when trials have ended; what they raise is told, and nothing else fails.
 """
 
 from framework._hookspecs.components import (

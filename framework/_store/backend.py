@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import secrets
 import shutil
 import time
@@ -71,11 +70,6 @@ def open_backend(uri: str) -> Backend:
     from framework._store.remote import RemoteBackend
 
     return RemoteBackend(uri)
-
-
-def without_credentials(uri: str) -> str:
-    """Return a URI without the user and password in it."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 class LocalBackend:

@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 
 import fsspec
 
-from framework._errors import StoreError
-from framework._store.backend import without_credentials
+from framework._errors import StoreError, redact
 
 
 class RemoteBackend:
@@ -24,7 +23,7 @@ class RemoteBackend:
 
     def sizes(self) -> dict[str, int]:
         found = {}
-        with self._translate_errors("list", ""), _ignore_missing():
+        with self._translate_errors("list", ""), _missing_is_fine():
             self.fs.invalidate_cache()  # others write there too
             for entry in self.fs.ls(self.folder, detail=True):
                 if entry["type"] == "file":
@@ -32,13 +31,13 @@ class RemoteBackend:
         return found
 
     def age(self, name: str) -> float:
-        with self._translate_errors("read", name), _ignore_missing():
+        with self._translate_errors("read", name), _missing_is_fine():
             self.fs.invalidate_cache()
             return time.time() - float(self.fs.modified(self._path(name)).timestamp())
         return 0.0
 
     def read(self, name: str) -> bytes | None:
-        with self._translate_errors("read", name), _ignore_missing():
+        with self._translate_errors("read", name), _missing_is_fine():
             content: bytes = self.fs.cat_file(self._path(name))
             return content
         return None
@@ -54,14 +53,14 @@ class RemoteBackend:
             self.remove(name)
 
     def remove(self, name: str) -> None:
-        with self._translate_errors("remove", name), _ignore_missing():
+        with self._translate_errors("remove", name), _missing_is_fine():
             self.fs.rm_file(self._path(name))
 
     def lock(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
         return nullcontext()  # object stores know no locks
 
     def where(self, name: str) -> str:
-        return f"{without_credentials(self.uri)}/{name}".rstrip("/")
+        return f"{redact(self.uri)}/{name}".rstrip("/")
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}"
@@ -76,8 +75,8 @@ class RemoteBackend:
 
 
 @contextmanager
-def _ignore_missing() -> Iterator[None]:
-    """Ignore that a file is missing; a missing bucket is a mistake of the user's."""
+def _missing_is_fine() -> Iterator[None]:
+    """Ignore that a file is missing; a missing bucket is an error."""
     with suppress(FileNotFoundError):
         try:
             yield
