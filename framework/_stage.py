@@ -1,4 +1,4 @@
-"""What a stage plugin is, and what it works on."""
+"""The base class of stages, and the trial that they work on."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
