@@ -12,17 +12,6 @@ from stored import KEY, OTHER, STATE, assert_same, names
 from framework._errors import DamagedError, StoreError
 from framework._store import Store
 
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "stages"
-
-
-@pytest.fixture
-def store(folder):
-    return Store(folder)
-
-
 # What comes back
 
 

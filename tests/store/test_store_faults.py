@@ -19,17 +19,6 @@ from framework._errors import DamagedError, StoreError
 from framework._store import Store
 from framework._store.snapshot import _checksum
 
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "stages"
-
-
-@pytest.fixture
-def store(folder):
-    return Store(folder)
-
-
 # Accidents
 
 
