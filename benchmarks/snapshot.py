@@ -91,12 +91,18 @@ class Case:
         return build(installed(), "optimizer", self.optimizer)(params=list(trial.model.parameters()))
 
     def _captured(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, about = capture(self.trial)
-        about = {"experiment": "snapshot", "parent": KEY, "stages": ["prune", "train"], **self.history.plain(), **about}
+        tensors, metadata = capture(self.trial)
+        metadata = {
+            "experiment": "snapshot",
+            "parent": KEY,
+            "stages": ["prune", "train"],
+            **self.history.plain(),
+            **metadata,
+        }
         if not self.within:
-            return tensors, about
+            return tensors, metadata
         more, plain = capture_progress(self.trial, self.progress)
-        return {**tensors, **more}, {**about, "progress": plain}
+        return {**tensors, **more}, {**metadata, "progress": plain}
 
     # --- the store's side --------------------------------------------------------------------------------------
 
@@ -105,10 +111,10 @@ class Case:
 
     def restore(self) -> None:
         tensors, snapshot = self.store.load(KEY, partial=self.within)
-        restore(self.other, tensors, snapshot.about, installed())
-        History.of(snapshot.about)
+        restore(self.other, tensors, snapshot.metadata, installed())
+        History.of(snapshot.metadata)
         if self.within:
-            progress = restore_progress(self.other, tensors, snapshot.about["progress"])
+            progress = restore_progress(self.other, tensors, snapshot.metadata["progress"])
             self.filled.load_state_dict(progress["trainer"]["optimizer"])
 
     # --- torch's side ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from framework._api import results, run
     from framework._batches import Batches, ImageBatches
     from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule, StageLabel
+    from framework._data import Data, Split
     from framework._dataset import Dataset
     from framework._engine import (
         EarlyStopping,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from framework._masks import Masks, eval_mode, lowest, select
     from framework._report.results import Results
     from framework._sparsifier import Sparsifier, Step
-    from framework._stage import Data, Record, Split, Stage, Trial
+    from framework._stage import Record, Stage, Trial
     from framework._task import Classification, Meter, Task
     from framework._tracking import load_model, load_model_state
 
@@ -54,6 +55,7 @@ _HOMES = {
     "framework._api": ["results", "run"],
     "framework._batches": ["Batches", "ImageBatches"],
     "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule", "StageLabel"],
+    "framework._data": ["Data", "Split"],
     "framework._dataset": ["Dataset"],
     "framework._engine": [
         "EarlyStopping",
@@ -86,7 +88,7 @@ _HOMES = {
     "framework._masks": ["Masks", "eval_mode", "lowest", "select"],
     "framework._report.results": ["Results"],
     "framework._sparsifier": ["Sparsifier", "Step"],
-    "framework._stage": ["Data", "Record", "Split", "Stage", "Trial"],
+    "framework._stage": ["Record", "Stage", "Trial"],
     "framework._task": ["Classification", "Meter", "Task"],
     "framework._tracking": ["load_model", "load_model_state"],
 }

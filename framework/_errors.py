@@ -11,6 +11,7 @@ FrameworkError
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -72,20 +73,20 @@ class TrackingError(FrameworkError):
 
 
 class Expired(BaseException):
-    """A trial's time is up. No `Exception`, which plugins may take for a failure of their own."""
+    """A trial's time is up. This is not an `Exception`, so that no plugin catches it as a failure of its own."""
 
 
 _LONGEST = 5000  # characters of a reason
 
 
 def readable(text: str, longest: int = _LONGEST) -> str:
-    """A text as every terminal, file and database takes it: whole characters, and not too many of them."""
+    """Make a text that every terminal, file and database accepts: valid characters, and not too many of them."""
     clean = text.replace("\0", "\\0").encode(errors="backslashreplace").decode()
     return clean if len(clean) <= longest else f"{clean[: longest - 2]} …"
 
 
 def describe(error: BaseException) -> str:
-    """What an exception says, whatever its class makes of that; all but ours begin with their type."""
+    """Return an exception's text, even where its class fails to give one; all but ours begin with their type."""
     kind = type(error).__name__
     try:
         text = str(error)
@@ -97,7 +98,7 @@ def describe(error: BaseException) -> str:
 
 
 def shown(value: object) -> str:
-    """A value for a message: its repr, or the beginning of it, or its type where it has none."""
+    """Return a value as messages show it: its repr, cut if it is long, or its type if repr fails."""
     with suppress(Exception):
         return readable(repr(value), 80)
     return f"a {type(value).__name__}"
@@ -115,7 +116,7 @@ def located(where: str) -> Iterator[None]:
 
 
 def locations(error: BaseException) -> list[str]:
-    """What `located` has noted on an exception, the innermost first."""
+    """List what `located` has noted on an exception, the innermost first."""
     with suppress(Exception):  # a class may compute its attributes
         return [readable(note) for note in error.__notes__ if isinstance(note, str)]
     return []
@@ -146,3 +147,8 @@ def first_line(error: BaseException) -> str:
     except Exception:  # its code too
         lines = []
     return lines[0][:500] if lines else type(error).__name__
+
+
+def redact(text: str) -> str:
+    """A URI, or a text that holds URIs, without users and passwords."""
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -76,7 +76,7 @@ def test_a_state_that_is_no_longer_stored_is_computed_again(planned: Any, regist
     store = Store(tmp_path / "again")
     for count in (2, 3):
         tensors, snapshot = Store(tmp_path / "whole").load(plan.keys[count])
-        store.save(plan.keys[count], tensors, snapshot.about)
+        store.save(plan.keys[count], tensors, snapshot.metadata)
     again, reports = run(plan, registry, tmp_path / "again")
     assert "the state that is labelled 'early' is no longer stored; it is computed again" in reports.notes
     state = whole.model.state_dict()

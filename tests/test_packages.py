@@ -138,7 +138,7 @@ class Ran:
                 tensors,
                 [
                     (record["epoch"], record["stage"], timeless(record["metrics"]))
-                    for record in snapshot.about["records"]
+                    for record in snapshot.metadata["records"]
                 ],
             )
         return found

@@ -222,7 +222,7 @@ def test_stopped_trials_are_not_run_again_but_go_on_without_the_scheduler(
     for name, run in found.items():
         assert runs[name].info.run_id == run.info.run_id
         assert "test/accuracy" in runs[name].data.metrics
-        records = store.load(keys[name])[1].about["records"]
+        records = store.load(keys[name])[1].metadata["records"]
         assert [record["epoch"] for record in records if "train/loss" in record["metrics"]] == list(range(1, 7))
         # What the network went through before it was stopped, it did not go through again.
         kept = [record["epoch"] for record in records if record["time"] < times[name]]

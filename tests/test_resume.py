@@ -226,6 +226,6 @@ def test_the_state_is_there_for_whoever_asks(undisturbed: Path) -> None:
     assert keys[-1] == run.data.tags["framework.key"]
     assert set(keys) <= Store(undisturbed / "stages").stored()
     tensors, snapshot = Store(undisturbed / "stages").load(keys[-1])
-    assert snapshot.about["stages"] == ["train", "prune", "train", "unprune", "train"]
+    assert snapshot.metadata["stages"] == ["train", "prune", "train", "unprune", "train"]
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
     assert os.path.getsize(undisturbed / "stages" / snapshot.file) == snapshot.size

@@ -92,12 +92,12 @@ def _table(snapshots: Iterable[Snapshot]) -> Table:
         table.add_column(column, no_wrap=column != "stages", justify="right" if column in _RIGHT else "left")
     now = time.time()
     for snapshot in snapshots:
-        about = snapshot.about
+        metadata = snapshot.metadata
         table.add_row(
             snapshot.key[:12],
-            Text(str(about.get("experiment", ""))),
-            Text(" ".join(map(str, about.get("stages", ())))),
-            str(about.get("epoch", "")),
+            Text(str(metadata.get("experiment", ""))),
+            Text(" ".join(map(str, metadata.get("stages", ())))),
+            str(metadata.get("epoch", "")),
             readable(snapshot.size),
             _age(now - snapshot.created),
             "partial" if snapshot.partial else "",

@@ -1,4 +1,4 @@
-"""What files hold, as a digest: the same content under another name is the same."""
+"""Digests of what files and folders hold, which stand for paths in stage keys: names of files do not matter."""
 
 import hashlib
 import os
@@ -20,9 +20,9 @@ class Folder(_Path):
 
 
 def digest(path: Path) -> str:
-    """What stands for a path in a key: the content if it is a file, the listing of a `Folder`, else the path itself.
+    """Return what stands for a path in a key: a file's content, the listing of a `Folder`, else the path itself.
 
-    A folder that need not exist is where something is yet to be put: what is there does not matter.
+    A folder that need not exist is one to put something into: what is there does not matter.
 
     Raises:
         DataError: it cannot be read.
@@ -40,13 +40,13 @@ def digest(path: Path) -> str:
 
 @cache
 def _content(path: Path, size: int, mtime_ns: int) -> str:
-    """Of a file of that size and time, which are there to be told apart by: a sweep reads a file once."""
+    """The digest of a file's content; its size and time are arguments so that the cache notices a changed file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listing(folder: Path) -> str:
-    """Of names, sizes and times: to read all of a large dataset would take long."""
+    """A digest of names, sizes and times, because reading all of a large dataset would take long."""
     lines = sorted(
         f"{entry.path[len(str(folder)) :]}\0{stat.st_size}\0{stat.st_mtime_ns}"
         for entry in _entries(str(folder), frozenset())
@@ -57,7 +57,7 @@ def _listing(folder: Path) -> str:
 
 
 def _entries(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """All files in a folder and in those inside, through links too, unless they lead back up."""
+    """List all files in a folder and its subfolders, through links too, unless they lead back up."""
     stat = os.stat(folder)
     above |= {(stat.st_dev, stat.st_ino)}
     with os.scandir(folder) as entries:

@@ -1,4 +1,4 @@
-"""What help and documentation say of a component's parameters, in the words of YAML."""
+"""The parameters of a component as help and documentation show them, in the words of YAML."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
-from framework._component import Entry
+from framework._component.kinds import Entry
 from framework._component.parameters import Nested
 
 
@@ -31,7 +31,7 @@ class Parameter(NamedTuple):
 
 
 def described(entry: Entry) -> list[Parameter]:
-    """All parameters of a component, in the order of its signature.
+    """List all parameters of a component, in the order of its signature.
 
     Raises:
         PluginError: a parameter without a default has a type that YAML cannot express.

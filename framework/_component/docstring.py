@@ -1,4 +1,4 @@
-"""Docstrings in parts: what one says of each parameter is read here, and shown wherever the parameter is."""
+"""Read docstrings in parts, so that what one says of a parameter is shown wherever the parameter is."""
 
 import inspect
 import re
@@ -12,7 +12,7 @@ _ITEM = re.compile(r"(\w+)(?: \([^)]*\))?:\s+(.*)", re.DOTALL)
 
 
 def sections(owner: Callable[..., Any]) -> dict[str, str]:
-    """A docstring in parts: the text under ``""``, and under its title each section, such as ``Args``."""
+    """Split a docstring: its text is under ``""``, and each section under its title, such as ``Args``."""
     text, *found = _TITLE.split(inspect.getdoc(owner) or "")
     parts = {"": text.strip()}
     for title, rest in zip(found[::2], found[1::2], strict=True):
@@ -24,13 +24,13 @@ def sections(owner: Callable[..., Any]) -> dict[str, str]:
 
 
 def items(section: str) -> dict[str, str]:
-    """The entries of a section, such as ``Args``: what is said of each name."""
+    """Split a section, such as ``Args``, into what it says of each name."""
     entries = (_ITEM.fullmatch(entry) for entry in re.split(r"\n(?=\S)", section))
     return {entry[1]: " ".join(entry[2].split()) for entry in entries if entry}
 
 
 def meanings(owner: Callable[..., Any]) -> dict[str, str]:
-    """What a docstring says of the parameters, by name; of those that a class inherits, what its bases say."""
+    """Read what a docstring says of each parameter; for those that a class inherits, what its bases say."""
     said: dict[str, str] = {}
     for one in reversed(owner.__mro__) if inspect.isclass(owner) else [owner]:
         parts = sections(one)

@@ -1,4 +1,4 @@
-"""Mistakes in the words of a spec."""
+"""Validation errors in the words of a spec."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from framework._errors import nearest
 
 
 def mistakes(found: Sequence[tuple[tuple[int | str, ...], str, Any]]) -> ValidationError:
-    """An error of several mistakes, each with its location, its text and the value it is about."""
+    """Make one error of several mistakes, each with its location, its text and the value it is about."""
     return ValidationError.from_exception_data(
         "mistakes",
         [
@@ -45,7 +45,7 @@ _AS_IN_YAML = {None: "null", True: "true", False: "false"}
 
 
 def message(error: Any, parameters: Iterable[str], owner: str) -> str:
-    """One of pydantic's errors in the words of a spec."""
+    """Say one of pydantic's errors in the words of a spec."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "mistake":
         return str(error["msg"])

@@ -1,4 +1,4 @@
-"""From a signature to a pydantic model of the parameters that YAML can set."""
+"""From a callable's signature to a pydantic model of the parameters that YAML can set."""
 
 import dataclasses
 import inspect
@@ -99,7 +99,7 @@ def _from_home(value: Any) -> Any:
 
 
 def _reachable(path: Path) -> Path:
-    """What the file system takes for a path; what it says of others is what is wrong with them."""
+    """Check that the file system accepts a path, whether or not there is something at it."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -129,7 +129,7 @@ _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_i
 
 
 def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str) -> type[BaseModel]:
-    """A pydantic model with a field for each parameter that YAML can set.
+    """Make a pydantic model with a field for each parameter that YAML can set.
 
     Args:
         factory: the callable.
@@ -185,7 +185,7 @@ def _reference(hint: Any) -> Reference | None:
 
 
 def _expressible(hint: Any) -> Any:
-    """The part of a type that YAML can express, as pydantic should validate it; None if there is none."""
+    """Return the part of a type that YAML can express, as pydantic should validate it; None if there is none."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if _reference(hint):
@@ -217,7 +217,7 @@ def _expressible(hint: Any) -> Any:
 
 
 def validate(model: type[BaseModel], value: Mapping[str, Any], build: Build, owner: str) -> BaseModel:
-    """Validate a mapping.
+    """Validate the parameters that a spec gives.
 
     Raises:
         ValidationError: every mistake, in readable words.

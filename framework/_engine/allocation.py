@@ -1,4 +1,4 @@
-"""How many weights go from which layer, and which."""
+"""Decide how many weights are pruned from each layer, and which."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from framework._masks import Masks, lowest
 
 
 def spread(distribution: Component, scores: Mapping[str, Tensor], candidates: Masks, count: int) -> dict[str, int]:
-    """How many of ``count`` weights go from each layer.
+    """Say how many of ``count`` weights are pruned from each layer.
 
     Args:
         distribution: a stage's parameter of type `framework.Distribution`.
@@ -43,7 +43,7 @@ def spread(distribution: Component, scores: Mapping[str, Tensor], candidates: Ma
 def remove_lowest(
     scores: Mapping[str, Tensor], masks: Masks, counts: Mapping[str, int], candidates: Masks | None = None
 ) -> Masks:
-    """Masks without the weights with the lowest scores, layer by layer; among equal scores the first ones go.
+    """Return masks that prune the weights with the lowest scores, layer by layer; of equal scores the first ones go.
 
     Args:
         scores: by parameter name, of the weight's shape, of any number type without NaN.
@@ -63,7 +63,7 @@ def apportion(total: int, shares: Mapping[str, float], limits: Mapping[str, int]
     """Divide a number in proportion to shares, none getting more than its limit; rounded by largest remainder.
 
     What a layer cannot take goes to the others in proportion to their shares, again and again until all have room: as
-    Erdős–Rényi densities above 1 are dealt with.
+    Erdős–Rényi densities above 1 are usually treated.
 
     Args:
         total: what is divided; at most the sum of the limits.

@@ -1,4 +1,4 @@
-"""What keeps masked weights at 0 and frozen elements as they are while an optimizer lives."""
+"""Keep masked weights at 0 and frozen elements as they are, whatever the optimizer does."""
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framework._errors import StageError
-from framework._masks import Masks, check_masks, joined
+from framework._masks import Masks, check_masks, flags_by_tensor
 
 # By the size of a number in bytes, integers as wide.
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -19,12 +19,12 @@ _LARGEST = torch.finfo(torch.float32).max ** 0.5
 
 
 def trainable(model: nn.Module, frozen: Masks) -> list[nn.Parameter]:
-    """The parameters with at least one element that is not frozen: what an optimizer is made with.
+    """List the parameters with at least one element that is not frozen: an optimizer is made with these.
 
     Raises:
         StageError: everything is frozen.
     """
-    held = {tensor for tensor, mask in joined(model, frozen).items() if bool(mask.all())}
+    held = {tensor for tensor, mask in flags_by_tensor(model, frozen).items() if bool(mask.all())}
     free = [parameter for parameter in model.parameters() if parameter not in held]
     if not free:
         raise StageError("every parameter is frozen: nothing is left to train (unfreeze some first)")
@@ -69,7 +69,7 @@ class Constraints:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, masks: Masks, frozen: Masks) -> None:
         check_masks(model, frozen)
         self._model, self._optimizer = model, optimizer
-        self._frozen = {tensor: held for tensor, held in joined(model, frozen).items() if bool(held.any())}
+        self._frozen = {tensor: held for tensor, held in flags_by_tensor(model, frozen).items() if bool(held.any())}
         self._held: list[tuple[Tensor, Tensor, Tensor]] = []  # in part
         self._still: list[nn.Module] = []  # in eval mode
         self._buffers: list[tuple[nn.Module, str, Tensor]] = []  # held whole
@@ -101,19 +101,7 @@ class Constraints:
 
     @torch.no_grad()
     def set_masks(self, masks: Masks) -> None:
-        """Put these masks in the place of all that there are.
-
-        Where a mask closes or opens, the weight becomes 0, and so does every slot of the optimizer's state; where it
-        opens, a slot becomes what a fresh optimizer would have there, which is the learning rate for Rprop's step sizes
-        and ``initial_accumulator_value`` for Adagrad's sums. A slot with one number for a whole row or column
-        (Adafactor) begins anew where no weight of it has stayed. Counters of steps go on.
-
-        Args:
-            masks: by parameter name, True = the weight may be non-zero; a weight without one is not masked.
-
-        Raises:
-            StageError: they do not fit the network, or one changes where its weight is frozen.
-        """
+        """Replace all masks, weights and optimizer state included; see `Trainer.set_masks`."""
         before = self._masked
         check_masks(self._model, masks)
         after = _by_parameter(self._model, masks)
@@ -195,7 +183,9 @@ class Constraints:
 
 def _by_parameter(model: nn.Module, masks: Masks) -> dict[Tensor, Tensor]:
     # A tied weight has several names; it is masked by any of them.
-    return {parameter: ~closed for parameter, closed in joined(model, {n: ~m for n, m in masks.items()}).items()}
+    return {
+        parameter: ~closed for parameter, closed in flags_by_tensor(model, {n: ~m for n, m in masks.items()}).items()
+    }
 
 
 def _open(parameter: Tensor, mask: Tensor | None) -> Tensor:
@@ -203,7 +193,7 @@ def _open(parameter: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _slots(optimizer: torch.optim.Optimizer, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The slots of an optimizer's state with a number for each element of a parameter, or for each row or column."""
+    """List the slots of optimizer state with a number for each element of a parameter, or for each row or column."""
     state: Mapping[str, Any] = optimizer.state.get(parameter, {})
     for name, slot in state.items():
         if not isinstance(slot, Tensor) or not 0 < slot.dim() == parameter.dim():
@@ -213,7 +203,7 @@ def _slots(optimizer: torch.optim.Optimizer, parameter: Tensor) -> Iterator[tupl
 
 
 def _of_entries(slot: Tensor, elements: Tensor) -> Tensor:
-    """For each entry of a slot whether any element that it stands for is marked."""
+    """Mark the entries of a slot that stand for any marked element."""
     dims = [d for d, size in enumerate(slot.shape) if size < elements.shape[d]]
     return elements.any(dim=dims, keepdim=True) if dims else elements
 

@@ -12,19 +12,19 @@ from framework._batches import Batches
 from framework._engine.tester import evaluate
 from framework._engine.trainer import Trainer
 from framework._errors import StageError
-from framework._masks import joined
+from framework._masks import flags_by_tensor
 from framework._sparsifier import Sparsifier, Step, checked_masks
 from framework._stage import Trial
 
 
 class Stateful(Protocol):
-    """Something that remembers, such as a `torch.nn.Module`."""
+    """An object with a state dict, such as a `torch.nn.Module`."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """What it has to know to go on."""
+        """Return what is needed to go on from here."""
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
-        """Go on from it."""
+        """Go on from what `state_dict` gave."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def fit(
 
 def _sparsify(trial: Trial, trainer: Trainer, sparsifier: Sparsifier, steps: int) -> Callable[[], bool]:
     # What is frozen is not to be changed, so it cannot be pruned or regrown either.
-    held = joined(trial.model, trial.frozen)
+    held = flags_by_tensor(trial.model, trial.frozen)
     weights = {name: weight for name, weight in trial.weights().items() if weight not in held}
 
     def before_step() -> bool:

@@ -1,4 +1,4 @@
-"""What pruning criteria look at, and the scores that they give."""
+"""The view of a network that pruning criteria get, and the scores that they give."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +14,7 @@ from framework._masks import Masks
 from framework._stage import Trial
 
 Mode: TypeAlias = Literal["train", "eval"]
-"""Of normalisation while gradients are taken: by the statistics of the batch, or by the running ones."""
+"""How normalisation layers compute while gradients are taken: with the batch's statistics, or the running ones."""
 Batch: TypeAlias = tuple[Any, Any]
 
 
@@ -39,7 +39,7 @@ class Network:
     generator: torch.Generator
 
     def batches(self, count: int = 1, size: int = 128, *, per_class: int | None = None) -> list[Batch]:
-        """Batches of the training set, drawn as in training.
+        """Draw batches of the training set, as in training.
 
         Args:
             count: how many.
@@ -90,7 +90,7 @@ def scores(
     batch_size: int = 128,
     mode: Mode = "eval",
 ) -> dict[str, Tensor]:
-    """What a criterion says of a trial's weights: those with the lowest scores are the least worth.
+    """Let a criterion score a trial's weights: those with the lowest scores are worth the least.
 
     The trial stays as it is, its random state and its gradients included.
 

@@ -1,4 +1,4 @@
-"""The number format of the forward pass."""
+"""The number format that a forward pass computes in."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
@@ -6,11 +6,11 @@ from typing import Any, Literal
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Of the forward pass; ``auto`` is bfloat16 on GPUs that have it, and float32 elsewhere."""
+"""The number format of the forward pass; ``auto`` is bfloat16 on GPUs that have it, and float32 elsewhere."""
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """A context for the forward pass and the loss.
+    """Make a context for the forward pass and the loss.
 
     Args:
         precision: ``bfloat16`` computes in it what is safe to; weights, gradients and optimizer state stay float32,

@@ -1,4 +1,4 @@
-"""Evaluation."""
+"""Evaluate a network on a validation or test set."""
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext

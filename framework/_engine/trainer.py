@@ -1,4 +1,4 @@
-"""The training loop."""
+"""Make the steps of training, with masks and frozen elements held."""
 
 import math
 import time
@@ -31,7 +31,7 @@ def loss_of_outputs(loss: Callable[[Any, Any], Tensor]) -> Objective:
 
 
 class _StepTaken(Exception):  # noqa: N818 - it is no error
-    """Something else has taken the place of an optimizer's step."""
+    """Ends an optimizer's step before it changes weights, as something else has taken its place."""
 
 
 class Trainer:
@@ -130,7 +130,7 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """What training goes on from besides the network itself: the optimizer's state and the steps made."""
+        """Return what training goes on from besides the network: optimizer state and the number of steps made."""
         return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ class Trainer:
         self.steps = state["steps"]
 
     def set_masks(self, masks: Masks) -> None:
-        """Put these masks in the place of all that there are: the only way to change masks while an optimizer lives.
+        """Replace all masks by these: the only way to change masks while an optimizer lives.
 
         Where a mask closes or opens, the weight becomes 0, and so does every slot of the optimizer's state; where it
         opens, a slot becomes what a fresh optimizer would have there, which is the learning rate for Rprop's step sizes

@@ -20,8 +20,8 @@ from framework._hookspecs.components import (
     register_stages,
 )
 from framework._hookspecs.marks import hookimpl
-from framework._hookspecs.sweeps import sweep_figures
-from framework._hookspecs.trials import epoch_ended, stage_ended, stage_started, trial_ended, trial_started
+from framework._hookspecs.sweeps import RESULTS, sweep_figures
+from framework._hookspecs.trials import LIFECYCLE, epoch_ended, stage_ended, stage_started, trial_ended, trial_started
 
 __all__ = [
     "LIFECYCLE",
@@ -43,6 +43,3 @@ __all__ = [
     "trial_ended",
     "trial_started",
 ]
-
-LIFECYCLE = ("trial_started", "stage_started", "epoch_ended", "stage_ended", "trial_ended")
-RESULTS = ("sweep_figures",)

@@ -1,4 +1,4 @@
-"""Hooks that look at what came out."""
+"""Hooks that look at the results of trials that have ended."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -8,6 +8,8 @@ from framework._hookspecs.marks import hookspec
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+RESULTS = ("sweep_figures",)
 
 
 @hookspec

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from framework._hookspecs.marks import hookspec
 from framework._stage import Stage, Trial
 
+LIFECYCLE = ("trial_started", "stage_started", "epoch_ended", "stage_ended", "trial_ended")
+
 
 @hookspec
 def trial_started(trial: Trial) -> None:

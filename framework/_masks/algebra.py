@@ -1,4 +1,4 @@
-"""Choosing weights, and changing their masks."""
+"""Choose weights, and compute with masks."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -33,8 +33,8 @@ def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
     return marked
 
 
-def joined(model: nn.Module, flags: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
-    """By the parameter or buffer itself the elements that are flagged under any of its names.
+def flags_by_tensor(model: nn.Module, flags: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
+    """Combine the flags of a tensor that has several names, as tied weights do: those of any name count.
 
     Args:
         model: the network.
@@ -66,7 +66,7 @@ def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and then all buffers by each of their names: of shared modules and tied weights all of them."""
+    """List all parameters and then all buffers by name; shared modules and tied weights stand under all their names."""
     return {
         **dict(model.named_parameters(remove_duplicate=False)),
         **dict(model.named_buffers(remove_duplicate=False)),
@@ -74,7 +74,7 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def select(names: Sequence[str], patterns: Sequence[str] | None, exclude: Sequence[str] = ()) -> list[str]:
-    """The parameters whose name, or whose layer's name or a parent's, matches one of the patterns.
+    """Select the parameters whose name, or whose layer's name or a parent's, matches one of the patterns.
 
     Args:
         names: parameter names.

@@ -1,4 +1,4 @@
-"""In which order a network uses its parameters and buffers."""
+"""Find the order in which a network uses its parameters and buffers."""
 
 import logging
 import random
@@ -30,11 +30,11 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
 
 
 def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
-    """Names of all parameters and buffers in the order in which a forward pass first uses them.
+    """List the names of all parameters and buffers in the order in which a forward pass first uses them.
 
     What a pass in eval mode does not use, such as the weights of an auxiliary head, comes last; only a buffer that
     is not used stands with the tensors of its module. The network, its buffers and random state are left as they are.
-    A pass that fails is no error: what it did not come to is in the order of registration, and a note says so.
+    If the pass fails, what it did not reach comes in the order of registration, and a warning says so.
 
     Args:
         model: any module that takes one batch of images.
@@ -62,7 +62,7 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
 def _first_uses(
     model: nn.Module, tensors: Iterable[Tensor], shape: Sequence[int]
 ) -> tuple[dict[Tensor, int], dict[str, int]]:
-    """When each tensor is first used, and each module first called, in a pass over two images of zeros."""
+    """Find out when each tensor is first used, and each module first called, in a pass over two images of zeros."""
     called: dict[str, int] = {}
 
     def note(name: str, *_: object) -> None:

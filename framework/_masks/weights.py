@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
 from framework._errors import StageError
-from framework._masks.algebra import Masks, joined, select
+from framework._masks.algebra import Masks, flags_by_tensor, select
 from framework._masks.order import eval_mode
 
 _WEIGHT_LAYERS = (
@@ -26,7 +26,7 @@ _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_pro
 
 
 def prunable(model: nn.Module, order: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
-    """The weights of all convolutional, linear, recurrent and attention layers: what sparsity is counted over.
+    """Find the weights of all convolutional, linear, recurrent and attention layers, which sparsity is counted over.
 
     Those that are computed from other parameters are not among them, see `computed_weights`.
 
@@ -61,7 +61,7 @@ def prunable(model: nn.Module, order: Sequence[str] | None = None) -> dict[str, 
 
 
 def computed_weights(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The weights of the same layers that are no parameters but computed from some in each forward pass.
+    """Find the weights of the same layers that are no parameters, but computed from parameters in each forward pass.
 
     So it is under `torch.nn.utils.parametrize`, and under the hooks of weight_norm, spectral_norm and torch's pruning.
 
@@ -82,7 +82,7 @@ def computed_weights(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def computed_values(model: nn.Module) -> dict[str, Tensor]:
-    """The values that `computed_weights` have now, in eval mode: normalisation by power iteration stands still."""
+    """Compute the values of `computed_weights` in eval mode, in which spectral normalisation does not iterate."""
     with torch.no_grad(), eval_mode(model):
         return {
             name: getattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2])
@@ -91,7 +91,7 @@ def computed_values(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _weights(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """Every layer with weights that count, its name, and the attribute that may hold one."""
+    """List every layer with weights that count, its name, and the attribute that may hold one."""
     for layer, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, _WEIGHT_LAYERS):
             yield module, layer, "weight"
@@ -120,7 +120,7 @@ def candidates(
     patterns: Sequence[str] | None,
     exclude: Sequence[str],
 ) -> Masks:
-    """The elements that may be pruned or regrown: those of the chosen weights that are not frozen.
+    """Mark the elements that may be pruned or regrown: those of the chosen weights that are not frozen.
 
     Args:
         model: the network.
@@ -148,7 +148,7 @@ def candidates(
                 "that it cannot be pruned: remove that where the model is made, for example with "
                 "torch.nn.utils.parametrize.remove_parametrizations, or choose other layers with layers or exclude"
             )
-    held = joined(model, frozen)
+    held = flags_by_tensor(model, frozen)
     free = {
         name: ~held[weights[name]] if weights[name] in held else torch.ones_like(weights[name], dtype=torch.bool)
         for name in chosen
@@ -161,7 +161,7 @@ def candidates(
 
 
 def sparsity(weights: Mapping[str, Tensor], computed: Iterable[Tensor] = ()) -> dict[str, float]:
-    """Exact zeros in each weight and in all, as fractions in [0, 1].
+    """Count exact zeros in each weight and in all, as fractions in [0, 1].
 
     Args:
         weights: by parameter name.
@@ -184,7 +184,7 @@ def sparsity(weights: Mapping[str, Tensor], computed: Iterable[Tensor] = ()) -> 
 
 
 def held_fraction(model: nn.Module, weights: Mapping[str, Tensor], frozen: Masks) -> float:
-    """Frozen elements ÷ all elements of the weights, in [0, 1]; 0 if there are none.
+    """Compute frozen elements ÷ all elements of the weights, in [0, 1]; 0 if there are none.
 
     A weight is held by any of its names; one that is computed, if all that it is computed from is held whole.
 
@@ -193,7 +193,7 @@ def held_fraction(model: nn.Module, weights: Mapping[str, Tensor], frozen: Masks
         weights: its prunable weights by name.
         frozen: by name of a parameter or buffer, True = the element is held.
     """
-    flags, computed = joined(model, frozen), computed_weights(model)
+    flags, computed = flags_by_tensor(model, frozen), computed_weights(model)
     whole = {tensor for tensor, mask in flags.items() if bool(mask.all())}
     held = sum(int(flags[weight].sum()) for weight in weights.values() if weight in flags)
     total = sum(weight.numel() for weight in weights.values())
@@ -204,5 +204,5 @@ def held_fraction(model: nn.Module, weights: Mapping[str, Tensor], frozen: Masks
 
 
 def layer_name(parameter: str) -> str:
-    """The module that a parameter belongs to: ``layer1.0.conv1`` for ``layer1.0.conv1.weight``."""
+    """Return the module that a parameter belongs to: ``layer1.0.conv1`` for ``layer1.0.conv1.weight``."""
     return parameter.removesuffix(".weight")

@@ -44,3 +44,8 @@ class Result:
     def complete(self) -> bool:
         """Whether the trial ran all its stages."""
         return self.error is None and self.stopped is None
+
+    @property
+    def status(self) -> str:
+        """As a run has it: FINISHED or FAILED."""
+        return "FAILED" if self.error else "FINISHED"

@@ -1,7 +1,7 @@
-"""The code of a distribution, where its version does not say which that is.
+"""A digest of a distribution's code, for stage keys, where its version does not identify the code.
 
-What comes out of an index by name and version is what it is. What is installed from a folder, editable or not, from a
-URL, or only lies on the path, may be changed without a new version: there the content of its modules counts too.
+Name and version identify what was installed from a package index. What was installed from a folder (editable or not) or
+a URL, or only lies on the path, may be changed without a new version: there the content of its modules counts too.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def code_of(point: metadata.EntryPoint) -> str:
-    """A digest of the modules that the entry point's distribution provides; empty if its version stands for them.
+    """Digest the modules that the entry point's distribution provides; empty if its version identifies them.
 
     These are all ``.py`` files of its top-level packages and modules, of which there is at least the entry point's.
     Read once per process, when plugins are imported: what is changed later is not what this process runs.
@@ -28,7 +28,7 @@ def code_of(point: metadata.EntryPoint) -> str:
 
 
 def _from_index(dist: metadata.Distribution) -> bool:
-    """Installers note who they are, and where it is from unless that was an index (PEP 376, PEP 610)."""
+    """Tell whether it is from a package index: installers note any other origin (PEP 376, PEP 610)."""
     return dist.read_text("INSTALLER") is not None and dist.read_text("direct_url.json") is None
 
 
@@ -43,7 +43,7 @@ def _digest(modules: frozenset[str]) -> str:
 
 
 def _files(module: str) -> Iterator[tuple[str, Path]]:
-    """The files of the top-level package or module that a module is in: names below it, and paths."""
+    """List the files of the top-level package or module that a module is in: names below it, and paths."""
     parts = module.split(".")
     for count in range(1, len(parts) + 1):
         name = ".".join(parts[:count])

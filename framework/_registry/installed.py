@@ -1,4 +1,4 @@
-"""The plugins of installed distributions."""
+"""Find and load the plugins of installed distributions."""
 
 import re
 import time
@@ -15,9 +15,10 @@ _SELF = "framework"
 
 @cache
 def installed(disabled: frozenset[str] = frozenset()) -> Registry:
-    """The registry of all installed plugins, built once per process.
+    """Return the registry of all installed plugins, built once per process.
 
-    A plugin that cannot be used takes nothing else down: it is noted, and told where something of it is missing.
+    A plugin that cannot be used takes nothing else down: it is kept with the reason, which is shown wherever one of its
+    components is missed.
 
     Args:
         disabled: names of distributions to leave out.
@@ -53,21 +54,25 @@ def installed(disabled: frozenset[str] = frozenset()) -> Registry:
 
 
 def _normal(name: str) -> str:
-    """As the index of packages compares names."""
+    """Normalise a distribution's name, as package indexes compare names."""
     return re.sub("[-_.]+", "-", name).lower()
 
 
 def _named(point: metadata.EntryPoint) -> tuple[str, str]:
-    """The name of its distribution to compare by, and name and version to show; the module's if it has none."""
+    """Return its distribution's normalised name, and its name and version to show; the module's name if it has none."""
     dist = point.dist
     if dist is None:
         return point.value, point.value
-    about = dist.metadata  # read anew each time, the README included
-    return _normal(about["Name"]), f"{about['Name']} {about['Version']}"
+    fields = dist.metadata  # read anew each time, the README included
+    return _normal(fields["Name"]), f"{fields['Name']} {fields['Version']}"
 
 
 def _check_version(dist: metadata.Distribution | None, source: str) -> None:
-    """pip sees to it, unless it was told not to, or the framework was exchanged afterwards."""
+    """Check that a plugin accepts this version: pip can be told not to, and the framework be replaced afterwards.
+
+    Raises:
+        PluginError: it needs another version of the framework.
+    """
     from packaging.requirements import InvalidRequirement, Requirement  # not needed without others' plugins
 
     here = metadata.version(_SELF)
@@ -75,7 +80,7 @@ def _check_version(dist: metadata.Distribution | None, source: str) -> None:
         try:
             required = Requirement(text)
         except InvalidRequirement:
-            continue  # pip has accepted it, and it is not about us
+            continue  # pip has accepted it, so leave it
         if _normal(required.name) == _SELF and not required.specifier.contains(here, prereleases=True):
             raise PluginError(
                 f"{source} needs framework{required.specifier}, and this is {here}: "

@@ -1,4 +1,4 @@
-"""Components by kind and name, and the plugins that they come from."""
+"""The registry of components by kind and name, and of the plugins that they come from."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -111,12 +111,12 @@ class Registry:
         self.plugins.append(Plugin(source, module, tuple(hooks), tuple(found), seconds))
 
     def reject(self, source: str, module: str, fault: str, *, disabled: bool = False) -> None:
-        """Note a plugin down that cannot be used, for those who miss what it has."""
+        """Keep a plugin that cannot be used, with the reason, to be shown where one of its components is missed."""
         self.plugins.append(Plugin(source, module, fault=fault, disabled=disabled))
 
     @property
     def broken(self) -> Sequence[str]:
-        """What is wrong with the plugins that cannot be used; what several of a distribution share, once."""
+        """The reasons why some plugins cannot be used, each once."""
         return list(dict.fromkeys(plugin.fault for plugin in self.plugins if plugin.fault))
 
     @property
@@ -130,7 +130,7 @@ class Registry:
         return sorted({plugin.source for plugin in self.plugins if {*plugin.hooks} & {*hookspecs.LIFECYCLE}})
 
     def entry(self, kind: str, name: str) -> Entry | None:
-        """The component of that kind and name, or None.
+        """Return the component of that kind and name, or None.
 
         Raises:
             PluginError: several plugins claim the name.
@@ -145,11 +145,11 @@ class Registry:
         return claims[0] if claims else None
 
     def names(self, kind: str) -> Sequence[str]:
-        """All names of that kind, sorted."""
+        """List all names of that kind, sorted."""
         return sorted(self._entries[kind])
 
     def get(self, kind: str, name: str) -> Entry:
-        """The component of that kind and name.
+        """Return the component of that kind and name.
 
         Raises:
             PluginError: there is none; names the nearest.
@@ -162,11 +162,11 @@ class Registry:
         return entry
 
     def observed(self, hook: str) -> bool:
-        """Whether any plugin implements this lifecycle hook."""
+        """Tell whether any plugin implements this lifecycle hook."""
         return bool(getattr(self._manager.hook, hook).get_hookimpls())
 
     def blame(self, error: BaseException) -> None:
-        """Note on an exception the plugin in whose code it was raised, unless it says already of which it is."""
+        """Note on an exception the plugin in whose code it was raised, unless a note names it already."""
         with suppress(Exception):
             packages = [
                 str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)
@@ -176,7 +176,7 @@ class Registry:
                 error.__notes__ = [f"in code of {source}", *locations(error)]
 
     def implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
-        """Those of a hook, each with its distribution.
+        """List the implementations of a hook, each with its distribution.
 
         They take all of the hook's arguments by name. What one raises has a note that names it.
         """
@@ -192,13 +192,13 @@ def _call(implementation: pluggy.HookImpl, where: str, **arguments: Any) -> Any:
 
 
 def _package(plugin: object) -> str:
-    """The package, or the module outside all packages, whose code a plugin is."""
+    """Return the top-level package or module that a plugin's code is in."""
     name = getattr(plugin, "__name__", None) if isinstance(plugin, ModuleType) else type(plugin).__module__
     return str(name).partition(".")[0]
 
 
 def _hooks(manager: pluggy.PluginManager, plugin: object, source: str) -> list[str]:
-    """The hooks that a plugin implements. pluggy takes one that it does not know for a hook of nobody's, silently."""
+    """List the hooks that a plugin implements, and refuse unknown ones, which pluggy would ignore silently."""
     found = []
     for name in dir(plugin):
         options = manager.parse_hookimpl_opts(plugin, name)

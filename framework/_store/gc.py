@@ -1,4 +1,4 @@
-"""Which snapshots to remove. All functions are pure, and return snapshots out of those given."""
+"""Choose which snapshots to remove. All functions are pure, and return snapshots out of those given."""
 
 import heapq
 from collections import Counter
@@ -8,12 +8,12 @@ from framework._store.snapshot import Snapshot
 
 
 def older_than(snapshots: Iterable[Snapshot], seconds: float, now: float) -> list[Snapshot]:
-    """Those that were made more than so many seconds before ``now`` (seconds since 1970)."""
+    """Choose those that were made more than so many seconds before ``now`` (seconds since 1970)."""
     return [snapshot for snapshot in snapshots if now - snapshot.created > seconds]
 
 
 def all_but_last(snapshots: Sequence[Snapshot], n: int) -> list[Snapshot]:
-    """All but the ``n`` newest whole ones, and the partial ones since: they belong to what still runs."""
+    """Choose all but the ``n`` newest whole ones, and the partial ones since, which belong to what still runs."""
     kept = sorted((snapshot.created for snapshot in snapshots if not snapshot.partial), reverse=True)[:n]
     if len(kept) < n:
         return []
@@ -21,7 +21,7 @@ def all_but_last(snapshots: Sequence[Snapshot], n: int) -> list[Snapshot]:
 
 
 def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[Snapshot]:
-    """Those whose key is neither a root nor an ancestor of one."""
+    """Choose those whose key is neither a root nor an ancestor of one."""
     parents = {snapshot.key: snapshot.parent for snapshot in snapshots}
     kept: set[str] = set()
     for root in roots:
@@ -33,7 +33,7 @@ def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[
 
 
 def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collection[str]) -> list[Snapshot]:
-    """Which to drop so that the rest fits, the least valuable first.
+    """Choose which to drop so that the rest fits, the least valuable first.
 
     No needed one goes before one that is not needed. Apart from that the ends of the stage tree go first, from which no
     other snapshot goes on; then what has become an end; of several ends the oldest.

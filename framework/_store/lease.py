@@ -1,9 +1,9 @@
-"""Being the only one at something, for as long as one shows signs of life.
+"""A lock that its owner keeps for as long as it shows signs of life.
 
-A lease is a file. Its owner holds the operating system's lock on it, which ends with the process; and writes to it now
-and then, as a process that has been stopped, or that a lost machine held, keeps its lock without doing anything. Who
-waits looks at the file: once nothing has been written for too long, it takes the file's name away and makes a new one.
-How long that is, each measures by a clock of its own, so that clocks of several machines need not agree.
+A lease is a file. Its owner holds the operating system's lock on it, which ends with the process. The owner also writes
+to the file now and then, since a process that has been stopped, or whose machine was lost, keeps its lock without doing
+anything. A process that waits watches the file: once nothing has been written for too long, it removes the file and
+makes a new one. Each process measures that time by its own clock, so the clocks of several machines need not agree.
 """
 
 import errno
@@ -23,10 +23,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def lease(path: Path, waiting: Callable[[], None], seconds: float | None = None) -> Iterator[None]:
-    """Keep others out of the context of this file, threads of this process too.
+    """Hold the lease of this file within the context, against threads of this process too.
 
-    An owner that comes back to life late does not know that another has taken over: then two are in the context.
-    Where the file system has no locks, all come in.
+    An owner that comes back to life late does not know that another has taken over: then both are in the context.
+    Where the file system has no locks, everybody gets in.
 
     Args:
         path: of the file; its folder is there. The file goes with the owner.
@@ -39,7 +39,7 @@ def lease(path: Path, waiting: Callable[[], None], seconds: float | None = None)
     seconds = SECONDS if seconds is None else seconds
     file = _acquire(path, waiting, seconds)
     done = threading.Event()
-    thread = threading.Thread(target=_live, args=(file, seconds / _SIGNS, done), name="lease", daemon=True)
+    thread = threading.Thread(target=_show_life, args=(file, seconds / _SIGNS, done), name="lease", daemon=True)
     thread.start()
     try:
         yield
@@ -52,7 +52,7 @@ def lease(path: Path, waiting: Callable[[], None], seconds: float | None = None)
 
 
 def _acquire(path: Path, waiting: Callable[[], None], seconds: float) -> int:
-    seen, since, told = None, time.monotonic(), False
+    seen, since, waited = None, time.monotonic(), False
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         mine = False
@@ -72,8 +72,8 @@ def _acquire(path: Path, waiting: Callable[[], None], seconds: float) -> int:
         finally:
             if not mine:
                 os.close(file)
-        if not told:
-            told = True
+        if not waited:
+            waited = True
             waiting()
         time.sleep(min(_PAUSE, seconds / _SIGNS))
 
@@ -90,13 +90,13 @@ def _lock(file: int) -> bool:
 
 
 def _is_at(path: Path, file: int) -> bool:
-    """Whether it is this file that has the name."""
+    """Tell whether the path still leads to this open file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(file))
     return False
 
 
-def _live(file: int, pause: float, done: threading.Event) -> None:
+def _show_life(file: int, pause: float, done: threading.Event) -> None:
     count = 0
     while True:
         with suppress(OSError):  # a full disk: others may come in, which does no harm

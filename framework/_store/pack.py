@@ -26,7 +26,7 @@ def pack(tree: Any) -> tuple[dict[str, Tensor], Any]:
 
 
 def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
-    """Put together what :func:`pack` has taken apart."""
+    """Put a structure together again that :func:`pack` has taken apart."""
     if type(tree) is list:
         return [unpack(tensors, item) for item in tree]
     if type(tree) is not dict:
@@ -40,7 +40,7 @@ def unpack(tensors: Mapping[str, Tensor], tree: Any) -> Any:
 
 
 def _pack(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """A scalar stands for itself and a list for a list; an object has one item, which says what it stands for."""
+    """Take a structure apart: scalars and lists stay what they are, all else is an object whose one key is its kind."""
     if type(tree) in _PLAIN:
         return tree
     if isinstance(tree, Tensor):

@@ -1,4 +1,4 @@
-"""What the small JSON file of a snapshot says."""
+"""The small JSON file of a snapshot: what is in it, and how it is written and read."""
 
 import hashlib
 import json
@@ -24,8 +24,8 @@ class Snapshot:
         digest: sha256 of the tensor file's bytes, hex.
         size: bytes of the tensor file.
         created: seconds since 1970.
-        about: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names of
-            those up to this one, ``experiment`` is the name of the first that needed it.
+        metadata: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names
+            of those up to this one, ``experiment`` is the name of the first that needed it.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
@@ -35,7 +35,7 @@ class Snapshot:
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     size: Annotated[int, Field(ge=0)]
     created: Annotated[float, Field(allow_inf_nan=False)]
-    about: Mapping[str, Any] = field(hash=False)
+    metadata: Mapping[str, Any] = field(hash=False)
 
     @property
     def name(self) -> str:
@@ -45,11 +45,11 @@ class Snapshot:
     @property
     def parent(self) -> str | None:
         """Key of the stage before; None for a first stage."""
-        return self.about.get("parent")
+        return self.metadata.get("parent")
 
 
-class _About(BaseModel):
-    """What is read by others than whoever saved it."""
+class _Metadata(BaseModel):
+    """The metadata that others read than the trial that saved it."""
 
     model_config = ConfigDict(strict=True)
     parent: str | None = None
@@ -58,7 +58,7 @@ class _About(BaseModel):
 
 
 def stem(key: str, partial: bool) -> str:
-    """What the names of a snapshot's files begin with.
+    """Return what the names of a snapshot's files begin with.
 
     Raises:
         ValueError: the key is not hex.
@@ -69,21 +69,21 @@ def stem(key: str, partial: bool) -> str:
 
 
 def json_name(key: str, partial: bool) -> str:
-    """Name of a snapshot's JSON file."""
+    """Return the name of a snapshot's JSON file."""
     return f"{stem(key, partial)}.json"
 
 
 def split_name(name: str) -> tuple[str, bool] | None:
-    """The key of the snapshot whose JSON file has this name, and whether it is partial; None for other files."""
+    """Return the key of the snapshot whose JSON file this is, and whether it is partial; None for other files."""
     match = _JSON.fullmatch(name)
     return (match[1], match[2] is not None) if match else None
 
 
 def dump(snapshot: Snapshot) -> bytes:
-    """The content of the JSON file.
+    """Write the content of the JSON file.
 
     Raises:
-        TypeError: ``about`` holds what JSON cannot.
+        TypeError: ``metadata`` holds what JSON cannot.
     """
     body = asdict(snapshot)
     return json.dumps({"checksum": _checksum(body), "snapshot": body}).encode()
@@ -99,11 +99,11 @@ def parse(content: bytes, key: str, partial: bool) -> Snapshot:
         whole = json.loads(content)
         # As JSON: of other data, pydantic's strict mode takes no mapping for a dataclass.
         snapshot = _snapshots().validate_json(json.dumps(whole["snapshot"]))
-        _About.model_validate(dict(snapshot.about))
+        _Metadata.model_validate(dict(snapshot.metadata))
         # Bits can flip in a number too, and leave good JSON, or even the same number in other digits.
         sound = whole["checksum"] == _checksum(whole["snapshot"]) and json.dumps(whole).encode() == content
     except Exception:  # it may be anything, also nested more deeply than can be read
-        raise ValueError("it is not the JSON of a snapshot") from None
+        raise ValueError("it is not the JSON of a snapshot of this version") from None
     if not sound:
         raise ValueError("its content does not match its checksum")
     own = stem(snapshot.key, snapshot.partial)

@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from framework._errors import DamagedError, StoreError, describe
-from framework._store.files import PART, Files, open_files
+from framework._store.backend import PART, Backend, open_backend
 from framework._store.snapshot import Snapshot, dump, json_name, parse, split_name, stem
 from framework._store.tensors import decode, encode
 
@@ -48,60 +48,60 @@ class Store:
         return Store, (self.uri,)
 
     @cached_property
-    def _files(self) -> Files:
-        return open_files(self.uri)
+    def _backend(self) -> Backend:
+        return open_backend(self.uri)
 
     def save(
-        self, key: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any], *, partial: bool = False
+        self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], *, partial: bool = False
     ) -> Snapshot:
         """Store a snapshot whole or not at all; it replaces that of the same key, a whole one the partial one too.
 
         Args:
             key: hex.
             tensors: on any device.
-            about: plain JSON; NaN and infinity may be in it.
+            metadata: plain JSON; NaN and infinity may be in it.
             partial: whether this is a checkpoint within the stage.
 
         Raises:
             StoreError: the disk is full, or the folder cannot be written.
-            TypeError: a tensor cannot be stored, or ``about`` is no JSON.
+            TypeError: a tensor cannot be stored, or ``metadata`` is no JSON.
         """
         content = encode(tensors)
         digest = hashlib.sha256(content).hexdigest()
         file = f"{stem(key, partial)}-{digest[:12]}-{secrets.token_hex(4)}{_TENSORS}"
-        snapshot = Snapshot(key, partial, file, digest, len(content), time.time(), about)
+        snapshot = Snapshot(key, partial, file, digest, len(content), time.time(), metadata)
         text = dump(snapshot)
         former = self._find_intact(key, partial)
-        self._files.write(file, content)
-        self._files.write(snapshot.name, text)
+        self._backend.write(file, content)
+        self._backend.write(snapshot.name, text)
         if former:
-            self._files.remove(former.file)
+            self._backend.remove(former.file)
         if not partial:
             self._discard(key, partial=True)
         return snapshot
 
     def stored(self) -> set[str]:
-        """The keys of all whole snapshots, by one listing."""
-        found = map(split_name, self._files.sizes())
+        """List the keys of all whole snapshots, in one request."""
+        found = map(split_name, self._backend.sizes())
         return {key for key, partial in filter(None, found) if not partial}
 
     def __contains__(self, key: str) -> bool:
-        return self._files.read(json_name(key, partial=False)) is not None
+        return self._backend.read(json_name(key, partial=False)) is not None
 
     def find(self, key: str, *, partial: bool = False) -> Snapshot | None:
-        """What a snapshot's JSON file says; None if there is no such snapshot.
+        """Read a snapshot's JSON file; None if there is no such snapshot.
 
         Raises:
             DamagedError: the JSON file is damaged; it has been set aside.
         """
         name = json_name(key, partial)
-        content = self._files.read(name)
+        content = self._backend.read(name)
         if content is None:
             return None
         try:
             return parse(content, key, partial)
         except ValueError as error:
-            raise self._aside(name, str(error), name) from None
+            raise self._rename_damaged(name, str(error), name) from None
 
     def load(self, key: str, *, partial: bool = False) -> tuple[dict[str, Tensor], Snapshot]:
         """Read a snapshot, and check its size and digest.
@@ -112,7 +112,7 @@ class Store:
         """
         snapshot = self.find(key, partial=partial)
         while snapshot:
-            content = self._files.read(snapshot.file)
+            content = self._backend.read(snapshot.file)
             wrong = _wrong(content, snapshot)
             if content is not None and not wrong:
                 try:
@@ -122,34 +122,34 @@ class Store:
             now = self.find(key, partial=partial)
             if now and now.file == snapshot.file:
                 culprit = snapshot.name if content is None else snapshot.file
-                raise self._aside(culprit, wrong, snapshot.name, snapshot.file)
+                raise self._rename_damaged(culprit, wrong, snapshot.name, snapshot.file)
             snapshot = now  # another process has replaced or removed it meanwhile
-        raise StoreError(f"there is no stored state {self._files.where(json_name(key, partial))}")
+        raise StoreError(f"there is no stored state {self._backend.where(json_name(key, partial))}")
 
     def set_aside(self, snapshot: Snapshot, wrong: str) -> DamagedError:
-        """Set a snapshot aside that was read, and is not what it should be; another's that replaced it stays.
+        """Set aside a snapshot that could be read but not used, unless another process has replaced it meanwhile.
 
         Args:
-            snapshot: it.
+            snapshot: the one that was read.
             wrong: what is wrong with it, a clause.
 
         Returns:
-            An error that says so.
+            An error that says so, to be raised or shown.
         """
         now = self._find_intact(snapshot.key, snapshot.partial)
         mine = now is not None and now.file == snapshot.file
-        return self._aside(snapshot.name, wrong, *((snapshot.name,) if mine else ()), snapshot.file)
+        return self._rename_damaged(snapshot.name, wrong, *((snapshot.name,) if mine else ()), snapshot.file)
 
-    def alone(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Compute a stage with nobody else computing it meanwhile: in a folder; an object store lets all come in.
+    def lock(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Hold a stage's lock while computing it, so that nobody else does; an object store has none, and lets all in.
 
-        One that hangs is not waited for: see `framework._store.lease`.
+        A process that hangs loses it after a while: see `framework._store.lease`.
 
         Args:
             key: hex.
             waiting: is called if another process is computing the stage; it may have stored it afterwards.
         """
-        return self._files.alone(key, waiting)
+        return self._backend.lock(key, waiting)
 
     def discard(self, key: str) -> None:
         """Remove the whole and the partial snapshot of a key, if they are there."""
@@ -158,30 +158,30 @@ class Store:
 
     def remove(self, snapshot: Snapshot) -> None:
         """Remove this snapshot, if it is there."""
-        self._files.remove(snapshot.name)
-        self._files.remove(snapshot.file)
+        self._backend.remove(snapshot.name)
+        self._backend.remove(snapshot.file)
 
     def snapshots(self) -> list[Snapshot]:
-        """All snapshots, whole and partial, the oldest first; those with a damaged JSON are set aside and left out."""
-        names = [found for found in map(split_name, self._files.sizes()) if found]
+        """List all snapshots, whole and partial, the oldest first; damaged JSON files are set aside and left out."""
+        names = [found for found in map(split_name, self._backend.sizes()) if found]
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(lambda name: self._find_intact(*name), names))
         return sorted(filter(None, found), key=lambda snapshot: snapshot.created)
 
     def orphans(self) -> dict[str, int]:
-        """Files that belong to no snapshot, with their bytes: what dead writers have left, and what was set aside."""
-        sizes = self._files.sizes()
+        """List files of no snapshot, with their bytes: what dead writers have left, and what was set aside."""
+        sizes = self._backend.sizes()
         used = {snapshot.file for snapshot in self.snapshots()}
         return {name: size for name, size in sizes.items() if name not in used and self._is_orphan(name)}
 
     def remove_orphan(self, name: str) -> None:
         """Remove one of :meth:`orphans`."""
-        self._files.remove(name)
+        self._backend.remove(name)
 
     def _is_orphan(self, name: str) -> bool:
         if name.endswith(_DAMAGED):
             return True
-        return _OURS.fullmatch(name) is not None and self._files.age(name) > _SETTLED
+        return _OURS.fullmatch(name) is not None and self._backend.age(name) > _SETTLED
 
     def _find_intact(self, key: str, partial: bool) -> Snapshot | None:
         try:
@@ -194,18 +194,18 @@ class Store:
         if snapshot:
             self.remove(snapshot)
 
-    def _aside(self, culprit: str, wrong: str, *names: str) -> DamagedError:
-        """Rename the files, the JSON file first, and say so."""
+    def _rename_damaged(self, culprit: str, wrong: str, *names: str) -> DamagedError:
+        """Rename these files, the JSON file first, so that they count as not stored; return the error that says so."""
         for name in names:
-            self._files.move(name, name + _DAMAGED)
-        where = self._files.where(culprit)
+            self._backend.move(name, name + _DAMAGED)
+        where = self._backend.where(culprit)
         return DamagedError(
             f"{where} is damaged: {wrong}; it was set aside as {where}{_DAMAGED} and counts as not stored"
         )
 
 
 def _wrong(content: bytes | None, snapshot: Snapshot) -> str:
-    """What is wrong with the content of a tensor file; empty if nothing is."""
+    """Say what is wrong with the content of a tensor file; empty if nothing is."""
     if content is None:
         return f"its tensor file {snapshot.file} is missing"
     if len(content) != snapshot.size:

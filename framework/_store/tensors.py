@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-_STRIDES = "strides"
+_STRIDES = "__strides__"  # of the tensors that are not laid out row by row: JSON, as a tensor of bytes
 
 
 def encode(tensors: Mapping[str, Tensor]) -> bytes:
-    """The content of a safetensors file. Tensors that share memory are stored apart.
+    """Write tensors as a safetensors file. Those that share memory are stored apart.
 
     Raises:
         TypeError: a tensor's dtype or layout cannot be stored.
@@ -28,19 +28,18 @@ def encode(tensors: Mapping[str, Tensor]) -> bytes:
         plain[name] = dense.contiguous()
         if dense.stride() != _usual_strides(dense):
             strides[name] = dense.stride()
+    # Layouts such as channels_last choose other kernels, whose results differ in the last bits.
+    plain[_STRIDES] = torch.frombuffer(bytearray(json.dumps(strides).encode()), dtype=torch.uint8)
     try:
-        # Layouts such as channels_last choose other kernels, whose results differ in the last bits.
-        return save(plain, {_STRIDES: json.dumps(strides)})
+        return save(plain)
     except KeyError as error:
         raise TypeError(f"tensors of {error.args[0]} cannot be stored") from None
 
 
 def decode(content: bytes) -> dict[str, Tensor]:
-    """The tensors of a file that :func:`encode` has made; of another it raises whatever comes of that."""
+    """Read the tensors of a file that :func:`encode` has made; any other raises an exception of any kind."""
     tensors = load(content)
-    length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-    for name, strides in json.loads(metadata[_STRIDES]).items():
+    for name, strides in json.loads(tensors.pop(_STRIDES).numpy().tobytes()).items():
         plain = tensors[name]
         reach = 1 + sum((size - 1) * stride for size, stride in zip(plain.shape, strides, strict=True))
         if min(strides, default=0) < 0 or (plain.numel() and reach != plain.numel()):

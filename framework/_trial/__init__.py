@@ -1,7 +1,7 @@
-"""Run one trial."""
+"""Run one trial: restore what the store has of it, then run the stages that are left."""
 
 from framework._trial.data import Arrays, place, prepare
-from framework._trial.layout import told_changes, unkept
+from framework._trial.layout import describe_changes, unkept
 from framework._trial.model import build_model, fill_lazy
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
 from framework._trial.run import run_trial
@@ -16,6 +16,7 @@ __all__ = [
     "StageEnd",
     "StagesEnded",
     "build_model",
+    "describe_changes",
     "fill_lazy",
     "masks_in",
     "model_state",
@@ -24,6 +25,5 @@ __all__ = [
     "prepare",
     "restore_network",
     "run_trial",
-    "told_changes",
     "unkept",
 ]

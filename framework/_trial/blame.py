@@ -1,4 +1,4 @@
-"""Which part of a network an error comes from."""
+"""Find the module of a network that an error comes from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def in_module(model: nn.Module) -> Iterator[None]:
-    """Note on whatever is raised in the context in which module of the network that was, if it was in one."""
+    """Add a note to whatever is raised in the context that names the module of the network it was raised in, if any."""
     try:
         yield
     except BaseException as error:
@@ -19,7 +19,7 @@ def in_module(model: nn.Module) -> Iterator[None]:
 
 
 def failing_module(error: BaseException, model: nn.Module) -> str:
-    """The innermost module of a network whose code was running: ``'conv1' (Conv2d)``; empty if none was."""
+    """Return the innermost module of a network whose code was running: ``'conv1' (Conv2d)``; empty if none was."""
     names = {id(module): name for name, module in model.named_modules()}
     found = ""
     traceback = error.__traceback__

@@ -1,6 +1,6 @@
-"""Whether what the store has of a trial is what `framework._trial.snapshot.capture` makes.
+"""Check that a stored snapshot is one that `framework._trial.snapshot.capture` has made.
 
-A file may match its checksum and still be something else: another version has written it, or somebody.
+A file may match its checksum and still be something else, when another version or another program has written it.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class _Record(BaseModel):
     time: float
 
 
-class _About(BaseModel):
+class _Metadata(BaseModel):
     model_config = ConfigDict(strict=True)
     epoch: _Epoch
     loss: dict[str, Any] | None
@@ -40,7 +40,7 @@ class _About(BaseModel):
 def check(
     trial: Trial,
     tensors: Mapping[str, Tensor],
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     catalog: Catalog,
     *,
     ended: int,
@@ -51,7 +51,7 @@ def check(
     Args:
         trial: of which this is a snapshot; its network is as it was built, or as a stage has left it.
         tensors: of the snapshot.
-        about: of the snapshot.
+        metadata: of the snapshot.
         catalog: where the loss is looked up.
         ended: how many stages of the trial have ended.
         partial: whether it is a checkpoint within the next stage.
@@ -60,25 +60,25 @@ def check(
         ValueError: something about it is wrong; the text says what.
     """
     try:
-        _check_about(about, ended)
+        _check_metadata(metadata, ended)
         _check_network(trial, model_state(tensors))
         _check_masks(trial, tensors)
-        loss = trial.loss if about["loss"] is None else build(catalog, "loss", about["loss"])()
+        loss = trial.loss if metadata["loss"] is None else build(catalog, "loss", metadata["loss"])()
         if loss.state_dict().keys() != part(tensors, "loss").keys():
             raise ValueError("it has the state of another loss")
         for name, content in part(tensors, "artifacts").items():
             if artifact_fault(name) or content.dtype != torch.uint8 or content.dim() != 1:
                 raise ValueError(f"it has an artifact {name!r}, which is none")
         if partial:
-            state = unpack(part(tensors, "progress"), about["progress"])
+            state = unpack(part(tensors, "progress"), metadata["progress"])
             torch.Generator().set_state(state["generators"][0])
             state["stage"]
     except Exception as error:  # whatever is wrong with it
         raise ValueError(f"it is no state of this trial: {describe(error)}") from error
 
 
-def _check_about(about: Mapping[str, Any], ended: int) -> None:
-    known = _About.model_validate(dict(about))
+def _check_metadata(metadata: Mapping[str, Any], ended: int) -> None:
+    known = _Metadata.model_validate(dict(metadata))
     if len(known.ends) != ended or any(record.stage > ended for record in known.records):
         raise ValueError(f"{ended} stages have ended, and it tells of {len(known.ends)}")
 

@@ -1,4 +1,4 @@
-"""From a dataset plugin's arrays to tensors on a trial's device."""
+"""Turn a dataset plugin's arrays into tensors on a trial's device."""
 
 import warnings
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from framework._batches import Augmentation
 from framework._component import Catalog, build
+from framework._data import Data, Split
 from framework._dataset import Dataset
 from framework._errors import DataError
-from framework._stage import Data, Split
 
 # The same images are held out in every trial, whatever its seed: replicates are compared on the same ones.
 _SPLIT_SEED = 0
@@ -99,7 +99,7 @@ def place(arrays: Arrays, augment: tuple[Augmentation, ...], device: torch.devic
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, exactly, by counting the 256 values."""
+    """Compute mean and standard deviation of each channel, exactly, by counting the 256 values."""
     values = np.arange(256) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):

@@ -1,4 +1,4 @@
-"""What a stage must leave as it is in a network, as whoever goes on from its result builds the network anew."""
+"""What a stage must not change of a network, because the next stage builds the network anew and only fills it."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,16 @@ _MODES = ("training", "_is_full_backward_hook")
 
 
 def layout(model: nn.Module) -> Layout:
-    """The shapes of what a snapshot has of a network, by name."""
+    """Return the shapes of all that a snapshot has of a network, by name."""
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
 def check_layout(before: Layout, after: Layout) -> None:
-    """Raise a PluginError if a stage has changed it."""
+    """Check that a stage has left the layout as it was.
+
+    Raises:
+        PluginError: it has added, removed or reshaped something; says what.
+    """
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     if changed:
         was, now = (shapes.get(changed[0], "not there") for shapes in (before, after))
@@ -28,7 +32,7 @@ def check_layout(before: Layout, after: Layout) -> None:
 
 
 def unkept(model: nn.Module) -> dict[str, str]:
-    """By name, what may change of a network that no snapshot has: types, plain attributes and hooks of its modules."""
+    """Describe, by name, what no snapshot has of a network: types, plain attributes and hooks of its modules."""
     found = {}
     for name, module in model.named_modules():
         found[f"the type of {name}" if name else "its type"] = type(module).__name__
@@ -41,8 +45,8 @@ def unkept(model: nn.Module) -> dict[str, str]:
     return found
 
 
-def told_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """What differs between two answers of `unkept`, in a few words each."""
+def describe_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Say what differs between two results of `unkept`, in a few words each."""
     return [
         f"{name} was {before.get(name, 'not there')}, and is {after.get(name, 'not there')} now"
         for name in {**before, **after}

@@ -1,4 +1,4 @@
-"""The network that a trial begins with."""
+"""Build the network that a trial begins with."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Plugins that observe a trial, and what plugins have to say."""
+"""Call the plugins that observe a trial, and hand on what plugins log."""
 
 import logging
 import traceback
@@ -17,9 +17,10 @@ from framework._stage import Trial
 
 @dataclass(frozen=True)
 class Observers:
-    """Tells plugins what happens to a trial.
+    """Calls the lifecycle hooks of plugins.
 
-    One that fails is said to have, and is told nothing more of this trial, which goes on: it has only been looked at.
+    When a plugin fails in one, that is logged, and the plugin is not called again for this trial. The trial goes on, as
+    observers do not change it.
 
     Attributes:
         registry: has the plugins.
@@ -32,10 +33,10 @@ class Observers:
     failed: set[str] = field(default_factory=set)
 
     def tell(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
-        """Call a lifecycle hook; what a plugin draws at random there changes nothing for the trial.
+        """Call a lifecycle hook; random numbers that a plugin draws there change nothing for the trial.
 
         Returns:
-            What the plugins gave, each with its distribution.
+            What each plugin returned, with its distribution.
         """
         if not self.registry.observed(hook):
             return []
@@ -54,7 +55,7 @@ class Observers:
         return given
 
     def measured(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """What was measured, with what plugins measure besides."""
+        """Return what was measured, together with what plugins measure besides."""
         known = dict(metrics)
         for source, more in self.tell("epoch_ended", metrics=metrics):
             try:
@@ -79,7 +80,7 @@ class Observers:
 
 @contextmanager
 def notes_to(note: Callable[[str], None]) -> Iterator[None]:
-    """Hand on what plugins say through the logger ``framework``."""
+    """Pass on, within the context, what plugins log as a warning through the logger ``framework``."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

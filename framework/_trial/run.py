@@ -21,7 +21,7 @@ from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
 from framework._trial.check import check
 from framework._trial.data import Arrays, place
-from framework._trial.layout import check_layout, layout, told_changes, unkept
+from framework._trial.layout import check_layout, describe_changes, layout, unkept
 from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
@@ -121,7 +121,7 @@ class _Run:
         observers.tell("trial_started")
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
-            with self.store.alone(self.plan.keys[self.index + 1], self._say_it_waits):
+            with self.store.lock(self.plan.keys[self.index + 1], self._say_it_waits):
                 # Another invocation may have come here in the meantime.
                 if self._go_back_to(trial, [self.index + 1]):
                     continue
@@ -164,8 +164,8 @@ class _Run:
             found = self._load(trial, count)
             if found is not None:
                 tensors, snapshot = found
-                restore(trial, tensors, snapshot.about, self.registry)
-                self._tell(trial, History.of(snapshot.about), count)
+                restore(trial, tensors, snapshot.metadata, self.registry)
+                self._tell(trial, History.of(snapshot.metadata), count)
                 self.index = count
                 return True
         return False
@@ -178,7 +178,7 @@ class _Run:
                 return None
             tensors, snapshot = self.store.load(key, partial=partial)
             try:
-                check(trial, tensors, snapshot.about, self.registry, ended=count - partial, partial=partial)
+                check(trial, tensors, snapshot.metadata, self.registry, ended=count - partial, partial=partial)
             except ValueError as error:
                 raise self.store.set_aside(snapshot, str(error)) from error
             return tensors, snapshot
@@ -238,7 +238,7 @@ class _Run:
             with self._resuming(), in_module(trial.model):
                 stage.run(trial)
             check_layout(before, layout(trial.model))
-        self._say_what_is_lost(name, told_changes(aside, unkept(trial.model)))
+        self._say_what_is_lost(name, describe_changes(aside, unkept(trial.model)))
         if not self.reported:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))
@@ -249,7 +249,7 @@ class _Run:
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
         # (attributes, hooks, gradients, modes) is as it was built.
         trial.model = self._build()
-        restore(trial, tensors, snapshot.about, self.registry)
+        restore(trial, tensors, snapshot.metadata, self.registry)
         end = StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size)
         self.report(StagesEnded((end,)))
         self.index += 1
@@ -266,17 +266,17 @@ class _Run:
         self, trial: Trial, key: str, progress: Callable[[], Any] | None = None
     ) -> tuple[Snapshot, dict[str, Tensor]]:
         began = time.monotonic()
-        tensors, about = capture(trial)
-        about |= {
+        tensors, metadata = capture(trial)
+        metadata |= {
             "experiment": self.plan.experiment,
             "parent": self.plan.keys[self.index],
             "stages": [stage["name"] for stage in self.plan.stages[: self.index + 1]],
             **self.history.plain(),
         }
         if progress is not None:
-            more, about["progress"] = capture_progress(trial, progress())
+            more, metadata["progress"] = capture_progress(trial, progress())
             tensors |= more
-        snapshot = self.store.save(key, tensors, about, partial=progress is not None)
+        snapshot = self.store.save(key, tensors, metadata, partial=progress is not None)
         self.save_seconds = time.monotonic() - began
         return snapshot, tensors
 
@@ -285,12 +285,12 @@ class _Run:
         if found is None:
             return lambda: None
         tensors, snapshot = found
-        restore(trial, tensors, snapshot.about, self.registry)
-        self._tell(trial, History.of(snapshot.about), self.index)
+        restore(trial, tensors, snapshot.metadata, self.registry)
+        self._tell(trial, History.of(snapshot.metadata), self.index)
 
         def recall() -> Any:
             self.resumed = snapshot
-            return restore_progress(trial, tensors, snapshot.about["progress"])
+            return restore_progress(trial, tensors, snapshot.metadata["progress"])
 
         return recall
 

@@ -1,4 +1,4 @@
-"""A trial's state as tensors and plain data, and back."""
+"""Turn a trial's state into tensors and plain data that the store takes, and back."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _MASKS = ("masks", "frozen")
 
 @dataclass
 class History:
-    """What has happened to a trial so far.
+    """A trial's records and stage ends so far.
 
     Attributes:
         records: all that was reported, by stages that are done and by the one that runs.
@@ -31,17 +31,17 @@ class History:
     ends: list[int]
 
     def plain(self) -> dict[str, Any]:
-        """Itself as JSON-able data."""
+        """Return itself as JSON-able data."""
         return {"records": [asdict(record) for record in self.records], "ends": self.ends}
 
     @classmethod
-    def of(cls, about: Mapping[str, Any]) -> "History":
-        """The inverse of `plain`."""
-        return cls([Record(**record) for record in about["records"]], list(about["ends"]))
+    def of(cls, metadata: Mapping[str, Any]) -> "History":
+        """Read what `plain` gave."""
+        return cls([Record(**record) for record in metadata["records"]], list(metadata["ends"]))
 
 
 def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The trial's state, on the CPU: tensors by name, and what is no tensor.
+    """Take a trial's state, on the CPU: tensors by name, and plain data for the rest.
 
     Raises:
         StageError: its loss could not be made again.
@@ -61,7 +61,7 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _on_cpu(tensors), {"epoch": trial.epoch, "loss": trial.loss_recipe}
 
 
-def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any], catalog: Catalog) -> None:
+def restore(trial: Trial, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], catalog: Catalog) -> None:
     """Put a trial whose network is built into the state that `capture` gave."""
     restore_network(trial.model, tensors)
     for name in _MASKS:
@@ -71,19 +71,19 @@ def restore(trial: Trial, tensors: Mapping[str, Tensor], about: Mapping[str, Any
         mask = trial.masks[name]
         trial.before_pruning[name] = torch.zeros_like(mask, dtype=values.dtype)
         trial.before_pruning[name][~mask] = values.to(trial.device)
-    if about["loss"] is not None:
-        trial.use_loss(build(catalog, "loss", about["loss"]))
+    if metadata["loss"] is not None:
+        trial.use_loss(build(catalog, "loss", metadata["loss"]))
     fill(trial.loss, part(tensors, "loss"))
     trial.artifacts.clear()  # whoever runs the trial holds it
     trial.artifacts.update({name: tensor.numpy().tobytes() for name, tensor in part(tensors, "artifacts").items()})
-    trial.epoch = about["epoch"]
+    trial.epoch = metadata["epoch"]
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict that a module of the same code gave.
 
-    Its tensors come without the versions of the modules that torch keeps beside them. Some modules refuse a state
-    without one, or take it for an older one; it is the version that the same code has now.
+    Torch keeps a version of each module beside the tensors of a state dict, and the store does not. Some modules refuse
+    a state without a version, or take it for an older one, so this gives it the versions that the module has now.
     """
     versioned = OrderedDict(state)
     versioned._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
@@ -91,9 +91,9 @@ def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def network_state(model: nn.Module) -> dict[str, Tensor]:
-    """A network's state dict, and the buffers that it leaves out (``persistent=False``): training may change them too.
+    """Return a network's state dict and the buffers that it leaves out (``persistent=False``): training changes both.
 
-    By name, as in a snapshot.
+    Names are those in a snapshot, which begin with ``model.`` or ``buffers.``.
     """
     state = model.state_dict()
     loose = {name: buffer for name, buffer in model.named_buffers() if name not in state}
@@ -119,7 +119,7 @@ def restore_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def capture_progress(trial: Trial, progress: Any) -> tuple[dict[str, Tensor], Any]:
-    """What a stage has to know to go on, with torch's generators, likewise."""
+    """Take what a stage needs to go on from a checkpoint, and the state of torch's generators, like `capture`."""
     generators = [torch.get_rng_state()]
     if trial.device.type == "cuda":
         generators.append(torch.cuda.get_rng_state(trial.device))
@@ -137,17 +137,17 @@ def restore_progress(trial: Trial, tensors: Mapping[str, Tensor], plain: Any) ->
 
 
 def model_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of the network in a snapshot."""
+    """Return the state dict of the network in a snapshot."""
     return part(tensors, "model")
 
 
 def masks_in(tensors: Mapping[str, Tensor]) -> Masks:
-    """The masks of pruning in a snapshot, by parameter name; empty if nothing is pruned."""
+    """Return the masks of pruning in a snapshot, by parameter name; empty if nothing is pruned."""
     return part(tensors, _MASKS[0])
 
 
 def part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors of one part of a snapshot, such as ``loss``, by their names in it."""
+    """Return the tensors of one part of a snapshot, such as ``loss``, by their names in it."""
     return {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
 
 

@@ -1,4 +1,4 @@
-"""For the tests of plugins: something small to run a component on, and checks of the contracts that it must keep.
+"""Helpers for the tests of plugins: a tiny trial to run a component on, and checks of the contracts it must keep.
 
 Every check takes a component as its plugin registers it, and its parameters as YAML gives them. It raises an
 AssertionError that says which contract is broken, and how to mend that. For every kind, a component must have a

@@ -1,4 +1,4 @@
-"""Checks of what is called and gives something back."""
+"""Checks of models, datasets and schedules."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -12,8 +12,8 @@ from framework._component import Component
 from framework._dataset import Dataset
 from framework._engine import Trainer
 from framework._masks import prunable
-from framework._trial import fill_lazy, network_state, restore_network, told_changes, unkept
-from framework.testing._proof import component, difference, explained, numbers, require, same, seeded, stored
+from framework._trial import describe_changes, fill_lazy, network_state, restore_network, unkept
+from framework.testing._assertions import component, difference, explained, numbers, require, same, seeded, stored
 
 _CLASSES = 3
 
@@ -77,11 +77,11 @@ def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> 
         return outputs  # type: ignore[no-any-return]
 
     model, twin, other = fresh(0), fresh(0), fresh(1)
-    told = difference(model.state_dict(), twin.state_dict())
-    require(not told, f"{subject} has other initial weights for the same torch seed ({told}): draw from torch only")
+    diff = difference(model.state_dict(), twin.state_dict())
+    require(not diff, f"{subject} has other initial weights for the same torch seed ({diff}): draw from torch only")
     outputs = evaluated(model)
-    told = difference(twin.state_dict(), model.state_dict())
-    require(not told, f"{subject} changes its state in eval mode ({told})")
+    diff = difference(twin.state_dict(), model.state_dict())
+    require(not diff, f"{subject} changes its state in eval mode ({diff})")
     require(same(outputs, evaluated(model)), f"{subject} gives two outputs for the same images in eval mode")
     with explained(f"{subject} cannot be pruned"):
         prunable(model)
@@ -99,7 +99,7 @@ def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> 
         not all(same(weight, twin.get_parameter(name)) for name, weight in model.named_parameters()),
         f"{subject}: a step of training changes none of its weights",
     )
-    lost = "; ".join(told_changes(started, unkept(model)))
+    lost = "; ".join(describe_changes(started, unkept(model)))
     keep = (
         "the network is built anew for every stage and filled from its parameters and buffers, so keep it in a buffer"
     )

@@ -1,4 +1,4 @@
-"""Checks of what prunes: criteria, distributions and sparsifiers."""
+"""Checks of criteria, distributions and sparsifiers."""
 
 from collections.abc import Callable
 from itertools import product
@@ -11,8 +11,8 @@ from framework._component import Component
 from framework._engine import scores, spread
 from framework._errors import StageError
 from framework._sparsifier import Sparsifier
-from framework.testing._proof import component, difference, explained, numbers, require, same, seeded
-from framework.testing._survive import survive_training
+from framework.testing._assertions import component, difference, explained, numbers, require, same, seeded
+from framework.testing._resume import check_training_resumes
 from framework.testing._tiny import tiny_trial
 
 
@@ -54,8 +54,8 @@ def check_criterion(factory: Callable[..., Any], **parameters: Any) -> None:
                     made(**inputs, generator=torch.Generator().manual_seed(0), network=None) for _ in range(2)
                 )
             given = {"weight": weight, "gradient": gradient}
-            told = difference(given, inputs)
-            require(not told, f"{subject} changes what it is given ({told}): compute with copies")
+            diff = difference(given, inputs)
+            require(not diff, f"{subject} changes what it is given ({diff}): compute with copies")
             require(
                 isinstance(scores, Tensor) and scores.shape == shape,
                 f"{subject} must give a tensor of the weight's shape, {shape}, not "
@@ -77,8 +77,8 @@ def _check_of_network(subject: str, made: Component) -> None:
                 torch.equal(before, torch.get_rng_state()),
                 f"{subject} changes torch's random state",
             )
-        told = difference(twin.model.state_dict(), trial.model.state_dict()) or difference(twin.masks, trial.masks)
-        require(not told, f"{subject} changes the trial ({told}): change network.model only, which is a copy")
+        diff = difference(twin.model.state_dict(), trial.model.state_dict()) or difference(twin.masks, trial.masks)
+        require(not diff, f"{subject} changes the trial ({diff}): change network.model only, which is a copy")
         require(
             all(same(found[name], again[name]) for name in names),
             f"{subject} gives two scores for the same seed: draw from network.generator or torch's own generator only",
@@ -158,7 +158,7 @@ def check_sparsifier(factory: Callable[..., Sparsifier], **parameters: Any) -> N
         isinstance(sparsifier, Sparsifier),
         f"{subject} must be a framework.Sparsifier, not a {type(sparsifier).__name__}",
     )
-    before, after = survive_training(subject, made)
+    before, after = check_training_resumes(subject, made)
     require(
         bool(difference(before.part("masks"), after.part("masks"))),
         f"{subject} changes no mask in nine steps: give parameters by which it does, such as every=2",

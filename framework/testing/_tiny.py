@@ -1,4 +1,4 @@
-"""Something small to try a component on."""
+"""A tiny network, dataset and trial to try a component on."""
 
 import time
 from collections import OrderedDict
@@ -17,7 +17,7 @@ from framework._stage import Record, Stage, Trial
 from framework._trial import place, prepare
 
 
-class Bench(Registry):
+class TestRegistry(Registry):
     """A registry of some components that need not be installed, and behind them of all that are.
 
     Args:
@@ -43,7 +43,7 @@ class Bench(Registry):
 
 
 def entry_of(kind: str, factory: Callable[..., Any]) -> Entry:
-    """A component as its plugin would register it, under its own name."""
+    """Register a component as its plugin would, under its own name."""
     name = getattr(factory, "__name__", type(factory).__name__)
     return Entry(kind, name, factory, getattr(factory, "__module__", "the test"))
 
@@ -51,7 +51,7 @@ def entry_of(kind: str, factory: Callable[..., Any]) -> Entry:
 def tiny_data(
     shape: tuple[int, int, int] = (1, 8, 8), *, classes: int = 3, train: int = 48, test: int = 24, seed: int = 0
 ) -> Dataset:
-    """Noise in as many brightnesses as there are classes, which a small network learns to tell apart in a few epochs.
+    """Make noise of a different brightness for each class, which a small network learns to tell apart in a few epochs.
 
     Args:
         shape: (channels, height, width) of one image.
@@ -78,7 +78,7 @@ def tiny_data(
 def tiny_trial(
     seed: int = 0, *, model: nn.Module | None = None, data: Dataset | None = None, prepared: bool = False
 ) -> Trial:
-    """A trial on the CPU, as a stage finds it.
+    """Make a trial on the CPU, as a stage finds it.
 
     Args:
         seed: of the network's initial weights, and the trial's own.
@@ -98,7 +98,7 @@ def tiny_trial(
     """
     dataset = tiny_data() if data is None else data
     entry = Entry("dataset", "tiny", lambda: dataset, "framework.testing")
-    arrays = prepare({"dataset": {"name": "tiny"}, "validation": 0.25}, Bench(entry))
+    arrays = prepare({"dataset": {"name": "tiny"}, "validation": 0.25}, TestRegistry(entry))
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -113,7 +113,7 @@ def tiny_trial(
 
 
 def run_stage(stage: Stage | type[Stage] | str, trial: Trial | None = None, /, **parameters: Any) -> Trial:
-    """Run a stage, to look at what it leaves.
+    """Run a stage on a tiny trial, so that a test can look at what it leaves.
 
     Args:
         stage: a stage that is made already, its class, or the name of an installed one.
@@ -141,7 +141,7 @@ def run_stage(stage: Stage | type[Stage] | str, trial: Trial | None = None, /, *
             raise TypeError("a stage that is made already takes no parameters: give its class")
     else:
         entry = installed().get("stage", stage) if isinstance(stage, str) else entry_of("stage", stage)
-        made = build(Bench(entry), "stage", {"name": entry.name, **parameters})()
+        made = build(TestRegistry(entry), "stage", {"name": entry.name, **parameters})()
     trial.model.train()
     trial.model.zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=[]):

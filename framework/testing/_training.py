@@ -1,4 +1,4 @@
-"""Checks of what changes a trial as it is trained: with the real trial runner, Trainer and store."""
+"""Checks of stages, losses, optimizers and observers, with the real trial runner, Trainer and store."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -16,9 +16,9 @@ from framework._errors import PluginError, StageError
 from framework._hookspecs import LIFECYCLE
 from framework._masks import eval_mode
 from framework._stage import Stage, Trial
-from framework.testing._course import FIT, START, Course, Interrupted, State
-from framework.testing._proof import component, difference, explained, numbers, require, same, seeded, stored
-from framework.testing._survive import survive, survive_training
+from framework.testing._assertions import component, difference, explained, numbers, require, same, seeded, stored
+from framework.testing._harness import FIT, START, Interrupted, StageHarness, State
+from framework.testing._resume import check_resume, check_training_resumes
 from framework.testing._tiny import tiny_trial
 
 _CLASSES = 3
@@ -69,7 +69,7 @@ def check_stage(factory: type[Stage], *, trial: Trial | None = None, **parameter
     refusals = []
     for one in trials:
         try:
-            survive(subject, made, one)
+            check_resume(subject, made, one)
         except StageError as error:
             refusals.append(str(error))
     why = "; ".join(dict.fromkeys(refusals))
@@ -150,19 +150,19 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
         f"{subject} must give the mean over the batch, not the sum: it gives {once.item():g} for images and "
         f"{twice.item():g} for the same ones twice",
     )
-    told = difference(state, loss.state_dict())
-    require(not told, f"{subject}: evaluation changes its state ({told}): change it only if self.training")
+    diff = difference(state, loss.state_dict())
+    require(not diff, f"{subject}: evaluation changes its state ({diff}): change it only if self.training")
     with explained(f"{subject} cannot load its own state_dict"):
         other.load_state_dict(state)
     require(
         same(value(loss), value(other)),
         f"{subject} gives another value after state_dict and load_state_dict: keep what it remembers in buffers",
     )
-    survive_training(subject, made)
+    check_training_resumes(subject, made)
 
 
 def _unregistered(module: nn.Module) -> Iterator[str]:
-    """Names of tensors that are plain attributes, neither parameters nor buffers."""
+    """List the names of tensors that are plain attributes, neither parameters nor buffers."""
     for prefix, inner in module.named_modules():
         for name, value in vars(inner).items():
             if isinstance(value, Tensor):
@@ -211,7 +211,7 @@ def check_optimizer(factory: Callable[..., optim.Optimizer], **parameters: Any) 
         f"{subject}: step does not call its closure, which computes the loss and the gradients: "
         "call it within torch.enable_grad()",
     )
-    before, after = (state.part("model") for state in survive_training(subject, made))
+    before, after = (state.part("model") for state in check_training_resumes(subject, made))
     weights = [name for name, _ in tiny_trial().model.named_parameters()]
     require(
         not all(same(before[name], after[name]) for name in weights),
@@ -243,9 +243,9 @@ def check_observer(plugin: object) -> None:
     subject = f"observer {getattr(plugin, '__name__', type(plugin).__name__)!r}"
     stages = (FIT, START, FIT)
     with TemporaryDirectory() as folder:
-        alone = Course(stages, tiny_trial(prepared=True), f"{folder}/alone")
+        alone = StageHarness(stages, tiny_trial(prepared=True), f"{folder}/alone")
         try:
-            observed = Course(stages, alone.trial, f"{folder}/observed", observers=[plugin])
+            observed = StageHarness(stages, alone.trial, f"{folder}/observed", observers=[plugin])
         except PluginError as error:
             raise AssertionError(f"{subject}: {error}") from error
         hooks = observed.registry.plugins[0].hooks
@@ -264,15 +264,15 @@ def check_observer(plugin: object) -> None:
 
 
 def _only_observed(subject: str, expected: State, found: State) -> None:
-    records = found.about["records"]
+    records = found.metadata["records"]
     for epoch, _, metrics in records:
         for name, value in metrics.items():
             require(isfinite(value), f"{subject}: metric {name} is {value} after epoch {epoch}, which is not finite")
-    known = chain((set(metrics) for _, _, metrics in expected.about["records"]), repeat(set[str]()))
+    known = chain((set(metrics) for _, _, metrics in expected.metadata["records"]), repeat(set[str]()))
     common = [
         (epoch, stage, {name: value for name, value in metrics.items() if name in names})
         for (epoch, stage, metrics), names in zip(records, known, strict=False)
     ]
-    about = {**found.about, "records": common, "artifacts": expected.about["artifacts"]}
-    told = expected.differs(State(found.tensors, about))
-    require(not told, f"{subject} changes the trial that it observes ({told}): look at all, and change nothing")
+    metadata = {**found.metadata, "records": common, "artifacts": expected.metadata["artifacts"]}
+    diff = expected.differs(State(found.tensors, metadata))
+    require(not diff, f"{subject} changes the trial that it observes ({diff}): look at all, and change nothing")

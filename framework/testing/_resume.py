@@ -1,4 +1,4 @@
-"""A stage's result does not depend on when it is computed, and holds what is masked and frozen."""
+"""Check that a stage gives the same result when it is repeated or interrupted, and holds what is masked and frozen."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from framework._component import Component, Entry, build
 from framework._errors import StageError
 from framework._hookspecs import hookimpl
 from framework._stage import Trial
-from framework._trial import told_changes, unkept
-from framework.testing._course import FIT, OWN, START, Course, Interrupted, State
-from framework.testing._proof import changed, explained, require
-from framework.testing._tiny import Bench, tiny_trial
+from framework._trial import describe_changes, unkept
+from framework.testing._assertions import changed, explained, require
+from framework.testing._harness import FIT, OWN, START, Interrupted, StageHarness, State
+from framework.testing._tiny import TestRegistry, tiny_trial
 
 _CHECKPOINTS = 3  # so many of the first ones are crashed after, and the last one
 
 
-def survive(subject: str, stage: Component, trial: Trial, *entries: Entry) -> tuple[State, State]:
-    """Check that a stage holds what is masked and frozen, and that its result does not depend on when it is computed.
+def check_resume(subject: str, stage: Component, trial: Trial, *entries: Entry) -> tuple[State, State]:
+    """Check that a stage holds what is masked and frozen, and gives the same result when repeated, resumed or restored.
 
     Returns:
         The states before and after the stage.
@@ -29,41 +29,41 @@ def survive(subject: str, stage: Component, trial: Trial, *entries: Entry) -> tu
     """
     with TemporaryDirectory() as folder:
         stages = (START, stage.plain(), FIT)
-        course = Course(stages, trial, folder, stage.entry, *entries, observers=[_Left(subject)])
+        harness = StageHarness(stages, trial, folder, stage.entry, *entries, observers=[_Inspector(subject)])
         with explained(f"{subject} fails", but=(StageError,)):
-            checkpoints = course.run("one", 2)
-        before, after = course.state("one", 1), course.state("one", 2)
+            checkpoints = harness.run("one", 2)
+        before, after = harness.state("one", 1), harness.state("one", 2)
         _holds(subject, before, after)
         again = f"{subject} gives another result when it is run again from the same state"
         with explained(f"{subject} fails when it is run again, or training does so after it"):
-            course.run("again", 3)
-        _same(after, course.state("again", 2), f"{again}: draw from trial.generator() or torch's own generator only")
+            harness.run("again", 3)
+        _same(after, harness.state("again", 2), f"{again}: draw from trial.generator() or torch's own generator only")
         on = f"{subject}: a trial that goes on from its stored result does not end as one that went on at once"
         with explained(on):
-            course.run("one", 3)
-        _same(course.state("again", 3), course.state("one", 3), f"{on}: leave nothing but what Trial says is kept")
+            harness.run("one", 3)
+        _same(harness.state("again", 3), harness.state("one", 3), f"{on}: leave nothing but what Trial says is kept")
         for count in sorted({*range(1, checkpoints + 1)[:_CHECKPOINTS], checkpoints} - {0}):
             name = f"crash {count}"
             resumed = f"{subject}, interrupted after checkpoint {count} and resumed, ends otherwise"
             with explained(resumed):
                 with suppress(Interrupted):
-                    course.run(name, 2, crash_after=count)
-                course.run(name, 2)
-            told = f"{resumed}: give all that it has to know to trial.checkpoint, and take it from trial.resume()"
-            _same(after, course.state(name, 2), told)
+                    harness.run(name, 2, crash_after=count)
+                harness.run(name, 2)
+            sentence = f"{resumed}: give all that it has to know to trial.checkpoint, and take it from trial.resume()"
+            _same(after, harness.state(name, 2), sentence)
     return before, after
 
 
-def survive_training(subject: str, made: Component) -> tuple[State, State]:
-    """The same for training with a loss or an optimizer, on a trial that is pruned and frozen in part."""
-    fit = build(Bench(made.entry, *OWN), "stage", {"name": "(fit)", made.entry.kind: made.plain()})
+def check_training_resumes(subject: str, made: Component) -> tuple[State, State]:
+    """Check training with a loss or an optimizer in the same way, on a trial that is pruned and frozen in part."""
+    fit = build(TestRegistry(made.entry, *OWN), "stage", {"name": "(fit)", made.entry.kind: made.plain()})
     with explained(f"training with {subject} fails"):
-        return survive(f"training with {subject}", fit, tiny_trial(prepared=True), made.entry)
+        return check_resume(f"training with {subject}", fit, tiny_trial(prepared=True), made.entry)
 
 
 @dataclass(frozen=True)
-class _Left:
-    """Looks at what stages leave, before it is stored."""
+class _Inspector:
+    """An observer that checks what a stage leaves on the network, before it is stored."""
 
     subject: str
     found: dict[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class _Left:
 
     @hookimpl
     def stage_ended(self, trial: Trial) -> None:
-        lost = "; ".join(told_changes(self.found, unkept(trial.model)))
+        lost = "; ".join(describe_changes(self.found, unkept(trial.model)))
         require(
             not lost,
             f"{self.subject} changes the network in what is not kept ({lost}): change values of parameters and buffers "
@@ -92,8 +92,8 @@ class _Left:
 
 
 def _same(expected: State, found: State, sentence: str) -> None:
-    told = expected.differs(found)
-    require(not told, f"{sentence} ({told})")
+    diff = expected.differs(found)
+    require(not diff, f"{sentence} ({diff})")
 
 
 def _holds(subject: str, before: State, after: State) -> None:
@@ -117,5 +117,5 @@ def _holds(subject: str, before: State, after: State) -> None:
             f"{subject}: {int(moved.sum())} frozen elements of {name} are not what they were before run: change only "
             "where trial.frozen does not say True, or take away what is to move from trial.frozen",
         )
-    epochs = before.about["epoch"], after.about["epoch"]
+    epochs = before.metadata["epoch"], after.metadata["epoch"]
     require(epochs[0] <= epochs[1], f"{subject}: trial.epoch has gone back from {epochs[0]} to {epochs[1]}")

@@ -121,10 +121,10 @@ def test_every_optimizer_goes_on_from_its_stored_state(tmp_path, kind):
     store.save(KEY, {**tensors, "weights": weights}, {"optimizer": skeleton, "nan": math.nan})
 
     loaded, snapshot = store.load(KEY)
-    assert plain(unpack(loaded, snapshot.about["optimizer"])) == plain(state)
+    assert plain(unpack(loaded, snapshot.metadata["optimizer"])) == plain(state)
     copy = nn.Parameter(loaded["weights"])
     other = kind([copy], lr=0.5)
-    other.load_state_dict(unpack(loaded, snapshot.about["optimizer"]))
+    other.load_state_dict(unpack(loaded, snapshot.metadata["optimizer"]))
     train(kind, weights, optimizer, 2)
     train(kind, copy, other, 2)
     assert bits(copy) == bits(weights)

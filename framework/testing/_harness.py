@@ -1,4 +1,4 @@
-"""Stages on the real trial runner, in folders of their own."""
+"""Run stages on the real trial runner, each time with a store of its own."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -14,8 +14,8 @@ from framework._plan import TrialPlan
 from framework._stage import Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial import Arrays, run_trial
-from framework.testing._proof import difference, seeded
-from framework.testing._tiny import Bench
+from framework.testing._assertions import difference, seeded
+from framework.testing._tiny import TestRegistry
 
 _PARTS = ("masks", "frozen", "before_pruning")
 # Key by key: the network, and what is there after the first, the second and the third stage.
@@ -23,20 +23,20 @@ _KEYS = tuple(f"{2 * i + 2:016x}" * 2 for i in range(4))
 
 
 class State(NamedTuple):
-    """What the store has of a trial after one of its stages: tensors by name, and all the rest."""
+    """The stored state of a trial after one of its stages: tensors by name, and metadata."""
 
     tensors: Mapping[str, Tensor]
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def part(self, part: str) -> dict[str, Tensor]:
-        """The tensors of the ``model``, or of ``masks``, by their names there."""
+        """Select the tensors of one part, such as ``model`` or ``masks``, by their names there."""
         return {n.removeprefix(f"{part}."): t for n, t in self.tensors.items() if n.startswith(f"{part}.")}
 
     def differs(self, other: "State") -> str:
-        """How, in a few words; empty if it does not."""
-        told = difference(self.tensors, other.tensors)
-        pairs = ((name, self.about[name], other.about[name]) for name in self.about)
-        return told or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
+        """Say how another state differs, in a few words; empty if it does not."""
+        diff = difference(self.tensors, other.tensors)
+        pairs = ((name, self.metadata[name], other.metadata[name]) for name in self.metadata)
+        return diff or next((f"{name}: {a} and then {b}" for name, a, b in pairs if repr(a) != repr(b)), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,24 +86,24 @@ class Interrupted(BaseException):
 
 
 class _Crashing(Store):
-    """Counts the checkpoints, and crashes right after one of them."""
+    """A store that counts checkpoints, and crashes right after one of them."""
 
     def __init__(self, uri: str, crash_after: int) -> None:
         super().__init__(uri)
         self.crash_after, self.checkpoints = crash_after, 0
 
     def save(
-        self, key: str, tensors: Mapping[str, Tensor], about: Mapping[str, Any], *, partial: bool = False
+        self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], *, partial: bool = False
     ) -> Snapshot:
-        snapshot = super().save(key, tensors, about, partial=partial)
+        snapshot = super().save(key, tensors, metadata, partial=partial)
         self.checkpoints += partial
         if partial and self.checkpoints == self.crash_after:
             raise Interrupted
         return snapshot
 
 
-class Course:
-    """Runs stages on the real trial runner, each time in a folder.
+class StageHarness:
+    """Runs stages on the real trial runner, each time with a store in a folder of its own.
 
     Args:
         stages: the stages, as plain data; `START` makes the runner's trial what the given one is.
@@ -124,7 +124,7 @@ class Course:
         self.stages, self.trial, self.folder = stages, deepcopy(trial), folder
         given = Entry("model", "(given)", self._model, "framework.testing")
         start = Entry("stage", "(start)", lambda: _Start(self.trial), "framework.testing")
-        self.registry = Bench(*entries, *OWN, given, start, observers=observers)
+        self.registry = TestRegistry(*entries, *OWN, given, start, observers=observers)
 
     def run(self, name: str, count: int, crash_after: int = 0) -> int:
         """Run so many stages, or go on to that many, in the folder of that name.
@@ -153,16 +153,16 @@ class Course:
         return store.checkpoints
 
     def state(self, name: str, count: int) -> State:
-        """The state after so many stages, in the folder of that name."""
+        """Load the state after so many stages from the folder of that name."""
         tensors, snapshot = Store(f"{self.folder}/{name}").load(_KEYS[count])
         records = [
             (record["epoch"], record["stage"], {k: v for k, v in record["metrics"].items() if "second" not in k})
-            for record in snapshot.about["records"]
+            for record in snapshot.metadata["records"]
         ]
         artifacts = [name for name in tensors if name.startswith("artifacts.")]  # figures may hold the time of day
-        about = {"epoch": snapshot.about["epoch"], "loss": snapshot.about["loss"], "records": records}
+        metadata = {"epoch": snapshot.metadata["epoch"], "loss": snapshot.metadata["loss"], "records": records}
         rest = {name: tensor for name, tensor in tensors.items() if name not in artifacts}
-        return State(rest, {**about, "artifacts": sorted(artifacts)})
+        return State(rest, {**metadata, "artifacts": sorted(artifacts)})
 
     def _model(self) -> nn.Module:
         model = deepcopy(self.trial.model)

@@ -33,9 +33,9 @@ def dropped(name: str) -> Callable[[State], object]:
     return lambda state: state[0].pop(name)
 
 
-def changed(name: str, **about: Any) -> Callable[[State], object]:
+def changed(name: str, **metadata: Any) -> Callable[[State], object]:
     """Of what is told besides the tensors."""
-    return lambda state: state[1].update({name: about["to"]})
+    return lambda state: state[1].update({name: metadata["to"]})
 
 
 def record_with(**fields: Any) -> Callable[[State], object]:
@@ -80,9 +80,9 @@ OF_CHECKPOINTS: dict[str, Callable[[State], object]] = {
 def tamper(store: Store, snapshot: Snapshot, damage: Callable[[State], object]) -> None:
     """Store something else in the place of a snapshot, with checksums that are right."""
     tensors, _ = store.load(snapshot.key, partial=snapshot.partial)
-    about = json.loads(json.dumps(dict(snapshot.about)))
-    damage((tensors, about))
-    store.save(snapshot.key, tensors, about, partial=snapshot.partial)
+    metadata = json.loads(json.dumps(dict(snapshot.metadata)))
+    damage((tensors, metadata))
+    store.save(snapshot.key, tensors, metadata, partial=snapshot.partial)
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +165,10 @@ def test_a_checkpoint_that_a_stage_cannot_take_is_set_aside_for_the_next_attempt
 @pytest.mark.parametrize(
     "fields",
     [
-        {"about": None},
-        {"about": [1]},
-        {"about": {"parent": ["a"]}},
-        {"about": {"stages": 3}},
+        {"metadata": None},
+        {"metadata": [1]},
+        {"metadata": {"parent": ["a"]}},
+        {"metadata": {"stages": 3}},
         {"size": -1},
         {"size": "1"},
         {"created": "now"},

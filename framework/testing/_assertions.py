@@ -1,4 +1,4 @@
-"""How checks say what is wrong, and what they compare."""
+"""What all checks share: assertions with a readable message, and comparisons of tensors bit for bit."""
 
 import inspect
 import json
@@ -15,7 +15,7 @@ from torch import Tensor
 from framework._component import Component, build
 from framework._errors import PluginError
 from framework._store import Store
-from framework.testing._tiny import Bench, entry_of
+from framework.testing._tiny import TestRegistry, entry_of
 
 
 def require(holds: bool, sentence: str) -> None:
@@ -50,7 +50,7 @@ def component(kind: str, factory: Callable[..., Any], parameters: Mapping[str, A
         What messages call it, such as ``stage 'Shrink'``, and itself.
     """
     entry = entry_of(kind, factory)
-    subject, catalog = f"{kind} {entry.name!r}", Bench(entry)
+    subject, catalog = f"{kind} {entry.name!r}", TestRegistry(entry)
     require(_documented(factory), f"{subject} has no docstring: `framework plugins show` has nothing to say about it")
     try:
         with explained(f"{subject} cannot be made", but=(PluginError, ValidationError)):
@@ -84,40 +84,40 @@ def _documented(factory: Callable[..., Any]) -> bool:
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
-    """Normally distributed numbers, the same ones each time."""
+    """Draw normally distributed numbers, the same ones each time."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """These tensors, once they have been in a store."""
+    """Save tensors in a stage store, and load them again."""
     with TemporaryDirectory() as folder:
         Store(folder).save("00", tensors, {})
         return Store(folder).load("00")[0]
 
 
 def same(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are the same, bit for bit."""
+    """Tell whether two tensors are the same, bit for bit."""
     return (a.dtype, a.shape) == (b.dtype, b.shape) and not bool(changed(a, b).any())
 
 
 def changed(a: Tensor, b: Tensor) -> Tensor:
-    """Which elements differ in any bit: bool, of the tensors' shape."""
+    """Mark the elements that differ in any bit: bool, of the tensors' shape."""
     one, other = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
     return (one != other).view(a.numel(), a.element_size()).any(1).view(a.shape)
 
 
 def difference(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> str:
-    """How two states differ, in a few words; empty if they are the same, bit for bit."""
+    """Say how two states differ, in a few words; empty if they are the same, bit for bit."""
     for name in sorted(a.keys() ^ b.keys()):
         return f"{name} is only there {'the first' if name in a else 'the second'} time"
     for name in a:
         if (a[name].dtype, a[name].shape) != (b[name].dtype, b[name].shape):
-            return f"{name} is {_told(a[name])} and then {_told(b[name])}"
+            return f"{name} is {_dtype_and_shape(a[name])} and then {_dtype_and_shape(b[name])}"
         count = int(changed(a[name], b[name]).sum())
         if count:
             return f"{count} of {a[name].numel()} elements of {name} differ"
     return ""
 
 
-def _told(tensor: Tensor) -> str:
+def _dtype_and_shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -90,7 +90,7 @@ def test_descriptions_come_from_docstrings() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", sorted(Path(__file__).parents[1].glob("experiments/*.yaml")), ids=lambda path: path.stem
+    "spec", sorted(Path(__file__).parents[2].glob("experiments/*.yaml")), ids=lambda path: path.stem
 )
 def test_experiment_is_valid_and_passes(spec: Path) -> None:
     load(spec, installed())

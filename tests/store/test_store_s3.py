@@ -61,7 +61,7 @@ def remote(request):
 
 
 def names(store):
-    return sorted(store._files.sizes())
+    return sorted(store._backend.sizes())
 
 
 def test_a_snapshot_comes_back(remote):
@@ -91,16 +91,16 @@ def test_saving_again_and_discarding_leave_nothing_behind(remote):
 
 def test_damage_is_set_aside(remote):
     saved = remote.save(KEY, STATE, {})
-    remote._files.write(saved.file, b"short")
+    remote._backend.write(saved.file, b"short")
     with pytest.raises(DamagedError, match=rf"/stages/{saved.file} is damaged: it has 5 bytes .* as .*\.damaged and"):
         remote.load(KEY)
     assert KEY not in remote
     assert remote.orphans() == {
-        f"{saved.name}.damaged": len(remote._files.read(f"{saved.name}.damaged")),
+        f"{saved.name}.damaged": len(remote._backend.read(f"{saved.name}.damaged")),
         f"{saved.file}.damaged": 5,
     }
     saved = remote.save(KEY, STATE, {})
-    remote._files.write(saved.name, b"{")
+    remote._backend.write(saved.name, b"{")
     with pytest.raises(DamagedError, match=rf"/stages/{saved.name} is damaged: it is not the JSON"):
         remote.find(KEY)
     for name in remote.orphans():
@@ -111,7 +111,7 @@ def test_damage_is_set_aside(remote):
 def test_orphans_are_told_by_their_age(remote, monkeypatch):
     saved = remote.save(KEY, STATE, {})
     lost = f"{OTHER}-0123456789ab-01234567.safetensors"
-    remote._files.write(lost, b"four")
+    remote._backend.write(lost, b"four")
     assert remote.orphans() == {}
     monkeypatch.setattr("framework._store.store._SETTLED", -1)
     assert remote.orphans() == {lost: 4}

@@ -246,10 +246,10 @@ class SlowStore:
 def slow(monkeypatch: pytest.MonkeyPatch) -> SlowStore:
     slow, save = SlowStore(), Store.save
 
-    def slowly(self, key, tensors, about, *, partial=False):
+    def slowly(self, key, tensors, metadata, *, partial=False):
         slow.now += 2.0
-        slow.saved.append((len(about["stages"]), partial, slow.now))
-        return save(self, key, tensors, about, partial=partial)
+        slow.saved.append((len(metadata["stages"]), partial, slow.now))
+        return save(self, key, tensors, metadata, partial=partial)
 
     monkeypatch.setattr(Store, "save", slowly)
     monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: slow.now)

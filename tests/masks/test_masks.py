@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 from framework import StageError
 from framework._masks import (
@@ -101,7 +102,7 @@ COMPUTED = {
     "spectral_norm": lambda: nn.utils.parametrizations.spectral_norm(half(nn.Linear(4, 2))),
     "hook of weight_norm": lambda: torch.nn.utils.weight_norm(nn.Linear(4, 2)),
     "hook of spectral_norm": lambda: torch.nn.utils.spectral_norm(half(nn.Linear(4, 2))),
-    "torch's pruning": lambda: torch.nn.utils.prune.l1_unstructured(half(nn.Linear(4, 2)), "weight", 4),
+    "torch's pruning": lambda: prune.l1_unstructured(half(nn.Linear(4, 2)), "weight", 4),
 }
 
 

@@ -12,17 +12,6 @@ from stored import KEY, OTHER, STATE, assert_same, names
 from framework._errors import DamagedError, StoreError
 from framework._store import Store
 
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "stages"
-
-
-@pytest.fixture
-def store(folder):
-    return Store(folder)
-
-
 # What comes back
 
 
@@ -71,10 +60,10 @@ def test_tied_weights_come_back_apart(store):
     assert_same(loaded, {"a": torch.zeros(2), "b": torch.ones(2), "c": torch.ones(1)})
 
 
-def test_what_is_said_about_a_snapshot_comes_back_exactly(store, folder):
-    about = {"parent": OTHER, "epoch": 3, "records": [{"loss": 0.1 + 0.2, "nan": math.nan, "inf": -math.inf}]}
+def test_what_is_said_metadata_a_snapshot_comes_back_exactly(store, folder):
+    metadata = {"parent": OTHER, "epoch": 3, "records": [{"loss": 0.1 + 0.2, "nan": math.nan, "inf": -math.inf}]}
     before = time.time()
-    saved = store.save(KEY, STATE, about)
+    saved = store.save(KEY, STATE, metadata)
     found = store.find(KEY)
     assert repr(found) == repr(saved)  # NaN does not equal itself
     assert before <= found.created <= time.time()
@@ -85,7 +74,7 @@ def test_what_is_said_about_a_snapshot_comes_back_exactly(store, folder):
 def test_a_partial_snapshot_is_apart_from_the_whole_one(store):
     store.save(KEY, STATE, {"epoch": 1}, partial=True)
     assert (KEY in store, store.stored(), store.find(KEY)) == (False, set(), None)
-    assert store.find(KEY, partial=True).about == {"epoch": 1}
+    assert store.find(KEY, partial=True).metadata == {"epoch": 1}
     assert_same(store.load(KEY, partial=True)[0], STATE)
 
 
@@ -181,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_a_store_error_that_names_it(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("tensors", "about", "error"),
+    ("tensors", "metadata", "error"),
     [
         ({"a": "no tensor"}, {}, AttributeError),
         ({"a": torch.zeros(2, dtype=torch.complex128)}, {}, TypeError),
@@ -189,10 +178,10 @@ def test_a_folder_that_cannot_be_written_is_a_store_error_that_names_it(tmp_path
         (STATE, {"a": {1, 2}}, TypeError),
     ],
 )
-def test_what_cannot_be_stored_leaves_what_is(store, folder, tensors, about, error):
+def test_what_cannot_be_stored_leaves_what_is(store, folder, tensors, metadata, error):
     saved = store.save(KEY, STATE, {})
     with pytest.raises(error):
-        store.save(KEY, tensors, about)
+        store.save(KEY, tensors, metadata)
     assert store.load(KEY)[1] == saved
     assert names(folder) == sorted([f"{KEY}.json", saved.file])
 

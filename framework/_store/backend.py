@@ -1,8 +1,7 @@
-"""A folder of files, with the few operations that the store needs, here on this machine."""
+"""Where the store keeps its files: the operations that it needs, and a folder on this machine that has them."""
 
 import errno
 import os
-import re
 import secrets
 import shutil
 import time
@@ -20,65 +19,60 @@ PART = ".part"
 LOCKS = "locks"
 
 
-class Files(Protocol):
-    """A folder. A file appears in it whole or not at all; what is missing is no error to read, move or remove.
+class Backend(Protocol):
+    """A folder of files. A file appears in it whole or not at all; what is missing is no error to read, move or remove.
 
     Every method raises StoreError where the folder refuses or cannot be reached.
     """
 
     def sizes(self) -> dict[str, int]:
-        """Every file's bytes by name, from one listing; empty if there is no folder yet."""
+        """List every file's bytes by name, in one request; empty if there is no folder yet."""
 
     def age(self, name: str) -> float:
-        """Seconds since the file was written; 0 if it is missing."""
+        """Tell the seconds since the file was written; 0 if it is missing."""
 
     def read(self, name: str) -> bytes | None:
-        """The file's content; None if it is missing."""
+        """Return the file's content; None if it is missing."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, or replace it."""
 
     def move(self, name: str, new: str) -> None:
-        """Give a file another name, that of a file that is there or not."""
+        """Rename a file; one that has the new name already is replaced."""
 
     def remove(self, name: str) -> None:
         """Remove a file."""
 
-    def alone(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Keep other processes out of the context of this name, if that is possible here; else they come in.
+    def lock(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
+        """Hold the lock of this name within the context; a backend without locks lets everybody in.
 
         Args:
-            name: of what nobody else shall do meanwhile; a process that dies leaves the context, and so does, after a
-                while, one that hangs: should it go on later, it is not alone any more.
-            waiting: is called if another one is in it.
+            name: of the lock. A process that dies gives it up, and so does, after a while, one that hangs: should it go
+                on later, another process may hold the lock as well.
+            waiting: is called if another process holds it.
         """
 
     def where(self, name: str) -> str:
-        """The file's path, for messages."""
+        """Return the file's path, for messages."""
 
 
-def open_files(uri: str) -> Files:
-    """The files of a local folder, or of any fsspec URI.
+def open_backend(uri: str) -> Backend:
+    """Open a local folder, or any fsspec URI.
 
     Raises:
         StoreError: nothing here can open such a URI.
     """
     parts = urlsplit(uri)
     if parts.scheme in ("file", "local"):
-        return LocalFiles(Path(url2pathname(parts.path)))
+        return LocalBackend(Path(url2pathname(parts.path)))
     if "://" not in uri:
-        return LocalFiles(Path(uri))
-    from framework._store.remote import RemoteFiles
+        return LocalBackend(Path(uri))
+    from framework._store.remote import RemoteBackend
 
-    return RemoteFiles(uri)
-
-
-def public(uri: str) -> str:
-    """Without user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    return RemoteBackend(uri)
 
 
-class LocalFiles:
+class LocalBackend:
     """A folder on this machine, which is made when something is written. What is written survives a power cut."""
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +80,7 @@ class LocalFiles:
 
     def sizes(self) -> dict[str, int]:
         found = {}
-        with self._plainly("list", ""), suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+        with self._translate_errors("list", ""), suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # it has gone since
                     if entry.is_file():
@@ -94,18 +88,18 @@ class LocalFiles:
         return found
 
     def age(self, name: str) -> float:
-        with self._plainly("read", name), suppress(FileNotFoundError):
+        with self._translate_errors("read", name), suppress(FileNotFoundError):
             return time.time() - (self.folder / name).stat().st_mtime
         return 0.0
 
     def read(self, name: str) -> bytes | None:
-        with self._plainly("read", name), suppress(FileNotFoundError):
+        with self._translate_errors("read", name), suppress(FileNotFoundError):
             return (self.folder / name).read_bytes()
         return None
 
     def write(self, name: str, content: bytes) -> None:
         part = self.folder / f"{name}.{secrets.token_hex(4)}{PART}"
-        with self._plainly("write", name):
+        with self._translate_errors("write", name):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with part.open("xb") as file:
@@ -119,17 +113,17 @@ class LocalFiles:
             self._sync()
 
     def move(self, name: str, new: str) -> None:
-        with self._plainly("rename", name), suppress(FileNotFoundError):
+        with self._translate_errors("rename", name), suppress(FileNotFoundError):
             os.replace(self.folder / name, self.folder / new)
 
     def remove(self, name: str) -> None:
-        with self._plainly("remove", name):
+        with self._translate_errors("remove", name):
             (self.folder / name).unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    def lock(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
         with ExitStack() as stack:
-            with self._plainly("lock", name):
+            with self._translate_errors("lock", name):
                 (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
                 stack.enter_context(lease(self.folder / LOCKS / name, waiting))
             yield
@@ -138,7 +132,7 @@ class LocalFiles:
         return str(self.folder / name)
 
     def _sync(self) -> None:
-        """Make the new names in the folder durable."""
+        """Flush the folder itself, so that the names of new files survive a power cut."""
         folder = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -146,7 +140,7 @@ class LocalFiles:
             os.close(folder)
 
     @contextmanager
-    def _plainly(self, what: str, name: str) -> Iterator[None]:
+    def _translate_errors(self, what: str, name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -136,7 +136,7 @@ def test_threads_keep_each_other_out_too(tmp_path: Path) -> None:
 
 def test_a_store_leaves_no_lease_behind(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with store.alone("a" * 8, lambda: None):
+    with store.lock("a" * 8, lambda: None):
         assert [path.name for path in (tmp_path / "locks").iterdir()] == ["a" * 8]
     assert not [*(tmp_path / "locks").iterdir()]
     assert store.orphans() == {}

@@ -1,0 +1,86 @@
+"""From what a spec says to a component with validated parameters."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from framework._component.component import Component
+from framework._component.kinds import Catalog, unknown
+from framework._component.messages import mistakes
+from framework._component.parameters import Build, Reference, validate
+from framework._errors import PluginError, nearest
+
+
+def build(catalog: Catalog, kind: str, value: Any) -> Component:
+    """Validate ``name`` or ``{name: ..., parameter: ...}`` to a component.
+
+    Raises:
+        ValidationError: every mistake, each with its location inside ``value`` and a readable message.
+    """
+    if isinstance(value, Component):
+        return value
+    name = value.get("name") if isinstance(value, Mapping) else value
+    if not isinstance(name, str):
+        message = f"must be the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind} or a mapping with its name"
+        raise mistakes([((), f"{message} ({nearest(name, catalog.names(kind))})", value)])
+    at = ("name",) if isinstance(value, Mapping) else ()
+    try:
+        entry = catalog.entry(kind, name)
+        parameters = entry.parameters if entry else None
+    except PluginError as error:
+        raise mistakes([(at, str(error), value)]) from None
+    if entry is None or parameters is None:
+        raise mistakes([(at, unknown(catalog, kind, name), value)])
+    written = {k: v for k, v in value.items() if k != "name"} if isinstance(value, Mapping) else {}
+
+    def inner(kind: str, value: Any) -> Component:
+        return build(catalog, kind, value)
+
+    model = validate(parameters, written, inner, f"{kind} {name!r}")
+    fields = parameters.model_fields
+    params = {field: getattr(model, field) for field in fields}
+    given = {
+        field: params[field]
+        for field, info in fields.items()
+        if field in model.model_fields_set and (info.is_required() or params[field] != _default(info, inner))
+    }
+    component = Component(entry, params, given)
+    _probe(component)
+    return component
+
+
+def _default(info: FieldInfo, build: Build) -> Any:
+    reference = next((m for m in info.metadata if isinstance(m, Reference)), None)
+    default = info.get_default(call_default_factory=True, validated_data={})
+    return default if reference is None else build(reference.kind, default)
+
+
+def _probe(component: Component) -> None:
+    """Make a component once, if that is cheap, so that it checks its own parameters before anything runs."""
+    entry = component.entry
+    if entry.kind not in ("stage", "optimizer", "loss"):
+        return
+    import torch
+
+    factory = entry.factory
+    if entry.kind == "optimizer" and inspect.isclass(factory) and issubclass(factory, torch.optim.Optimizer):
+        factory = _without_compiler(factory)
+    try:
+        Component(replace(entry, factory=factory), component.params, {})(params=[torch.zeros(2, 2, requires_grad=True)])
+    except (ValueError, TypeError) as error:
+        raise mistakes([((), f"{entry.kind} {component.name!r}: {error}", dict(component.params))]) from None
+    except RuntimeError:
+        # What only holds on another device (fused=True) shows when the trial runs.
+        return
+
+
+def _without_compiler(optimizer: type) -> type:
+    """Derive a class that does not import torch's compiler, which would take longer than all else that checks a spec.
+
+    torch imports it at the first optimizer, to keep it away from `add_param_group`.
+    """
+    plain = inspect.unwrap(optimizer.add_param_group)  # type: ignore[attr-defined]
+    return type(optimizer.__name__, (optimizer,), {"add_param_group": plain})

@@ -1,0 +1,117 @@
+"""The kinds of component, and registered components with the parameters that YAML can set."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel
+
+from framework._component.parameters import labels_in, parameters_of
+from framework._errors import PluginError, nearest
+
+
+class Kind(NamedTuple):
+    """A kind of component: the hook that registers it, and what the framework calls it with."""
+
+    hook: str
+    inputs: tuple[str, ...] = ()
+
+
+KINDS = {
+    "stage": Kind("register_stages"),
+    "model": Kind("register_models", ("shape", "classes")),
+    "dataset": Kind("register_datasets"),
+    "loss": Kind("register_losses"),
+    "optimizer": Kind("register_optimizers", ("params", "model")),
+    "schedule": Kind("register_schedules", ("epoch", "epochs", "steps")),
+    "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network")),
+    "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),
+    "sparsifier": Kind("register_sparsifiers"),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component.
+
+    Attributes:
+        kind: one of `KINDS`.
+        name: what specs call it.
+        factory: the callable.
+        source: the distribution that registered it, with its version.
+        origin: what stands for that distribution in stage keys; empty: the source.
+    """
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    source: str
+    origin: str = ""
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs of its kind that this component asks for."""
+        asked = inspect.signature(self.factory).parameters
+        return tuple(name for name in KINDS[self.kind].inputs if name in asked)
+
+    @cached_property
+    def parameters(self) -> type[BaseModel]:
+        """A pydantic model of the YAML parameters.
+
+        Raises:
+            PluginError: a parameter without a default has a type that YAML cannot express.
+        """
+        return parameters_of(self.factory, KINDS[self.kind].inputs, f"{self.kind} {self.name!r} of {self.source}")
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The parameters that are labels of earlier stages."""
+        return labels_in(self.parameters)
+
+    @property
+    def doc(self) -> str:
+        """The first paragraph of its docstring."""
+        return (inspect.getdoc(self.factory) or "").split("\n\n")[0].replace("\n", " ")
+
+
+class Catalog(Protocol):
+    """Where components are looked up; the registry is one."""
+
+    def entry(self, kind: str, name: str) -> Entry | None:
+        """Return the component of that kind and name, or None."""
+
+    def names(self, kind: str) -> Sequence[str]:
+        """List all names of that kind."""
+
+    @property
+    def broken(self) -> Sequence[str]:
+        """The reasons why some plugins cannot be used."""
+
+    @property
+    def observers(self) -> Sequence[str]:
+        """The distributions whose plugins observe every trial."""
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """What stands for each distribution in stage keys: its version, or its version and code."""
+
+
+def unknown(catalog: Catalog, kind: str, name: object, also: Sequence[str] = ()) -> str:
+    """Say that there is no component of that name: which was meant, and which plugin it may be missing with."""
+    hints = [nearest(name, [*catalog.names(kind), *also]), *catalog.broken]
+    return f"unknown {kind} {name!r} ({'; '.join(hints)})"
+
+
+def usable(catalog: Catalog, kind: str) -> tuple[list[Entry], list[str]]:
+    """List the components of a kind that specs can name, and what is wrong with the others."""
+    entries, faults = [], []
+    for name in catalog.names(kind):
+        try:
+            entry = catalog.entry(kind, name)
+            if entry and entry.parameters:
+                entries.append(entry)
+        except PluginError as error:
+            faults.append(str(error))
+    return entries, faults
