@@ -1,4 +1,4 @@
-"""Experiments from Python, as the command line runs and reads them."""
+"""Run experiments from Python, and read their results."""
 
 import json
 import os
@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from framework._cli.console import make_console
-from framework._cli.load import load_specs
-from framework._cli.options import RESULTS, home, stages_in
-from framework._cli.select import select
-from framework._cli.view import make_view
 from framework._executors import session
+from framework._executors.options import RunOptions
+from framework._paths import RESULTS, home_path
 from framework._registry import installed
+from framework._report.open_results import open_results
 from framework._report.results import Results
-from framework._tracking import Reader, default_uri
+from framework._spec import load_specs
+from framework._terminal.console import make_console
+from framework._terminal.view import make_view
+from framework._tracking import Reader
 
 
 def run(
@@ -64,10 +65,10 @@ def run(
     folder = _root(root)
     registry = installed(frozenset(os.environ.get("FRAMEWORK_DISABLE_PLUGINS", "").split()))
     loaded = load_specs(files, sets, seeds, registry, max_trials)
-    options = session.Options(
+    options = RunOptions(
         root=folder,
-        tracking_uri=tracking_uri or default_uri(folder),
-        store=stages_in(folder, store or os.environ.get("FRAMEWORK_STORE")),
+        tracking_uri=tracking_uri,
+        store=store or os.environ.get("FRAMEWORK_STORE"),
         executor=executor,
         address=address,
         max_concurrent=max_concurrent,
@@ -78,7 +79,7 @@ def run(
     with make_view(console) as view:
         results, _ = session.run(loaded, registry, options, view)
     only = {result.plan.identity for result in results}
-    return Results(Reader(options.tracking_uri), [spec.name for spec in loaded], only)
+    return Results(Reader(options.mlflow_uri), [spec.name for spec in loaded], only)
 
 
 def results(*experiments: str | Path, root: str | Path | None = None, tracking_uri: str | None = None) -> Results:
@@ -94,11 +95,11 @@ def results(*experiments: str | Path, root: str | Path | None = None, tracking_u
         DataError: there is no such experiment; names the nearest.
         TrackingError: the tracking store cannot be reached, or there is none.
     """
-    return select([str(name) for name in experiments], _root(root), tracking_uri)
+    return open_results([str(name) for name in experiments], _root(root), tracking_uri)
 
 
 def _root(given: str | Path | None) -> Path:
-    return home(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
+    return home_path(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
 
 
 def _command(

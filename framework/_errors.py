@@ -11,6 +11,7 @@ FrameworkError
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -146,3 +147,8 @@ def first_line(error: BaseException) -> str:
     except Exception:  # its code too
         lines = []
     return lines[0][:500] if lines else type(error).__name__
+
+
+def redact(text: str) -> str:
+    """A URI, or a text that holds URIs, without users and passwords."""
+    return re.sub(r"//[^/\s]*@", "//", text)

@@ -3,11 +3,9 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from framework._errors import Problem, SpecError
+from framework._errors import Problem, SpecError, redact
 from framework._executors import inline
 from framework._executors.agenda import Agenda
 from framework._executors.artist import Artist
@@ -15,6 +13,7 @@ from framework._executors.bookkeeper import Bookkeeper, Identity, View, Work, re
 from framework._executors.gate import Gate
 from framework._executors.joining import settle
 from framework._executors.limiter import Limiter
+from framework._executors.options import RunOptions
 from framework._executors.search import Point, Sampler, Search, study_of
 from framework._executors.summary import summarise
 from framework._home import make_home
@@ -24,38 +23,7 @@ from framework._report.table import Result
 from framework._spec import ExperimentSpec
 from framework._spec.grid import expand_grids
 from framework._store import Store
-from framework._tracking import Finished, Tracker, public
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run.
-
-    Attributes:
-        root: where results lie.
-        tracking_uri: the MLflow store.
-        store: where the results of stages are kept.
-        executor: ``ray``, or ``inline`` in this process.
-        address: of a running Ray cluster.
-        max_concurrent: how many trials run at once; None: as many as fit.
-        store_limit: how many bytes of them; None: as many as there are.
-        checkpoint_minutes: the longest time between two checkpoints within a stage.
-        force: run finished trials again, from the start.
-        verbose: show what libraries log.
-        command: what the user typed, for the record.
-    """
-
-    root: Path
-    tracking_uri: str
-    store: str
-    executor: Literal["ray", "inline"] = "ray"
-    address: str | None = None
-    max_concurrent: int | None = None
-    store_limit: int | None = None
-    checkpoint_minutes: float = 5.0
-    force: bool = False
-    verbose: bool = False
-    command: str = ""
+from framework._tracking import Finished, Tracker
 
 
 def expander(specs: Sequence[ExperimentSpec]) -> Expand:
@@ -87,7 +55,7 @@ def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
 
 
 def run(
-    specs: Sequence[ExperimentSpec], registry: Registry, options: Options, view: View
+    specs: Sequence[ExperimentSpec], registry: Registry, options: RunOptions, view: View
 ) -> tuple[list[Result], dict[str, Work]]:
     """Run all trials of the specs that are not finished yet.
 
@@ -104,14 +72,14 @@ def run(
     planned = plan_all(specs)
     if options.executor == "inline":
         _refuse_schedulers(specs)
-    store = Store(options.store)
+    store = Store(options.store_uri)
     stored = store.stored()  # before anything is started: a store that cannot be reached shows here
     if options.verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with (
-        _as_default(options.tracking_uri),
+        _as_default(options.mlflow_uri),
         Artist() as artist,
-        Tracker(options.tracking_uri, options.root, view.remarked) as tracker,
+        Tracker(options.mlflow_uri, options.root, view.remarked) as tracker,
     ):
         if options.executor == "ray" and tracker.is_new:
             # Starting Ray takes seconds, as making the database does; nothing can be finished in a new one.
@@ -140,7 +108,7 @@ def run(
         planned |= {name: search.plans for name, search in searches.items()}
         tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
-        summarise(busy, ended, books, options.tracking_uri)
+        summarise(busy, ended, books, options.mlflow_uri)
     return [results[plan.identity] for plans in planned.values() for plan in plans], books.work
 
 
@@ -160,7 +128,7 @@ def _as_default(tracking_uri: str) -> Iterator[None]:
 
 def _open_books(
     registry: Registry,
-    options: Options,
+    options: RunOptions,
     tracker: Tracker,
     artist: Artist,
     view: View,
@@ -179,7 +147,7 @@ def _open_books(
         store,
         limiter,
         results,
-        command=public(options.command),
+        command=redact(options.command),
         force=options.force,
         wait=wait,
     )
@@ -208,7 +176,7 @@ def _sampler(spec: ExperimentSpec, known: Mapping[int, Point]) -> Sampler:
     return ray_tune.Optuna(spec, known)
 
 
-def _execute(agenda: Agenda, pending: Sequence[TrialPlan], books: Bookkeeper, options: Options) -> None:
+def _execute(agenda: Agenda, pending: Sequence[TrialPlan], books: Bookkeeper, options: RunOptions) -> None:
     checkpoint_seconds = 60 * options.checkpoint_minutes
     try:
         agenda.add(pending)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework._report.comparison import Group
+from framework._report.statistics import is_fraction
 
 Format = Literal["markdown", "csv", "json", "latex", "html"]
 _NOTHING = "–"
@@ -42,11 +43,6 @@ _LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
 }
-
-
-def is_fraction(metric: str) -> bool:
-    """Whether the values of a metric are fractions, which people read as percentages."""
-    return metric.endswith("accuracy") or metric in ("sparsity", "frozen") or metric.startswith("sparsity/")
 
 
 def comparison_table(groups: Sequence[Group], metric: str, *, notes: bool = True) -> Table:

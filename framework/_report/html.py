@@ -12,9 +12,10 @@ from framework._registry import Registry
 from framework._report.anatomy import TOTALS
 from framework._report.comparison import EXPERIMENT, Group, compare
 from framework._report.figures import all_sweep_figures, as_svg
-from framework._report.formats import WORDS, cells, is_fraction
+from framework._report.formats import WORDS, cells
 from framework._report.results import Results
 from framework._report.setup import alike, facts, parts, status
+from framework._report.statistics import is_fraction
 from framework._tracking import TrialRun
 
 _PAGES = Path(__file__).parent / "pages"

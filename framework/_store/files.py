@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import secrets
 import shutil
 import time
@@ -73,11 +72,6 @@ def open_files(uri: str) -> Files:
     return RemoteFiles(uri)
 
 
-def public(uri: str) -> str:
-    """Without user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
 class LocalFiles:
     """A folder on this machine, which is made when something is written. What is written survives a power cut."""
 
@@ -86,7 +80,7 @@ class LocalFiles:
 
     def sizes(self) -> dict[str, int]:
         found = {}
-        with self._plainly("list", ""), suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+        with self._translate_errors("list", ""), suppress(FileNotFoundError), os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # it has gone since
                     if entry.is_file():
@@ -94,18 +88,18 @@ class LocalFiles:
         return found
 
     def age(self, name: str) -> float:
-        with self._plainly("read", name), suppress(FileNotFoundError):
+        with self._translate_errors("read", name), suppress(FileNotFoundError):
             return time.time() - (self.folder / name).stat().st_mtime
         return 0.0
 
     def read(self, name: str) -> bytes | None:
-        with self._plainly("read", name), suppress(FileNotFoundError):
+        with self._translate_errors("read", name), suppress(FileNotFoundError):
             return (self.folder / name).read_bytes()
         return None
 
     def write(self, name: str, content: bytes) -> None:
         part = self.folder / f"{name}.{secrets.token_hex(4)}{PART}"
-        with self._plainly("write", name):
+        with self._translate_errors("write", name):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with part.open("xb") as file:
@@ -119,17 +113,17 @@ class LocalFiles:
             self._sync()
 
     def move(self, name: str, new: str) -> None:
-        with self._plainly("rename", name), suppress(FileNotFoundError):
+        with self._translate_errors("rename", name), suppress(FileNotFoundError):
             os.replace(self.folder / name, self.folder / new)
 
     def remove(self, name: str) -> None:
-        with self._plainly("remove", name):
+        with self._translate_errors("remove", name):
             (self.folder / name).unlink(missing_ok=True)
 
     @contextmanager
     def alone(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
         with ExitStack() as stack:
-            with self._plainly("lock", name):
+            with self._translate_errors("lock", name):
                 (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
                 stack.enter_context(lease(self.folder / LOCKS / name, waiting))
             yield
@@ -146,7 +140,7 @@ class LocalFiles:
             os.close(folder)
 
     @contextmanager
-    def _plainly(self, what: str, name: str) -> Iterator[None]:
+    def _translate_errors(self, what: str, name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:

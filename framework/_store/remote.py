@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 
 import fsspec
 
-from framework._errors import StoreError
-from framework._store.files import public
+from framework._errors import StoreError, redact
 
 
 class RemoteFiles:
@@ -19,12 +18,12 @@ class RemoteFiles:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
-        with self._plainly("open", ""):
+        with self._translate_errors("open", ""):
             self.fs, self.folder = fsspec.url_to_fs(self.uri)
 
     def sizes(self) -> dict[str, int]:
         found = {}
-        with self._plainly("list", ""), _missing_is_fine():
+        with self._translate_errors("list", ""), _missing_is_fine():
             self.fs.invalidate_cache()  # others write there too
             for entry in self.fs.ls(self.folder, detail=True):
                 if entry["type"] == "file":
@@ -32,19 +31,19 @@ class RemoteFiles:
         return found
 
     def age(self, name: str) -> float:
-        with self._plainly("read", name), _missing_is_fine():
+        with self._translate_errors("read", name), _missing_is_fine():
             self.fs.invalidate_cache()
             return time.time() - float(self.fs.modified(self._path(name)).timestamp())
         return 0.0
 
     def read(self, name: str) -> bytes | None:
-        with self._plainly("read", name), _missing_is_fine():
+        with self._translate_errors("read", name), _missing_is_fine():
             content: bytes = self.fs.cat_file(self._path(name))
             return content
         return None
 
     def write(self, name: str, content: bytes) -> None:
-        with self._plainly("write", name):
+        with self._translate_errors("write", name):
             self.fs.pipe_file(self._path(name), content)
 
     def move(self, name: str, new: str) -> None:
@@ -54,20 +53,20 @@ class RemoteFiles:
             self.remove(name)
 
     def remove(self, name: str) -> None:
-        with self._plainly("remove", name), _missing_is_fine():
+        with self._translate_errors("remove", name), _missing_is_fine():
             self.fs.rm_file(self._path(name))
 
     def alone(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
         return nullcontext()  # object stores know no locks
 
     def where(self, name: str) -> str:
-        return f"{public(self.uri)}/{name}".rstrip("/")
+        return f"{redact(self.uri)}/{name}".rstrip("/")
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}"
 
     @contextmanager
-    def _plainly(self, what: str, name: str) -> Iterator[None]:
+    def _translate_errors(self, what: str, name: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # every kind of store raises errors of its own

@@ -10,7 +10,8 @@ from rich.console import Console
 from trial_runs import results_of, trial, variants
 
 from framework._report.comparison import Group, compare
-from framework._report.formats import as_rows, is_fraction, print_comparison, render
+from framework._report.formats import as_rows, print_comparison, render
+from framework._report.statistics import is_fraction
 
 METRIC = "test/accuracy"
 DENSE, PRUNED = [0.90, 0.92, 0.97], [0.88, 0.93, 0.95]

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from framework._report.statistics import is_fraction
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -109,11 +111,6 @@ def ordered(count: int) -> list[Any]:
     import matplotlib
 
     return [matplotlib.colormaps["viridis"](0.85 * index / max(count - 1, 1)) for index in range(count)]
-
-
-def is_fraction(metric: str) -> bool:
-    """Whether a metric of this name is a fraction in [0, 1]."""
-    return metric.rpartition("/")[2] == "accuracy" or metric.partition("/")[0] in ("sparsity", "frozen")
 
 
 def called(metric: str) -> str:

@@ -10,11 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from framework._cli.console import count, say
 from framework._executors.bookkeeper import View
 from framework._executors.listener import Outcome
 from framework._plan import TrialPlan
 from framework._stage import Record
+from framework._terminal.console import count, say
 from framework._trial import StageEnd
 
 # Without a terminal, at most one line per trial in this time.

@@ -5,7 +5,7 @@ import sys
 
 from rich.console import Console
 
-from framework._cli.writing import make_writable
+from framework._terminal.encoding import make_writable
 
 _ENDLESS = 10_000
 

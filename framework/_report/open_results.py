@@ -11,7 +11,7 @@ from framework._tracking import Reader, default_uri
 _SUFFIXES = (".yaml", ".yml")
 
 
-def select(names: Sequence[str], root: Path, tracking_uri: str | None) -> Results:
+def open_results(names: Sequence[str], root: Path, tracking_uri: str | None) -> Results:
     """The results of experiments.
 
     Args:

@@ -22,7 +22,7 @@ def load_registry(disabled: Iterable[str]) -> "Registry":
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Turn errors that are the user's to read into their text and an exit code."""
     try:
         yield
