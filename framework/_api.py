@@ -36,13 +36,13 @@ def run(
     force: bool = False,
     quiet: bool = False,
 ) -> Results:
-    """Run every trial of the specs that is not finished yet, and say on the way how they get on.
+    """Run every trial of the specs that is not finished yet, and print the progress.
 
     Args:
         specs: files, such as ``experiments/unprune.yaml``; one or several.
         settings: values to change in every spec, by path: ``{"data.name": "digits", "stages.*.train.epochs": 1}``.
         seeds: replicates to run instead of the specs'.
-        root: where results lie. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
+        root: the folder of results. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
         tracking_uri: the MLflow store. None: ``$MLFLOW_TRACKING_URI``, else a database in ``root``.
         store: where the results of stages are kept. None: ``$FRAMEWORK_STORE``, else ``stages`` in ``root``.
         executor: ``ray`` runs trials in parallel, ``inline`` one by one in this process.
@@ -50,11 +50,11 @@ def run(
         max_concurrent: most trials at once; None: as many as fit.
         max_trials: most trials that a spec may mean; one that means more is refused. None: 100,000.
         force: run finished trials again, from the start.
-        quiet: say nothing.
+        quiet: print nothing.
 
     Returns:
-        What came out of exactly the trials of these specs, those that were finished earlier included. A trial that
-        failed does not stop the others: its ``status`` says so.
+        The results of exactly the trials of these specs, including those that were finished earlier. A trial that
+        failed does not stop the others; its ``status`` says so.
 
     Raises:
         SpecError: a spec or a setting is wrong; holds every mistake found.
@@ -83,7 +83,7 @@ def run(
 
 
 def results(*experiments: str | Path, root: str | Path | None = None, tracking_uri: str | None = None) -> Results:
-    """What came out of earlier runs.
+    """Open the results of earlier runs.
 
     Args:
         experiments: their names, or the specs' files, of which only the name is read; none: all that have trials.
@@ -105,7 +105,7 @@ def _root(given: str | Path | None) -> Path:
 def _command(
     files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None, root: Path, executor: str, force: bool
 ) -> str:
-    """The command line that runs the same trials."""
+    """The command that runs the same trials."""
     words = ["framework", "run", *map(str, files)]
     words += [word for setting in sets for word in ("--set", setting)]
     if seeds is not None:

@@ -1,4 +1,4 @@
-"""A trial's run, by what a user calls it."""
+"""Find a trial's run by the name that a user gives."""
 
 from framework._errors import DataError, nearest
 from framework._tracking import Reader, TrialRun

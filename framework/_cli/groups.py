@@ -1,4 +1,4 @@
-"""The commands that have commands of their own: plugins and store."""
+"""The command groups ``plugins`` and ``store``."""
 
 from typing import Annotated
 

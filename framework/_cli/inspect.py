@@ -55,7 +55,7 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
 
 @contextmanager
 def _explained(trial: TrialRun) -> Iterator[None]:
-    """Say what a network that somebody has logged stumbles over."""
+    """Turn an error inside a logged network into a sentence that names the trial."""
     try:
         yield
     except Exception as error:
@@ -63,7 +63,7 @@ def _explained(trial: TrialRun) -> Iterator[None]:
 
 
 def prunable_names(trial: TrialRun, names: Iterable[str]) -> list[str]:
-    """Of the names in a network's state dict those of its prunable weights, as the trial has reported them."""
+    """Select, from the names in a network's state dict, the prunable weights that the trial has reported."""
     layers = {name.removeprefix("sparsity/") for name in trial.metrics if name.startswith("sparsity/")}
     return [name for name in names if valid_name(layer_name(name)) in layers]
 
@@ -92,7 +92,7 @@ def _part(totals: Mapping[str, float], part: str, whole: str) -> str:
 
 
 def flops(number: float) -> str:
-    """FLOPs for people."""
+    """A number of FLOPs as people read it: ``1.219 M``."""
     for unit in ("", " k", " M", " G"):
         if number < 999.5:
             return f"{number:.4g}{unit}"

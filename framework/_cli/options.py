@@ -1,4 +1,4 @@
-"""Options that several commands take, and how their texts are read."""
+"""Options that several commands share, and the parsers of their values."""
 
 import re
 from enum import StrEnum

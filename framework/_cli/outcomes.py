@@ -1,4 +1,4 @@
-"""The commands that show what came out."""
+"""The commands that show results."""
 
 import shlex
 import sys

@@ -66,7 +66,7 @@ def run_specs(
 
 
 def best_line(spec: ExperimentSpec, results: Iterable[Result]) -> str | None:
-    """Of a random search, or of one that stopped trials, the best variant: ``best of lr: lr=0.01: val/accuracy …``."""
+    """The best variant of a random search, or of one that stopped trials: ``best of lr: lr=0.01: val/accuracy …``."""
     search = spec.search
     own = [result for result in results if result.plan.experiment == spec.name]
     found = best(own, search.metric, search.mode) if search.samples > 1 or search.scheduler else None

@@ -75,7 +75,7 @@ def collect(
 
 
 def readable(size: int) -> str:
-    """Bytes for people."""
+    """A number of bytes as people read it: ``1.5 MB``."""
     if size < 1000:
         return f"{size} B"
     value = float(size)

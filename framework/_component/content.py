@@ -40,13 +40,13 @@ def digest(path: Path) -> str:
 
 @cache
 def _content(path: Path, size: int, mtime_ns: int) -> str:
-    """Of a file of that size and time, which are there to be told apart by: a sweep reads a file once."""
+    """The digest of a file's content; its size and time are arguments so that the cache notices a changed file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _listing(folder: Path) -> str:
-    """Of names, sizes and times: to read all of a large dataset would take long."""
+    """A digest of names, sizes and times, because reading all of a large dataset would take long."""
     lines = sorted(
         f"{entry.path[len(str(folder)) :]}\0{stat.st_size}\0{stat.st_mtime_ns}"
         for entry in _entries(str(folder), frozenset())

@@ -12,7 +12,7 @@ _MODE = "RAY_AUTH_MODE"
 
 
 def settle(address: str | None) -> None:
-    """Have a Ray of our own keep to the loopback interface, or speak to a cluster as it wants to be spoken to."""
+    """Keep a Ray of our own to the loopback interface; use token authentication if a cluster requires it."""
     if address is None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     elif _MODE not in os.environ and "ray" not in sys.modules and _has_token() and _asks_for_token(address):
@@ -20,7 +20,7 @@ def settle(address: str | None) -> None:
 
 
 def knock(address: str) -> None:
-    """Connect to a cluster's port: Ray itself asks for minutes, loudly.
+    """Check that a cluster's port accepts connections: Ray itself would retry for minutes and log every attempt.
 
     Raises:
         OSError: nobody is there.

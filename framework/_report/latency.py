@@ -57,7 +57,7 @@ def latencies(network: nn.Module, weights: Sequence[str], shape: Sequence[int]) 
 def _measure(dense: nn.Module, sparse: nn.Module, images: Tensor, threads: int) -> Latency:
     networks = (dense, sparse)
     for network in networks:
-        network(images)  # the first time is another
+        network(images)  # warm-up: the first pass allocates memory and chooses kernels
     calls = max(1, round(_LEAST / _time(dense, images, 1)))
     times: list[tuple[float, ...]] = []
     end = time.monotonic() + _SECONDS

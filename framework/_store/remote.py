@@ -76,7 +76,7 @@ class RemoteFiles:
 
 @contextmanager
 def _missing_is_fine() -> Iterator[None]:
-    """Of a file; a missing bucket is a mistake."""
+    """Ignore that a file is missing; a missing bucket is an error."""
     with suppress(FileNotFoundError):
         try:
             yield

@@ -1,4 +1,4 @@
-"""What the user sees while trials run: a live table on a terminal, else a line now and then."""
+"""Show the progress of trials: a live table on a terminal, otherwise a line from time to time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _LINE_SECONDS = 10.0
 
 @contextmanager
 def make_view(console: Console) -> Iterator[View]:
-    """A live view if the console is a terminal, else plain lines."""
+    """Give a live view if the console is a terminal, otherwise one that prints plain lines."""
     if not console.is_terminal:
         yield PlainView(console)
         return
@@ -127,9 +127,9 @@ class PlainView:
         say(self.console, text)
 
     def left(self) -> str:
-        """The time that is left, judged by the epochs so far."""
+        """The estimated time left, from the epochs so far."""
         known = self.total - self.coming
-        # What is still to be suggested is taken to be like what has been.
+        # Trials that are still to be suggested are assumed to be as long as the known ones.
         total = self.epochs_total * self.total / known if known else 0
         if not self.epochs_done or total <= self.epochs_done:
             return ""

@@ -153,5 +153,5 @@ def explained(found: Sequence[Variant], metric: str) -> str:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Of at least one."""
+    """The arithmetic mean of one or more values."""
     return sum(values) / len(values)
