@@ -86,7 +86,7 @@ def readable(text: str, longest: int = _LONGEST) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """What an exception says, whatever its class makes of that; all but ours begin with their type."""
+    """Describe an exception, whatever its class does; the text of all but our own begins with the type."""
     kind = type(error).__name__
     try:
         text = str(error)
@@ -116,7 +116,7 @@ def located(where: str) -> Iterator[None]:
 
 
 def locations(error: BaseException) -> list[str]:
-    """What `located` has noted on an exception, the innermost first."""
+    """The places that `located` has noted on an exception, the innermost first."""
     with suppress(Exception):  # a class may compute its attributes
         return [readable(note) for note in error.__notes__ if isinstance(note, str)]
     return []
@@ -141,7 +141,7 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's code says, in a line: its first one, or what it is called."""
+    """The first line of an error from third-party code, or the error's type if it has no text."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # its code too

@@ -59,5 +59,5 @@ def home_path(path: Path | str) -> Path:
 
 
 def stages_in(root: Path, store: str | None) -> str:
-    """Where the results of stages are kept: the given place, else beside the results."""
+    """The stage store: the given one, else a folder beside the results."""
     return (str(home_path(store)) if store.startswith("~") else store) if store else str(root.absolute() / "stages")

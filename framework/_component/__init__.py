@@ -117,7 +117,7 @@ class Entry:
 
 
 class Catalog(Protocol):
-    """Where components are looked up; the registry is one."""
+    """The place where components are looked up, such as the registry."""
 
     def entry(self, kind: str, name: str) -> Entry | None:
         """The component of that kind and name, or None."""
@@ -127,7 +127,7 @@ class Catalog(Protocol):
 
     @property
     def broken(self) -> Sequence[str]:
-        """What is wrong with the plugins that cannot be used."""
+        """The faults of plugins that cannot be used."""
 
     @property
     def observers(self) -> Sequence[str]:
@@ -135,7 +135,7 @@ class Catalog(Protocol):
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """By distribution, what stands for it in stage keys."""
+        """The representation of each distribution in stage keys."""
 
 
 def unknown(catalog: Catalog, kind: str, name: object, also: Sequence[str] = ()) -> str:
@@ -189,7 +189,7 @@ class Component:
 
     @property
     def name(self) -> str:
-        """What specs call it."""
+        """The name in specs."""
         return self.entry.name
 
     def plain(self, *, identity: bool = False) -> dict[str, Any]:

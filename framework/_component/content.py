@@ -1,4 +1,4 @@
-"""What files hold, as a digest: the same content under another name is the same."""
+"""Digests of files: the same content under another name has the same digest."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ class Folder(_Path):
 
 
 def digest(path: Path) -> str:
-    """What stands for a path in a key: the content if it is a file, the listing of a `Folder`, else the path itself.
+    """The representation of a path in a key: a file's content, the listing of a `Folder`, else the path itself.
 
     A folder that need not exist is where something is yet to be put: what is there does not matter.
 

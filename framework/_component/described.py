@@ -1,4 +1,4 @@
-"""What help and documentation say of a component's parameters, in the words of YAML."""
+"""Describe a component's parameters for help and documentation, in the terms of YAML."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -30,7 +30,7 @@ def items(section: str) -> dict[str, str]:
 
 
 def meanings(owner: Callable[..., Any]) -> dict[str, str]:
-    """What a docstring says of the parameters, by name; of those that a class inherits, what its bases say."""
+    """The descriptions of parameters in a docstring, by name; base classes describe inherited parameters."""
     said: dict[str, str] = {}
     for one in reversed(owner.__mro__) if inspect.isclass(owner) else [owner]:
         parts = sections(one)

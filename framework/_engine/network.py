@@ -1,4 +1,4 @@
-"""What pruning criteria look at, and the scores that they give."""
+"""The view of a network that pruning criteria get, and the scores that they return."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,7 +14,7 @@ from framework._masks import Masks
 from framework._stage import Trial
 
 Mode: TypeAlias = Literal["train", "eval"]
-"""Of normalisation while gradients are taken: by the statistics of the batch, or by the running ones."""
+"""The statistics that normalisation uses while gradients are taken: those of the batch, or the running ones."""
 Batch: TypeAlias = tuple[Any, Any]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Of the forward pass; ``auto`` is bfloat16 on GPUs that have it, and float32 elsewhere."""
+"""The precision of the forward pass; ``auto`` is bfloat16 on GPUs that have it, and float32 elsewhere."""
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from framework._errors import StageError, nearest
 
 Masks: TypeAlias = dict[str, Tensor]
-"""By parameter name a bool tensor of its shape: of pruning, True = may be non-zero; of freezing, True = is held."""
+"""Bool tensors by parameter name, of its shape. In pruning, True = may be non-zero; in freezing, True = held."""
 
 
 def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
@@ -34,7 +34,7 @@ def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
 
 
 def joined(model: nn.Module, flags: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
-    """By the parameter or buffer itself the elements that are flagged under any of its names.
+    """Join the masks of each parameter or buffer: the elements that are flagged under any of its names.
 
     Args:
         model: the network.

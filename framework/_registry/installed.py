@@ -53,7 +53,7 @@ def installed(disabled: frozenset[str] = frozenset()) -> Registry:
 
 
 def _normal(name: str) -> str:
-    """As the index of packages compares names."""
+    """Normalise a distribution's name as the package index does."""
     return re.sub("[-_.]+", "-", name).lower()
 
 

@@ -116,7 +116,7 @@ class Registry:
 
     @property
     def broken(self) -> Sequence[str]:
-        """What is wrong with the plugins that cannot be used; what several of a distribution share, once."""
+        """The faults of plugins that cannot be used; a fault that several of a distribution share is listed once."""
         return list(dict.fromkeys(plugin.fault for plugin in self.plugins if plugin.fault))
 
     @property

@@ -1,4 +1,4 @@
-"""Which snapshots to remove. All functions are pure, and return snapshots out of those given."""
+"""Choose which snapshots to remove. All functions are pure, and return some of the snapshots given."""
 
 import heapq
 from collections import Counter
@@ -33,7 +33,7 @@ def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[
 
 
 def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collection[str]) -> list[Snapshot]:
-    """Which to drop so that the rest fits, the least valuable first.
+    """Choose which snapshots to drop so that the rest fits, the least valuable first.
 
     No needed one goes before one that is not needed. Apart from that the ends of the stage tree go first, from which no
     other snapshot goes on; then what has become an end; of several ends the oldest.

@@ -1,4 +1,4 @@
-"""What the small JSON file of a snapshot says."""
+"""The metadata of a snapshot, which its small JSON file holds."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ class Snapshot:
 
 
 class _About(BaseModel):
-    """What is read by others than whoever saved it."""
+    """The part of the metadata that others than the writer read."""
 
     model_config = ConfigDict(strict=True)
     parent: str | None = None
@@ -58,7 +58,7 @@ class _About(BaseModel):
 
 
 def stem(key: str, partial: bool) -> str:
-    """What the names of a snapshot's files begin with.
+    """The prefix of the names of a snapshot's files.
 
     Raises:
         ValueError: the key is not hex.

@@ -89,7 +89,7 @@ class Store:
         return self._files.read(json_name(key, partial=False)) is not None
 
     def find(self, key: str, *, partial: bool = False) -> Snapshot | None:
-        """What a snapshot's JSON file says; None if there is no such snapshot.
+        """Read a snapshot's JSON file; None if there is no such snapshot.
 
         Raises:
             DamagedError: the JSON file is damaged; it has been set aside.
@@ -205,7 +205,7 @@ class Store:
 
 
 def _wrong(content: bytes | None, snapshot: Snapshot) -> str:
-    """What is wrong with the content of a tensor file; empty if nothing is."""
+    """Describe what is wrong with the content of a tensor file; empty if nothing is."""
     if content is None:
         return f"its tensor file {snapshot.file} is missing"
     if len(content) != snapshot.size:

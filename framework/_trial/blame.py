@@ -1,4 +1,4 @@
-"""Which part of a network an error comes from."""
+"""Find the part of a network that an error comes from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

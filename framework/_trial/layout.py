@@ -1,4 +1,4 @@
-"""What a stage must leave as it is in a network, as whoever goes on from its result builds the network anew."""
+"""Check what a stage must not change in a network, because the network is built anew from the stage's stored result."""
 
 from collections.abc import Mapping
 
@@ -28,7 +28,7 @@ def check_layout(before: Layout, after: Layout) -> None:
 
 
 def unkept(model: nn.Module) -> dict[str, str]:
-    """By name, what may change of a network that no snapshot has: types, plain attributes and hooks of its modules."""
+    """Collect by name what no snapshot of a network holds: types, plain attributes and hooks of its modules."""
     found = {}
     for name, module in model.named_modules():
         found[f"the type of {name}" if name else "its type"] = type(module).__name__
@@ -42,7 +42,7 @@ def unkept(model: nn.Module) -> dict[str, str]:
 
 
 def told_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """What differs between two answers of `unkept`, in a few words each."""
+    """Describe the differences between two results of `unkept`, in a few words each."""
     return [
         f"{name} was {before.get(name, 'not there')}, and is {after.get(name, 'not there')} now"
         for name in {**before, **after}

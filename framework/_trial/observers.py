@@ -54,7 +54,7 @@ class Observers:
         return given
 
     def measured(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """What was measured, with what plugins measure besides."""
+        """The metrics, together with those that plugins add."""
         known = dict(metrics)
         for source, more in self.tell("epoch_ended", metrics=metrics):
             try:

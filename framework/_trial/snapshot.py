@@ -20,7 +20,7 @@ _MASKS = ("masks", "frozen")
 
 @dataclass
 class History:
-    """What has happened to a trial so far.
+    """The state of a trial so far.
 
     Attributes:
         records: all that was reported, by stages that are done and by the one that runs.
@@ -119,7 +119,7 @@ def restore_network(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def capture_progress(trial: Trial, progress: Any) -> tuple[dict[str, Tensor], Any]:
-    """What a stage has to know to go on, with torch's generators, likewise."""
+    """The state that a stage needs to resume, with that of torch's generators."""
     generators = [torch.get_rng_state()]
     if trial.device.type == "cuda":
         generators.append(torch.cuda.get_rng_state(trial.device))
