@@ -140,11 +140,12 @@ def train_by_hand(config: dict[str, Any], data: Any) -> None:
 def framework(folder: Path, trials: int) -> dict[str, float]:
     from rich.console import Console
 
-    from framework._cli.load import load_specs
-    from framework._cli.view import PlainView
     from framework._executors import session
+    from framework._executors.options import RunOptions
     from framework._registry import installed
-    from framework._tracking import Tracker, default_uri
+    from framework._spec import load_specs
+    from framework._terminal.view import PlainView
+    from framework._tracking import Tracker
 
     stamps: dict[str, float] = {}
     in_trials: list[float] = []
@@ -186,7 +187,7 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
     file = folder / "many.yaml"
     file.write_text(json.dumps(spec, indent=1))  # JSON is YAML
     root = folder / "mlruns"
-    options = session.Options(root=root, tracking_uri=default_uri(root), store=str(root / "stages"))
+    options = RunOptions(root=root)
     results, _ = session.run(load_specs([file], [], None, installed()), installed(), options, Stopwatch(Console()))
     return {**stamps, "in_trial": sum(in_trials) / trials, "finished": sum(not r.error for r in results)}
 

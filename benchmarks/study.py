@@ -66,9 +66,9 @@ class Study:
 
 def make_study(options: Namespace, folder: Path) -> Study:
     """Write the specs, with their epochs scaled, and plan them."""
-    from framework._cli.load import load_specs
     from framework._executors.session import plan_all
     from framework._registry import installed
+    from framework._spec import load_specs
 
     def scaled(found: re.Match[str]) -> str:
         return f"epochs: {max(1, round(int(found[1]) * options.epochs))}"

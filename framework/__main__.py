@@ -1,9 +1,9 @@
-"""``python -m framework``."""
+"""Run the command line as ``python -m framework``."""
 
 import os
 import sys
 
-# Python puts the working folder first, where a user's own `statistics.py` or `queue.py` would be taken for Python's.
+# Python searches the working folder first: a user's own `statistics.py` there would be imported in place of Python's.
 if not sys.flags.safe_path and sys.path[:1] == [os.getcwd()]:
     del sys.path[0]
 

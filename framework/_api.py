@@ -1,4 +1,4 @@
-"""Experiments from Python, as the command line runs and reads them."""
+"""Run experiments from Python, and read their results."""
 
 import json
 import os
@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from framework._cli.console import make_console
-from framework._cli.load import load_specs
-from framework._cli.options import RESULTS, home, stages_in
-from framework._cli.select import select
-from framework._cli.view import make_view
 from framework._executors import session
+from framework._executors.options import RunOptions
+from framework._paths import RESULTS, home_path
 from framework._registry import installed
+from framework._report.open_results import open_results
 from framework._report.results import Results
-from framework._tracking import Reader, default_uri
+from framework._spec import load_specs
+from framework._terminal.console import make_console
+from framework._terminal.view import make_view
+from framework._tracking import Reader
 
 
 def run(
@@ -35,13 +36,13 @@ def run(
     force: bool = False,
     quiet: bool = False,
 ) -> Results:
-    """Run every trial of the specs that is not finished yet, and say on the way how they get on.
+    """Run every trial of the specs that is not finished yet, and print the progress.
 
     Args:
         specs: files, such as ``experiments/unprune.yaml``; one or several.
         settings: values to change in every spec, by path: ``{"data.name": "digits", "stages.*.train.epochs": 1}``.
         seeds: replicates to run instead of the specs'.
-        root: where results lie. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
+        root: the folder of results. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
         tracking_uri: the MLflow store. None: ``$MLFLOW_TRACKING_URI``, else a database in ``root``.
         store: where the results of stages are kept. None: ``$FRAMEWORK_STORE``, else ``stages`` in ``root``.
         executor: ``ray`` runs trials in parallel, ``inline`` one by one in this process.
@@ -49,11 +50,11 @@ def run(
         max_concurrent: most trials at once; None: as many as fit.
         max_trials: most trials that a spec may mean; one that means more is refused. None: 100,000.
         force: run finished trials again, from the start.
-        quiet: say nothing.
+        quiet: print nothing.
 
     Returns:
-        What came out of exactly the trials of these specs, those that were finished earlier included. A trial that
-        failed does not stop the others: its ``status`` says so.
+        The results of exactly the trials of these specs, including those that were finished earlier. A trial that
+        failed does not stop the others; its ``status`` says so.
 
     Raises:
         SpecError: a spec or a setting is wrong; holds every mistake found.
@@ -64,10 +65,10 @@ def run(
     folder = _root(root)
     registry = installed(frozenset(os.environ.get("FRAMEWORK_DISABLE_PLUGINS", "").split()))
     loaded = load_specs(files, sets, seeds, registry, max_trials)
-    options = session.Options(
+    options = RunOptions(
         root=folder,
-        tracking_uri=tracking_uri or default_uri(folder),
-        store=stages_in(folder, store or os.environ.get("FRAMEWORK_STORE")),
+        tracking_uri=tracking_uri,
+        store=store or os.environ.get("FRAMEWORK_STORE"),
         executor=executor,
         address=address,
         max_concurrent=max_concurrent,
@@ -78,11 +79,11 @@ def run(
     with make_view(console) as view:
         results, _ = session.run(loaded, registry, options, view)
     only = {result.plan.identity for result in results}
-    return Results(Reader(options.tracking_uri), [spec.name for spec in loaded], only)
+    return Results(Reader(options.mlflow_uri), [spec.name for spec in loaded], only)
 
 
 def results(*experiments: str | Path, root: str | Path | None = None, tracking_uri: str | None = None) -> Results:
-    """What came out of earlier runs.
+    """Open the results of earlier runs.
 
     Args:
         experiments: their names, or the specs' files, of which only the name is read; none: all that have trials.
@@ -94,17 +95,17 @@ def results(*experiments: str | Path, root: str | Path | None = None, tracking_u
         DataError: there is no such experiment; names the nearest.
         TrackingError: the tracking store cannot be reached, or there is none.
     """
-    return select([str(name) for name in experiments], _root(root), tracking_uri)
+    return open_results([str(name) for name in experiments], _root(root), tracking_uri)
 
 
 def _root(given: str | Path | None) -> Path:
-    return home(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
+    return home_path(given or os.environ.get("FRAMEWORK_ROOT") or RESULTS)
 
 
 def _command(
     files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None, root: Path, executor: str, force: bool
 ) -> str:
-    """The command line that runs the same trials."""
+    """The command that runs the same trials."""
     words = ["framework", "run", *map(str, files)]
     words += [word for setting in sets for word in ("--set", setting)]
     if seeds is not None:

@@ -1,4 +1,4 @@
-"""What a network is trained and tested on, batch by batch."""
+"""Batches of inputs and targets, on which networks are trained and tested."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a dataset plugin returns."""
+"""The class `Dataset`, which dataset plugins return."""
 
 from dataclasses import dataclass
 from unicodedata import category

@@ -141,7 +141,7 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's code says, in a line: its first one, or what it is called."""
+    """The first line of an error from third-party code, or the error's type if it has no text."""
     try:
         lines = str(error).strip().splitlines()
     except Exception:  # its code too

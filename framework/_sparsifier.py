@@ -1,4 +1,4 @@
-"""What changes masks inside training."""
+"""Sparsifiers, which change masks during training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ class Sparsifier(ABC):
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """What it has to know to go on after an interruption: mappings, lists, numbers, strings and tensors."""
+        """The state that it needs to resume after an interruption: mappings, lists, numbers, strings and tensors."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most have nothing to do here
@@ -90,7 +90,7 @@ class Sparsifier(ABC):
 
 
 def checked_masks(masks: Masks, step: Step, owner: str) -> Masks:
-    """What a sparsifier gave, if it is what it has to be.
+    """Check the masks that a sparsifier returned.
 
     Raises:
         StageError: it is not.

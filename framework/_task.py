@@ -1,4 +1,4 @@
-"""What a network's outputs mean: how they are measured, and which measure counts most."""
+"""Tasks define the meaning of a network's outputs: how they are measured, and which metric is the primary one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ class Meter(Protocol):
         """The metrics of all batches so far, by name without a split, such as ``accuracy``."""
 
     def files(self) -> Mapping[str, bytes]:
-        """What is worth keeping of a pass over the test set besides, by file name."""
+        """Further results of a pass over the test set that are worth keeping, by file name."""
 
 
 class Task(Protocol):
-    """What a network's outputs mean.
+    """The meaning of a network's outputs.
 
     Attributes:
         primary: the metric that counts most, without a split, such as ``accuracy``.
@@ -76,7 +76,7 @@ class _Accuracy:
         return {"accuracy": (predicted == targets).sum().item() / len(targets)}
 
     def files(self) -> Mapping[str, bytes]:
-        """How many inputs of the class of each row were taken for the class of each column, with their names."""
+        """The confusion matrix: how many inputs of each row's class were predicted as each column's class."""
         import torch
 
         if not 0 < len(self.classes) <= _MOST_CLASSES:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from running import Study, here, trials
 
-from framework._cli.select import select
 from framework._errors import DataError, SpecError, TrackingError
+from framework._report.open_results import open_results
 
 
 def compared(study: Study, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -99,10 +99,10 @@ def test_of_a_spec_only_the_name_is_read_with_its_mistakes_in_their_place(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for file in ("mine.yaml", "study.yaml"):
-        assert select([file, "study"], study.root, None).experiments == ["study"]
+        assert open_results([file, "study"], study.root, None).experiments == ["study"]
     with pytest.raises(DataError, match=r"new\.yaml has not been run yet: no experiment is called 'new'"):
-        select(["new.yaml"], study.root, None)
+        open_results(["new.yaml"], study.root, None)
     with pytest.raises(SpecError, match=r"^wrong\.yaml:2:7 name: must be a string"):
-        select(["wrong.yaml"], study.root, None)
+        open_results(["wrong.yaml"], study.root, None)
     with pytest.raises(TrackingError, match=r"there are no results in .*nowhere yet"):
-        select(["new.yaml"], tmp_path / "nowhere", None)
+        open_results(["new.yaml"], tmp_path / "nowhere", None)

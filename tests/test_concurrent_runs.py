@@ -12,7 +12,7 @@ import pytest
 from serving import Tracking
 from test_tracking import begin, history, make_plan, record
 
-from framework._cli.find import find_trial
+from framework._cli.find_run import find_run
 from framework._report.comparison import compare
 from framework._report.results import Results
 from framework._tracking import Reader, RunArtifacts, Tracker, default_uri
@@ -65,7 +65,7 @@ def counted(uri: str, experiment: str) -> list[int]:
     """What the readers make of it: how many trials each group of `compare` has, and that each has a name of its own."""
     results = Results(Reader(uri), [experiment])
     for trial in results.trials:
-        assert find_trial(f"{experiment}/{trial.name}", results.reader).run_id == trial.run_id
+        assert find_run(f"{experiment}/{trial.name}", results.reader).run_id == trial.run_id
     return [group.n for group in compare(results, ACCURACY)]
 
 

@@ -10,9 +10,9 @@ from spec_catalog import GOOD, mistakes, read
 
 from framework import FrameworkError, StageError, Trial
 from framework._cli.files import file_name
-from framework._cli.options import home, stages_in
 from framework._component import plain
 from framework._component.parameters import parameters_of, validate
+from framework._paths import home_path, stages_in
 
 
 def takes(
@@ -75,11 +75,11 @@ def test_specs_roots_and_stores_may_begin_at_home(at_home: Path) -> None:
     (at_home / "base.yaml").write_text(GOOD)
     assert read("extends: ~/base.yaml\n").tree["model"] == "convnet"
     assert mistakes("extends: ~nobody-here/x\n")[0].startswith("s.yaml:1:10 extends: ~nobody-here stands for no home")
-    assert home("~/runs") == at_home / "runs"
+    assert home_path("~/runs") == at_home / "runs"
     assert stages_in(Path("runs"), "~/stages") == str(at_home / "stages")
     assert stages_in(Path("runs"), "s3://bucket/~") == "s3://bucket/~"
     with pytest.raises(FrameworkError, match=r"^~nobody-here stands for no home folder"):
-        home("~nobody-here")
+        home_path("~nobody-here")
 
 
 def test_files_named_after_a_trial_have_names_that_fit() -> None:

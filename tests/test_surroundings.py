@@ -11,10 +11,10 @@ import pytest
 from running import SCRIPT, environment, framework, write
 from test_tracking import begin, make_plan, record
 
-from framework._cli.console import make_console, say
 from framework._errors import TrackingError
 from framework._report.comparison import compare
 from framework._report.results import Results
+from framework._terminal.console import make_console, say
 from framework._tracking import Reader, Tracker, default_uri
 from framework._tracking.params import comparable, run_name, variant
 from framework._tracking.server import connect, database_file, database_uri, is_new

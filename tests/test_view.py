@@ -6,7 +6,7 @@ from typing import Any
 from report.plans import make_plan
 from rich.console import Console
 
-from framework._cli.view import PlainView
+from framework._terminal.view import PlainView
 from framework._trial import Noted
 
 

@@ -10,7 +10,6 @@ import typer
 
 from framework._cli.groups import plugins_app, store_app
 from framework._cli.options import (
-    RESULTS,
     Address,
     Disabled,
     Executor,
@@ -25,12 +24,13 @@ from framework._cli.options import (
     StoreUri,
     TrackingUri,
     parse_seeds,
-    stages_in,
 )
 from framework._cli.outcomes import outcomes_app
-from framework._cli.told import load_registry, told
-from framework._cli.writing import make_writable
+from framework._cli.report_errors import load_registry, report_errors
+from framework._errors import redact
 from framework._home import make_home
+from framework._paths import RESULTS, stages_in
+from framework._terminal.encoding import make_writable
 
 app = typer.Typer(
     name="framework",
@@ -74,27 +74,31 @@ def run(
 
     Exit codes: 0 all finished, 1 some failed, 2 bad usage or spec, 130 interrupted.
     """
-    with told():
+    with report_errors():
         from framework._cli.run import run_specs
+        from framework._executors.options import RunOptions
 
+        options = RunOptions(
+            root=root,
+            tracking_uri=tracking_uri,
+            store=store,
+            executor=executor.value,
+            address=address,
+            max_concurrent=max_concurrent,
+            store_limit=None if store_limit is None else int(store_limit * 10**9),
+            checkpoint_minutes=checkpoint_minutes,
+            force=force,
+            verbose=verbose,
+            command=shlex.join(["framework", *sys.argv[1:]]),
+        )
         code = run_specs(
             specs,
             sets,
             parse_seeds(seeds),
             load_registry(disable_plugin),
+            options,
             max_trials=max_trials,
             dry_run=dry_run,
-            root=root,
-            tracking_uri=tracking_uri,
-            executor=executor.value,
-            address=address,
-            max_concurrent=max_concurrent,
-            force=force,
-            store=store,
-            store_limit=None if store_limit is None else int(store_limit * 10**9),
-            checkpoint_minutes=checkpoint_minutes,
-            verbose=verbose,
-            command=shlex.join(["framework", *sys.argv[1:]]),
             ui=_ui_command(root, tracking_uri),
         )
     raise typer.Exit(code)
@@ -120,7 +124,7 @@ def plan(
     disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
-    with told():
+    with report_errors():
         from framework._cli.plan import show_plan
 
         show_plan(
@@ -144,7 +148,7 @@ def validate(
     disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Check specs, and report every mistake with its place."""
-    with told():
+    with report_errors():
         from framework._cli.plan import validate_specs
 
         validate_specs(specs, sets, parse_seeds(seeds), load_registry(disable_plugin), max_trials)
@@ -156,7 +160,7 @@ app.add_typer(outcomes_app)
 @app.command()
 def schema(disable_plugin: Disabled = []) -> None:  # noqa: B006 - typer reads it
     """Print the JSON schema of specs, for editors."""
-    with told():
+    with report_errors():
         from framework._cli.plugins import print_schema
 
         print_schema(load_registry(disable_plugin))
@@ -169,7 +173,7 @@ def ui(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Open the MLflow UI on the results, at http://127.0.0.1:PORT."""
-    with told():
+    with report_errors():
         from framework._cli.ui import serve
 
         serve(root, tracking_uri, port)
@@ -182,7 +186,7 @@ def new_plugin(
     folder: PluginFolder = Path("."),
 ) -> None:
     """Write a plugin package to start from: its code, its tests, and a spec that uses it."""
-    with told():
+    with report_errors():
         from framework._cli.new_plugin import write_package
 
         write_package(name, kinds, folder)
@@ -203,7 +207,5 @@ def main() -> None:
 
 def _ui_command(root: Path, tracking_uri: str | None) -> str:
     """What opens the UI on these results."""
-    from framework._tracking import public
-
     given = ["--root", str(root)] if root != RESULTS else []
-    return shlex.join(["framework", "ui", *given, *(["--tracking-uri", public(tracking_uri)] if tracking_uri else [])])
+    return shlex.join(["framework", "ui", *given, *(["--tracking-uri", redact(tracking_uri)] if tracking_uri else [])])

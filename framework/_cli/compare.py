@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from framework._cli.console import make_console
-from framework._cli.select import select
 from framework._report.comparison import compare
 from framework._report.formats import Format, print_comparison, render
+from framework._report.open_results import open_results
+from framework._terminal.console import make_console
 
 
 def compare_experiments(
@@ -31,7 +31,7 @@ def compare_experiments(
         root: where results lie.
         tracking_uri: the MLflow store.
     """
-    results = select(names, root, tracking_uri)
+    results = open_results(names, root, tracking_uri)
     chosen = [name.strip() for listed in by for name in listed.split(",")]
     groups = compare(results, metric, chosen or None, baseline)
     if format == "table":

@@ -6,13 +6,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework._cli.console import make_console, say
 from framework._cli.files import file_name, replacing
-from framework._cli.find import called, find_network
+from framework._cli.find_run import called, find_network
 from framework._cli.options import Target
 from framework._cli.store import readable
 from framework._errors import DataError, FrameworkError, first_line
 from framework._report.models import check_state, load_masks
+from framework._terminal.console import make_console, say
 from framework._tracking import LoggedModel, Reader, TrialRun, default_uri, fetch_model
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def export_run(name: str, format: Target, output: Path | None, root: Path, track
     """Write a trial's network to a file.
 
     Args:
-        name: of its run, see `find_trial`.
+        name: of its run, see `find_run`.
         format: of the file.
         output: the file; None names it after the trial, in the current folder.
         root: the folder of the local store.

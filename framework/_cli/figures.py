@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from framework._cli.console import make_console, say
-from framework._cli.select import select
 from framework._registry import Registry
 from framework._report.figures import NAMES, all_sweep_figures, as_files
+from framework._report.open_results import open_results
 from framework._report.results import Results
+from framework._terminal.console import make_console, say
 from framework._tracking import TrialRun
 
 
@@ -37,10 +37,10 @@ def write_figures(
         0 if all are drawn; 1 if a plugin has failed, or there is nothing to draw.
     """
     console, remarks = make_console(), list[str]()
-    together = select(names, root, tracking_uri)
+    together = open_results(names, root, tracking_uri)
     parts = {folder: together}
     if len(together.experiments) > 1:
-        parts = {folder / name: select([name], root, tracking_uri) for name in together.experiments}
+        parts = {folder / name: open_results([name], root, tracking_uri) for name in together.experiments}
         if names:
             parts[folder] = together
     written: list[Path] = []

@@ -15,7 +15,7 @@ _LONGEST = 200  # bytes: file systems take 255, and an ending follows
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """Where to write a file; it takes its place when it is whole, or not at all.
+    """Give a temporary path to write to, which replaces the file once it is complete.
 
     Raises:
         FrameworkError: it cannot be written.

@@ -1,11 +1,12 @@
-"""The commands that have commands of their own: plugins and store."""
+"""The command groups ``plugins`` and ``store``."""
 
 from typing import Annotated
 
 import typer
 
-from framework._cli.options import RESULTS, Disabled, Root, StoreUri, TrackingUri, parse_age, stages_in
-from framework._cli.told import load_registry, told
+from framework._cli.options import Disabled, Root, StoreUri, TrackingUri, parse_age
+from framework._cli.report_errors import load_registry, report_errors
+from framework._paths import RESULTS, stages_in
 
 plugins_app = typer.Typer(
     help="Show the components that specs can name.", invoke_without_command=True, rich_markup_mode=None
@@ -29,7 +30,7 @@ def list_plugins(
     disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
 ) -> None:
     """List all components, and what is wrong with plugins that cannot be used."""
-    with told():
+    with report_errors():
         from framework._cli.plugins import list_components, list_distributions
 
         (list_distributions if verbose else list_components)(load_registry(disable_plugin))
@@ -44,7 +45,7 @@ def show_plugin(
     name: Annotated[str, typer.Argument(help="the component's name")],
 ) -> None:
     """Show a component's parameters: types, bounds, defaults, and where it comes from."""
-    with told():
+    with report_errors():
         from framework._cli.plugins import show_component
 
         show_component(load_registry(()), kind, name)
@@ -53,7 +54,7 @@ def show_plugin(
 @store_app.command("list")
 def list_store(root: Root = RESULTS, store: StoreUri = None) -> None:
     """List the stored stages, the newest last."""
-    with told():
+    with report_errors():
         from framework._cli.store import list_snapshots
         from framework._store import Store
 
@@ -63,7 +64,7 @@ def list_store(root: Root = RESULTS, store: StoreUri = None) -> None:
 @store_app.command("size")
 def store_size(root: Root = RESULTS, store: StoreUri = None) -> None:
     """Say how much is stored."""
-    with told():
+    with report_errors():
         from framework._cli.store import show_size
         from framework._store import Store
 
@@ -87,7 +88,7 @@ def store_gc(
     """Remove stored stages. Of several choices, a stage goes only if all of them choose it."""
     if keep_last is None and older_than is None and not unreferenced:
         raise typer.BadParameter("say what to remove: give --keep-last, --older-than or --unreferenced")
-    with told():
+    with report_errors():
         from framework._cli.store import collect
         from framework._store import Store
 

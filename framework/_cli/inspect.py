@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from framework._cli.console import make_console, say
-from framework._cli.find import called, find_network
+from framework._cli.find_run import called, find_network
 from framework._cli.store import readable
 from framework._errors import DataError, first_line
 from framework._masks import layer_name
 from framework._report.anatomy import TOTALS, Anatomy, dissect
 from framework._report.latency import Latency, latencies
+from framework._terminal.console import make_console, say
 from framework._tracking import Reader, TrialRun, default_uri, fetch_model, valid_name
 
 _HONEST = "unstructured zeros do not speed up dense kernels: a multiplication by 0 takes as long as any other"
@@ -24,7 +24,7 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
     """Print what a trial's network consists of, and how long it takes.
 
     Args:
-        name: of its run, see `find_trial`.
+        name: of its run, see `find_run`.
         root: the folder of the local store.
         tracking_uri: the tracking store; None for the default one.
         latency: measure how long it takes.
@@ -42,20 +42,20 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
             return
         network, shape = logged.module(), logged.shape
         weights = prunable_names(trial, dict(network.named_parameters()))
-        with _told(trial):
+        with _explained(trial):
             found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
         _say_totals(console, trial, found.metrics(), logged.size)
     console.print(_layers(found))
     if latency:
-        with _told(trial):
+        with _explained(trial):
             measured = list(latencies(network, weights, shape))
         say(console, f"\n{_HONEST}")
         console.print(_latencies(measured))
 
 
 @contextmanager
-def _told(trial: TrialRun) -> Iterator[None]:
-    """Say what a network that somebody has logged stumbles over."""
+def _explained(trial: TrialRun) -> Iterator[None]:
+    """Turn an error inside a logged network into a sentence that names the trial."""
     try:
         yield
     except Exception as error:
@@ -63,7 +63,7 @@ def _told(trial: TrialRun) -> Iterator[None]:
 
 
 def prunable_names(trial: TrialRun, names: Iterable[str]) -> list[str]:
-    """Of the names in a network's state dict those of its prunable weights, as the trial has reported them."""
+    """Select, from the names in a network's state dict, the prunable weights that the trial has reported."""
     layers = {name.removeprefix("sparsity/") for name in trial.metrics if name.startswith("sparsity/")}
     return [name for name in names if valid_name(layer_name(name)) in layers]
 
@@ -92,7 +92,7 @@ def _part(totals: Mapping[str, float], part: str, whole: str) -> str:
 
 
 def flops(number: float) -> str:
-    """FLOPs for people."""
+    """A number of FLOPs as people read it: ``1.219 M``."""
     for unit in ("", " k", " M", " G"):
         if number < 999.5:
             return f"{number:.4g}{unit}"

@@ -16,11 +16,11 @@ from framework._component import KINDS
 from framework._errors import FrameworkError, nearest
 from framework._registry import installed
 
-_OBSERVER = "observer"  # registers nothing: its hooks are called in every trial
+_OBSERVER = "observer"  # it registers no component: its hooks are called in every trial
 _TEMPLATE = Path(__file__).parent.parent / "_scaffold" / "a-plugin"
-_SUFFIXES = (".md", ".py", ".toml", ".typed", ".yaml")  # what else lies there are caches of tools
+_SUFFIXES = (".md", ".py", ".toml", ".typed", ".yaml")  # other files there are caches of tools
 _WORDS = re.compile("a-plugin|a_plugin|framework>=0")
-# At the end of a line: it stays only where that kind was asked for, or was not.
+# A tag at the end of a template's line keeps the line only if that kind was asked for, or only if it was not.
 _TAG = re.compile(r" *# (if|unless) (\w+)$")
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands take, and how their texts are read."""
+"""Options that several commands share, and the parsers of their values."""
 
 import re
 from enum import StrEnum
@@ -8,25 +8,13 @@ from typing import Annotated
 import typer
 
 from framework._errors import FrameworkError
-from framework._paths import expand_home
-
-
-def home(path: Path | str) -> Path:
-    """A path in which a leading ``~`` stands for the home folder, whether or not a shell has seen it.
-
-    Raises:
-        FrameworkError: there is none.
-    """
-    try:
-        return Path(expand_home(str(path)))
-    except ValueError as error:
-        raise FrameworkError(str(error)) from None
+from framework._paths import home_path
 
 
 def home_option(path: Path | None) -> Path | None:
-    """`home`, for an option of the command line."""
+    """`home_path`, for an option of the command line."""
     try:
-        return None if path is None else home(path)
+        return None if path is None else home_path(path)
     except FrameworkError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -168,14 +156,8 @@ Baseline = Annotated[
         show_default=False,
     ),
 ]
-RESULTS = Path("mlruns")
 FORMATS = ("png", "svg")  # of figures
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
-
-
-def stages_in(root: Path, store: str | None) -> str:
-    """Where the results of stages are kept: the given place, else beside the results."""
-    return (str(home(store)) if store.startswith("~") else store) if store else str(root.absolute() / "stages")
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...] | None:

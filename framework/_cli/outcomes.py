@@ -1,4 +1,4 @@
-"""The commands that show what came out."""
+"""The commands that show results."""
 
 import shlex
 import sys
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from framework._cli.options import (
-    RESULTS,
     Baseline,
     Chosen,
     Disabled,
@@ -23,7 +22,9 @@ from framework._cli.options import (
     TrackingUri,
     parse_formats,
 )
-from framework._cli.told import load_registry, told
+from framework._cli.report_errors import load_registry, report_errors
+from framework._errors import redact
+from framework._paths import RESULTS
 
 outcomes_app = typer.Typer(rich_markup_mode=None)
 
@@ -46,7 +47,7 @@ def compare(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Show how the variants came out over their seeds, and how sure that is."""
-    with told():
+    with report_errors():
         from framework._cli.compare import compare_experiments
 
         compare_experiments(names, metric, by, baseline, format.value, root, tracking_uri)
@@ -67,7 +68,7 @@ def figures(
     Exit codes: 0 all are drawn, 1 a plugin has failed or there is nothing to draw, 2 bad usage or spec.
     """
     formats = parse_formats(format)
-    with told():
+    with report_errors():
         from framework._cli.figures import write_figures
 
         code = write_figures(names, load_registry(disable_plugin), output, formats, root, tracking_uri, trials=trials)
@@ -85,9 +86,8 @@ def report(
     disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Write one page that shows experiments to others: question, set-up, results, figures, how to reproduce."""
-    with told():
+    with report_errors():
         from framework._cli.report import write_report
-        from framework._tracking import public
 
         write_report(
             names,
@@ -97,7 +97,7 @@ def report(
             load_registry(disable_plugin),
             metric=metric,
             baseline=baseline,
-            command=public(shlex.join(["framework", *sys.argv[1:]])),
+            command=redact(shlex.join(["framework", *sys.argv[1:]])),
         )
 
 
@@ -111,7 +111,7 @@ def inspect(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Show what a trial's network consists of: parameters, zeros, FLOPs, dead filters, size, latency."""
-    with told():
+    with report_errors():
         from framework._cli.inspect import inspect_run
 
         inspect_run(trial, root, tracking_uri, latency=latency)
@@ -133,7 +133,7 @@ def export(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Write a trial's network to a file that other programs read."""
-    with told():
+    with report_errors():
         from framework._cli.export import export_run
 
         export_run(trial, format, output, root, tracking_uri)

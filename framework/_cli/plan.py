@@ -8,8 +8,6 @@ from typing import Any
 
 from rich.console import Console
 
-from framework._cli.console import count, make_console, say
-from framework._cli.load import load_specs
 from framework._cli.tree import draw
 from framework._component import Catalog
 from framework._errors import Problem, SpecError, nearest
@@ -18,8 +16,9 @@ from framework._plan import TrialPlan, make_plans
 from framework._plan.explain import explain, shared_states
 from framework._plan.tree import make_tree
 from framework._registry import Registry
-from framework._spec import RESOURCES, ExperimentSpec
+from framework._spec import RESOURCES, ExperimentSpec, load_specs
 from framework._store import Store
+from framework._terminal.console import count, make_console, say
 
 _MANY = 10_000  # stages of all trials of a spec
 _SAMPLE = 1_000

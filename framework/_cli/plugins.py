@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from framework._cli.console import make_console, say
 from framework._component import KINDS, usable
 from framework._component.described import Parameter, described
 from framework._component.docstring import sections
 from framework._registry import Registry
 from framework._spec import schema
+from framework._terminal.console import make_console, say
 
 
 def list_components(registry: Registry) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework._cli.console import count, make_console, say
 from framework._cli.files import replacing
-from framework._cli.select import select
 from framework._cli.store import readable
 from framework._registry import Registry
 from framework._report.html import make_page
+from framework._report.open_results import open_results
+from framework._terminal.console import count, make_console, say
 
 
 def write_report(
@@ -40,7 +40,7 @@ def write_report(
         TrackingError: the tracking store cannot be reached.
         FrameworkError: the file cannot be written.
     """
-    results = select(names, root, tracking_uri)
+    results = open_results(names, root, tracking_uri)
     page = make_page(results, registry, metric=metric, baseline=baseline, command=command)
     with replacing(output) as part:
         part.write_text(page, encoding="utf-8")

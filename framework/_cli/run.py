@@ -2,22 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from framework._cli.console import make_console, say
-from framework._cli.load import load_specs
-from framework._cli.options import stages_in
 from framework._cli.plan import print_plans
 from framework._cli.ui import views
-from framework._cli.view import make_view
+from framework._errors import redact
 from framework._executors import session
+from framework._executors.options import RunOptions
 from framework._executors.recorder import HOW, Work
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._report.table import best, summarise, summary_table
-from framework._spec import ExperimentSpec
+from framework._spec import ExperimentSpec, load_specs
 from framework._store import Store
-from framework._tracking import Reader, default_uri, public
+from framework._terminal.console import make_console, say
+from framework._terminal.view import make_view
+from framework._tracking import Reader
 
 
 def run_specs(
@@ -25,14 +24,11 @@ def run_specs(
     sets: Sequence[str],
     seeds: Sequence[int] | None,
     registry: Registry,
+    options: RunOptions,
     *,
     max_trials: int | None,
     dry_run: bool,
-    root: Path,
-    tracking_uri: str | None,
-    store: str | None,
     ui: str,
-    **options: Any,
 ) -> int:
     """Run the specs and print what came out, and the command ``ui`` that shows more of it.
 
@@ -41,19 +37,17 @@ def run_specs(
     """
     specs = load_specs(files, sets, seeds, registry, max_trials)
     console = make_console()
-    stages = stages_in(root, store)
     if dry_run:
         # Who forces trials has them begin at the start, whatever is stored.
-        print_plans(specs, session.plan_all(specs), console, set() if options["force"] else Store(stages).stored())
+        stored = set() if options.force else Store(options.store_uri).stored()
+        print_plans(specs, session.plan_all(specs), console, stored)
         return 0
-    uri = tracking_uri or default_uri(root)
     for plugin in registry.plugins:
         if plugin.fault and not plugin.disabled:
-            # Nobody would miss one that observes.
+            # A spec names none that only observes, so nothing else would say that it is missing.
             say(console, f"left out: {plugin.fault}")
-    chosen = session.Options(root=root, tracking_uri=uri, store=stages, **options)
     with make_view(console) as view:
-        results, work = session.run(specs, registry, chosen, view)
+        results, work = session.run(specs, registry, options, view)
     console.print(summary_table(summarise(results)))
     for spec in specs:
         if line := best_line(spec, results):
@@ -63,8 +57,9 @@ def run_specs(
     failed = [result for result in results if result.error]
     for result in failed:
         say(console, f"failed: {result.plan.experiment} {result.plan.name}: {result.error}")
+    uri = options.mlflow_uri
     if uri.startswith("http"):  # a server has its own UI
-        for line in views(Reader(uri), public(uri).rstrip("/"), [spec.name for spec in specs]):
+        for line in views(Reader(uri), redact(uri).rstrip("/"), [spec.name for spec in specs]):
             say(console, f"Compare the runs of {line}")
     else:
         say(console, f"Compare the runs:  {ui}")
@@ -72,7 +67,7 @@ def run_specs(
 
 
 def best_line(spec: ExperimentSpec, results: Iterable[Result]) -> str | None:
-    """Of a random search, or of one that stopped trials, the best variant: ``best of lr: lr=0.01: val/accuracy …``."""
+    """The best variant of a random search, or of one that stopped trials: ``best of lr: lr=0.01: val/accuracy …``."""
     search = spec.search
     own = [result for result in results if result.plan.experiment == spec.name]
     found = best(own, search.metric, search.mode) if search.samples > 1 or search.scheduler else None

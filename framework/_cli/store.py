@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from framework._cli.console import count, make_console, say
 from framework._cli.options import UNITS
 from framework._store import Snapshot, Store, all_but_last, older_than, unreferenced
+from framework._terminal.console import count, make_console, say
 from framework._tracking import default_uri
 from framework._tracking.references import referenced
 
@@ -75,7 +75,7 @@ def collect(
 
 
 def readable(size: int) -> str:
-    """Bytes for people."""
+    """A number of bytes as people read it: ``1.5 MB``."""
     if size < 1000:
         return f"{size} B"
     value = float(size)

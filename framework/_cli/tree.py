@@ -138,7 +138,7 @@ class _Drawing:
 
 
 def _apart(siblings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of each component, the parameters that tell it from others of its name; without such, the one that says most."""
+    """The parameters that tell each component from others of its name; if there are none, the most telling one."""
     named: dict[str, list[dict[str, Any]]] = {}
     parameters = [dict(flat(sibling)) for sibling in siblings]
     for one in parameters:

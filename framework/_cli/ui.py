@@ -15,7 +15,7 @@ _SHOWN = 10
 
 
 def serve(root: Path, tracking_uri: str | None, port: int) -> NoReturn:
-    """Become the server of the MLflow UI, on the loopback interface.
+    """Replace this process by the server of the MLflow UI, on the loopback interface.
 
     Raises:
         TrackingError: there are no results, or they are on a server that has its own UI.
@@ -32,15 +32,15 @@ def serve(root: Path, tracking_uri: str | None, port: int) -> NoReturn:
     address = f"http://{_HOST}:{port}"
     lines = [f"MLflow UI: {address}   (Ctrl-C stops it)", *(f"  {line}" for line in views(reader, address))]
     print("\n".join(lines), flush=True)
-    # The server and its workers import from the folder that they stand in: from none that has modules of the user's.
+    # The server and its workers would import modules from the current folder, which may shadow Python's own.
     os.environ["PYTHONSAFEPATH"] = "1"
     os.chdir("/")
-    # In our place, so that whatever ends us ends the server.
+    # The server takes over this process, so that whatever ends the process ends the server.
     os.execv(sys.executable, command)
 
 
 def views(reader: Reader, address: str, experiments: Iterable[str] | None = None) -> list[str]:
-    """Where the UI at an address shows the trials of experiments, by default of the newest ones: ``name: URL``."""
+    """List the addresses at which the UI shows the trials of experiments, by default the newest: ``name: URL``."""
     found = {name: reader.views(name) for name in (reader.experiments() if experiments is None else experiments)}
     lines = [f"{name}: {address}/{next(iter(links.values()))}" for name, links in found.items() if links]
     return lines[:_SHOWN] + ([f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else [])

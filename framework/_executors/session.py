@@ -3,14 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from framework._errors import Problem, SpecError
+from framework._errors import Problem, SpecError, redact
 from framework._executors import inline, ray_env
 from framework._executors.data import DataCache
 from framework._executors.events import Handler
+from framework._executors.options import RunOptions
 from framework._executors.queue import TrialQueue, recall
 from framework._executors.quota import StoreQuota
 from framework._executors.recorder import RunRecorder, View, Work
@@ -25,38 +24,7 @@ from framework._registry import Registry
 from framework._spec import ExperimentSpec
 from framework._spec.grid import expand_grids
 from framework._store import Store
-from framework._tracking import Tracker, TrialRun, public
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run.
-
-    Attributes:
-        root: where results lie.
-        tracking_uri: the MLflow store.
-        store: where the results of stages are kept.
-        executor: ``ray``, or ``inline`` in this process.
-        address: of a running Ray cluster.
-        max_concurrent: how many trials run at once; None: as many as fit.
-        store_limit: how many bytes of them; None: as many as there are.
-        checkpoint_minutes: the longest time between two checkpoints within a stage.
-        force: run finished trials again, from the start.
-        verbose: show what libraries log.
-        command: what the user typed, for the record.
-    """
-
-    root: Path
-    tracking_uri: str
-    store: str
-    executor: Literal["ray", "inline"] = "ray"
-    address: str | None = None
-    max_concurrent: int | None = None
-    store_limit: int | None = None
-    checkpoint_minutes: float = 5.0
-    force: bool = False
-    verbose: bool = False
-    command: str = ""
+from framework._tracking import Tracker, TrialRun
 
 
 def expander(specs: Sequence[ExperimentSpec]) -> Expand:
@@ -88,7 +56,7 @@ def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
 
 
 def run(
-    specs: Sequence[ExperimentSpec], registry: Registry, options: Options, view: View
+    specs: Sequence[ExperimentSpec], registry: Registry, options: RunOptions, view: View
 ) -> tuple[list[Result], dict[str, Work]]:
     """Run all trials of the specs that are not finished yet.
 
@@ -102,17 +70,17 @@ def run(
     make_home()
     if options.executor == "ray":
         ray_env.configure(options.address)  # planning may import ray
-    planned, command = plan_all(specs), public(options.command)
+    planned, command = plan_all(specs), redact(options.command)
     if options.executor == "inline":
         _refuse_schedulers(specs)
-    store = Store(options.store)
+    store = Store(options.store_uri)
     stored = store.stored()  # before anything is started: a store that cannot be reached shows here
     if options.verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with (
-        _as_default(options.tracking_uri),
+        _as_default(options.mlflow_uri),
         FigureRenderer() as renderer,
-        Tracker(options.tracking_uri, options.root, view.remarked) as tracker,
+        Tracker(options.mlflow_uri, options.root, view.remarked) as tracker,
     ):
         if options.executor == "ray" and tracker.is_new:
             # Starting Ray takes seconds, as making the database does; nothing can be finished in a new one.
@@ -160,7 +128,7 @@ def run(
         planned |= {name: search.plans for name, search in searches.items()}
         tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
-        summarise(busy, ended, registry, tracker, view.remarked, uri=options.tracking_uri, command=command)
+        summarise(busy, ended, registry, tracker, view.remarked, uri=options.mlflow_uri, command=command)
     return [results[plan.identity] for plans in planned.values() for plan in plans], recorder.work
 
 
@@ -201,7 +169,7 @@ def _sampler(spec: ExperimentSpec, known: Mapping[int, Point]) -> Sampler:
     return ray_tune.Optuna(spec, known)
 
 
-def _execute(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, options: Options) -> None:
+def _execute(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, options: RunOptions) -> None:
     checkpoint_seconds = 60 * options.checkpoint_minutes
     if options.executor == "inline":
         inline.run(queue, registry, store, handle, checkpoint_seconds=checkpoint_seconds)

@@ -1,4 +1,4 @@
-"""What marks a hook, and its implementations."""
+"""The markers of hooks and of their implementations."""
 
 import pluggy
 

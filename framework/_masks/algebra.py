@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from framework._errors import StageError, nearest
 
 Masks: TypeAlias = dict[str, Tensor]
-"""By parameter name a bool tensor of its shape: of pruning, True = may be non-zero; of freezing, True = is held."""
+"""Bool tensors by parameter name, of its shape. In pruning, True = may be non-zero; in freezing, True = held."""
 
 
 def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:

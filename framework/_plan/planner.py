@@ -116,7 +116,7 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a component is in a plan, in a key, and in epochs, and where it comes from."""
+    """A component of a trial: its parameters in the plan, its identity in keys, its epochs, and its distributions."""
 
     plain: Mapping[str, Any]
     identity: str

@@ -65,14 +65,14 @@ class Anatomy:
 
     @property
     def flops_effective(self) -> float | None:
-        """Of each layer those on weights that are not 0, and all others; None where `flops` is."""
+        """The FLOPs without those on zero weights; None where `flops` is."""
         if self.flops is None:
             return None
         return self.flops - sum(layer.flops - layer.flops_effective for layer in self.layers)
 
     @property
     def dead_filters(self) -> int:
-        """Of all layers."""
+        """The number of dead filters of all layers."""
         return sum(layer.dead_filters for layer in self.layers)
 
     def metrics(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ from framework._tracking.models import WEIGHTS
 from framework._tracking.params import valid_name
 from framework._tracking.reader import Point, Reader, TrialRun
 from framework._tracking.run import RunArtifacts
-from framework._tracking.server import default_uri, public, ui_command
+from framework._tracking.server import default_uri, ui_command
 from framework._tracking.tracker import Tracker
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "fetch_model",
     "load_model",
     "load_model_state",
-    "public",
     "ui_command",
     "valid_name",
 ]

@@ -109,7 +109,7 @@ def _check_operator(name: str) -> None:
 
 
 def _check_expression(text: str) -> None:
-    """Of sizes, as sympy writes them: calls of its classes. torch evaluates it as Python."""
+    """Refuse an expression of sizes that holds more than arithmetic: torch evaluates it as Python."""
     if len(text) > _LONGEST_EXPRESSION or not _is_size(ast.parse(text, mode="eval").body):
         raise DataError(f"its graph has a size that is no arithmetic: {text[:200]!r}")
 

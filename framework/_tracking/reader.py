@@ -14,7 +14,7 @@ from framework._errors import DataError, TrackingError, nearest
 from framework._task import Classification
 from framework._tracking.earlier import rank
 from framework._tracking.origin import COMMIT, VERSIONS
-from framework._tracking.server import connect, database_file, pages, plainly
+from framework._tracking.server import connect, database_file, pages, translate_errors
 from framework._tracking.tags import COMMAND, KEY, PARENT, PLUGINS, PRIMARY, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import DESCRIPTION, NOTE, view_links
 
@@ -114,7 +114,7 @@ class Reader:
 
     @cached_property
     def _experiments(self) -> "dict[str, Experiment]":
-        with plainly(self.uri):
+        with translate_errors(self.uri):
             return {found.name: found for found in pages(self._client.search_experiments)}
 
     def experiments(self) -> list[str]:
@@ -146,18 +146,18 @@ class Reader:
             max_results=1000,
             order_by=["attributes.start_time ASC"],
         )
-        with plainly(self.uri), _no_garbage():
+        with translate_errors(self.uri), _no_garbage():
             return _each_once([trial_of(experiment, run) for run in pages(search)])
 
     def commands(self, experiment: str) -> dict[str, str]:
         """The command of each invocation, by its run."""
         search = partial(self._client.search_runs, [self._find(experiment).experiment_id], f"tags.`{COMMAND}` LIKE '%'")
-        with plainly(self.uri):
+        with translate_errors(self.uri):
             return {run.info.run_id: run.data.tags[COMMAND] for run in pages(search)}
 
     def history(self, run_id: str, metric: str) -> list[Point]:
         """All values of a metric, in the order in which they were reported."""
-        with plainly(self.uri):
+        with translate_errors(self.uri):
             if run_id not in self._stages:
                 entries = self._client.get_metric_history(run_id, STAGE)
                 self._stages[run_id] = {entry.timestamp: int(entry.value) for entry in entries}
@@ -170,7 +170,7 @@ class Reader:
         """A file that a run keeps, or None if it has none of that name."""
         from mlflow.exceptions import MlflowException
 
-        with plainly(self.uri), tempfile.TemporaryDirectory() as folder:
+        with translate_errors(self.uri), tempfile.TemporaryDirectory() as folder:
             try:
                 return Path(self._client.download_artifacts(run_id, name, folder)).read_bytes()
             except (MlflowException, FileNotFoundError):

@@ -3,7 +3,7 @@
 from functools import partial
 
 from framework._errors import TrackingError
-from framework._tracking.server import connect, is_new, pages, plainly
+from framework._tracking.server import connect, is_new, pages, translate_errors
 from framework._tracking.tags import KEY, STAGES
 
 
@@ -15,7 +15,7 @@ def referenced(uri: str) -> set[str]:
     """
     if is_new(uri):
         raise TrackingError(f"there is no tracking store {uri}, so nothing says which stages its runs refer to")
-    with plainly(uri):
+    with translate_errors(uri):
         client = connect(uri)
         found: set[str] = set()
         for experiment in pages(client.search_experiments):

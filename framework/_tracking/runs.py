@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from framework._errors import TrackingError
+from framework._errors import TrackingError, redact
 from framework._tracking.earlier import Earlier, say
 from framework._tracking.models import ModelWriter
 from framework._tracking.opening import Opener, batches
@@ -17,7 +17,7 @@ from framework._tracking.origin import PROCESS, source
 from framework._tracking.params import fit, valid_name
 from framework._tracking.reader import TrialRun, trial_of
 from framework._tracking.run import OpenRun, RunArtifacts
-from framework._tracking.server import artifact_location, public
+from framework._tracking.server import artifact_location
 from framework._tracking.tags import COMMAND, KEY, LONGEST_TAG, POINT, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import NOTE, Views
 
@@ -101,7 +101,7 @@ class Runs:
             )
         identity = found.experiment_id if found else self._make_experiment(experiment)
         note, stamp = fit(description, LONGEST_TAG), int(began * 1000)
-        tags = {**source(), NOTE: note, COMMAND: fit(public(command), LONGEST_TAG)}
+        tags = {**source(), NOTE: note, COMMAND: fit(redact(command), LONGEST_TAG)}
         earlier = self._earlier.runs(experiment)
         own = [run for run in earlier if (run.info.start_time, run.data.tags[PROCESS]) == (stamp, tags[PROCESS])]
         name = time.strftime("run %Y-%m-%d %H:%M", time.localtime(began))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from framework._errors import TrackingError
+from framework._errors import TrackingError, redact
 from framework._home import make_home
 from framework._tracking.database import database_uri, make_database
 
@@ -72,7 +72,7 @@ def ui_command(uri: str, root: Path, host: str = "127.0.0.1", port: int = 5000) 
         TrackingError: the runs are on a server, which has a UI of its own.
     """
     if uri.startswith("http"):
-        raise TrackingError(f"these runs are on a server that has its own UI: open {public(uri)}")
+        raise TrackingError(f"these runs are on a server that has its own UI: open {redact(uri)}")
     configure()
     artifacts = (root.absolute() / "artifacts").as_uri()
     file = database_file(uri)
@@ -106,7 +106,7 @@ def connect(uri: str) -> "MlflowClient":
     Raises:
         TrackingError: it cannot be reached or opened.
     """
-    with plainly(uri):
+    with translate_errors(uri):
         configure()
         reach(uri)
         from mlflow import MlflowClient
@@ -136,7 +136,7 @@ def reach(uri: str, seconds: float = 10.0) -> None:
     """
     if not uri.startswith("http"):
         return
-    with plainly(uri):
+    with translate_errors(uri):
         # MLflow's own request, as it knows of credentials, certificates and proxies. Any answer is an answer: if
         # something is wrong, it shows in what is asked next.
         from mlflow.utils.credentials import get_default_host_creds
@@ -147,7 +147,7 @@ def reach(uri: str, seconds: float = 10.0) -> None:
 
 
 @contextmanager
-def plainly(uri: str) -> Iterator[None]:
+def translate_errors(uri: str) -> Iterator[None]:
     """Turn what a tracking store can raise into one plain sentence.
 
     Raises:
@@ -158,7 +158,7 @@ def plainly(uri: str) -> Iterator[None]:
     except Exception as error:
         if not _is_the_stores(error):
             raise
-        store, code = f"the tracking store {public(uri)}", _code(error)
+        store, code = f"the tracking store {redact(uri)}", _code(error)
         if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"):
             raise TrackingError(f"{store} wants credentials that it knows: set {_CREDENTIALS}") from error
         if code == "PERMISSION_DENIED":
@@ -202,7 +202,7 @@ def reason(error: BaseException) -> str:
         while behind := _behind(error):
             error = behind
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return public(re.sub(r"too many (\d+) error responses", r"HTTP \1", lines[0]))
+    return redact(re.sub(r"too many (\d+) error responses", r"HTTP \1", lines[0]))
 
 
 def _behind(error: BaseException) -> BaseException | None:
@@ -230,8 +230,3 @@ def _is_the_stores(error: Exception) -> bool:
 
 
 _BUCKETS = ("azure", "boto3", "botocore", "google")
-
-
-def public(text: str) -> str:
-    """A URI, or a text with URIs, without user and password."""
-    return re.sub(r"//[^/\s]*@", "//", text)

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from framework._errors import FrameworkError, TrackingError, describe
+from framework._errors import FrameworkError, TrackingError, describe, redact
 from framework._tracking.retry import RetryPolicy
 from framework._tracking.run import OpenRun, RunArtifacts
 from framework._tracking.runs import Runs
-from framework._tracking.server import connect, database_file, is_new, lost, plainly, public, reach
+from framework._tracking.server import connect, database_file, is_new, lost, reach, translate_errors
 from framework._tracking.writer import Writer
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Tracker:
     """
 
     def __init__(self, uri: str, root: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        self._uri, self.uri = uri, public(uri)
+        self._uri, self.uri = uri, redact(uri)
         self.is_new = is_new(uri)
         self._root = root
         self._tell = tell
-        self._retry = RetryPolicy(f"the tracking store {public(uri)}", tell)
+        self._retry = RetryPolicy(f"the tracking store {redact(uri)}", tell)
         self._errors: list[Exception] = []
         self._interrupted = False
         # These are the writer thread's.
@@ -228,7 +228,7 @@ class Tracker:
         if self._errors:
             raise self._errors[0]
         if not whole:
-            raise TrackingError(f"the tracking store {public(self._uri)} does not answer")
+            raise TrackingError(f"the tracking store {redact(self._uri)} does not answer")
 
     def __enter__(self) -> Self:
         return self
@@ -286,7 +286,7 @@ class Tracker:
         return self._ask(job)
 
     def _ask(self, job: Callable[[Runs], T]) -> T:
-        with plainly(self._uri):
+        with translate_errors(self._uri):
             if self._runs is None:
                 # A server that is not there when a run starts is not waited for; a locked database is.
                 local = database_file(self._uri) is not None

@@ -10,9 +10,9 @@ import pytest
 import torch
 from running import STUDY, Study, all_runs, client, framework, here, history, parents, state, trials, write
 
-from framework._cli.load import load_specs
 from framework._executors.session import plan_all
 from framework._registry import installed
+from framework._spec import load_specs
 from framework._store import Store
 
 NAMES = {f"prune.amount={amount} seed={seed}" for amount in (0.2, 0.5) for seed in (0, 1)}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from running import STUDY, here, write
 
-from framework._cli.load import load_specs
 from framework._executors.session import plan_all
 from framework._plan import TrialPlan
 from framework._registry import installed
+from framework._spec import load_specs
 from framework._store import Store
 
 Plan = Callable[..., list[str]]

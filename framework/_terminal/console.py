@@ -1,26 +1,26 @@
-"""Lines on the terminal."""
+"""Print lines on the terminal."""
 
 import os
 import sys
 
 from rich.console import Console
 
-from framework._cli.writing import make_writable
+from framework._terminal.encoding import make_writable
 
 _ENDLESS = 10_000
 
 
 def make_console() -> Console:
-    """The terminal; lines that go to a file, a pipe or a notebook are as long as they are."""
+    """Make a console; lines that go to a file, a pipe or a notebook are not wrapped."""
     make_writable()
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _ENDLESS
-    # A notebook takes text as a file does, but its kernel has all programs believe that it is a terminal.
+    # A notebook takes text as a file does, but its kernel claims to be a terminal.
     notebook = "ipykernel" in sys.modules
     return Console(width=width, force_jupyter=False, force_terminal=False if notebook else None)
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
-    """Print a line as it is: its brackets are no markup, and it is broken nowhere."""
+    """Print a line verbatim: brackets are not taken for markup, and the line is not wrapped."""
     console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 

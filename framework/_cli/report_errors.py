@@ -1,4 +1,4 @@
-"""What commands have in common: their plugins, and how their errors are told."""
+"""Load the plugins for a command, and report its errors."""
 
 import os
 import sys
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def load_registry(disabled: Iterable[str]) -> "Registry":
-    """All installed plugins but those of these distributions."""
+    """Load all installed plugins, except those of the distributions that are disabled."""
     from framework._registry import installed
 
     return installed(frozenset(disabled))
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn errors that are the user's to read into their text and an exit code."""
+def report_errors() -> Iterator[None]:
+    """Print errors that are meant for the user, without a traceback, and exit with the right code."""
     try:
         yield
     except FrameworkError as error:

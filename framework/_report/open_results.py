@@ -1,4 +1,4 @@
-"""Which experiments a command is about."""
+"""Open the results of experiments, which users name or give the specs of."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ from framework._tracking import Reader, default_uri
 _SUFFIXES = (".yaml", ".yml")
 
 
-def select(names: Sequence[str], root: Path, tracking_uri: str | None) -> Results:
-    """The results of experiments.
+def open_results(names: Sequence[str], root: Path, tracking_uri: str | None) -> Results:
+    """Open the results of experiments.
 
     Args:
         names: experiments, or spec files, of which only the name is read; none: all experiments that have trials.
@@ -24,7 +24,7 @@ def select(names: Sequence[str], root: Path, tracking_uri: str | None) -> Result
         DataError: there is no such experiment, or the spec has not been run; names the nearest.
         TrackingError: the tracking store cannot be reached, or there is none.
     """
-    # Read first: a mistake in a file needs no tracking store to be told.
+    # Specs are read before the store is opened, so that a mistake in one is reported even without a store.
     asked = {_experiment(name): name for name in names}
     reader = Reader(tracking_uri or default_uri(root))
     there = reader.experiments()
@@ -37,6 +37,6 @@ def select(names: Sequence[str], root: Path, tracking_uri: str | None) -> Result
 
 
 def _experiment(name: str) -> str:
-    """What may be a file's name is one: an experiment's has neither slashes nor such an ending."""
+    """The experiment that a name or file stands for; names with a slash or a YAML suffix are taken for files."""
     file = Path(name)
     return read_name(file) if file.is_file() or file.suffix in _SUFFIXES or "/" in name else name

@@ -1,10 +1,10 @@
-"""A trial's run, by what a user calls it."""
+"""Find a trial's run by the name that a user gives."""
 
 from framework._errors import DataError, nearest
 from framework._tracking import Reader, TrialRun
 
 
-def find_trial(name: str, reader: Reader) -> TrialRun:
+def find_run(name: str, reader: Reader) -> TrialRun:
     """Find the run of a trial.
 
     Args:
@@ -35,7 +35,7 @@ def find_network(name: str, reader: Reader) -> TrialRun:
         DataError: there is none of that name, there are several, or it has not come to its end.
         TrackingError: the tracking store cannot be reached.
     """
-    trial = find_trial(name, reader)
+    trial = find_run(name, reader)
     if trial.stopped or trial.status != "FINISHED":
         why = "it was stopped" if trial.stopped else f"it is {trial.status}"
         raise DataError(f"{called(trial)} has no network: {why}{f': {trial.reason}' if trial.reason else ''}")

@@ -1,4 +1,4 @@
-"""What the user sees while trials run: a live table on a terminal, else a line now and then."""
+"""Show the progress of trials: a live table on a terminal, otherwise a line from time to time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from framework._cli.console import count, say
 from framework._executors.events import Ended, Retried, Started, TrialEvent
 from framework._executors.recorder import View
 from framework._plan import TrialPlan
@@ -18,6 +17,7 @@ from framework._plan.result import Result
 from framework._report.metrics import TEST, called
 from framework._stage import Record
 from framework._task import Classification
+from framework._terminal.console import count, say
 from framework._trial import Noted, Recorded, StagesEnded
 
 # Without a terminal, at most one line per trial in this time.
@@ -26,7 +26,7 @@ _LINE_SECONDS = 10.0
 
 @contextmanager
 def make_view(console: Console) -> Iterator[View]:
-    """A live view if the console is a terminal, else plain lines."""
+    """Give a live view if the console is a terminal, otherwise one that prints plain lines."""
     if not console.is_terminal:
         yield PlainView(console)
         return
@@ -130,9 +130,9 @@ class PlainView:
         say(self.console, text)
 
     def left(self) -> str:
-        """The time that is left, judged by the epochs so far."""
+        """The estimated time left, from the epochs so far."""
         known = self.total - self.coming
-        # What is still to be suggested is taken to be like what has been.
+        # Trials that are still to be suggested are assumed to be as long as the known ones.
         total = self.epochs_total * self.total / known if known else 0
         if not self.epochs_done or total <= self.epochs_done:
             return ""

@@ -1,4 +1,4 @@
-"""What the terminal or the pipe cannot write is written in other characters."""
+"""Replace characters that the terminal or the pipe cannot encode."""
 
 import codecs
 import sys
@@ -9,7 +9,7 @@ _ERRORS = "framework.plain"
 
 
 def make_writable() -> None:
-    """Have characters that the terminal's or the pipe's encoding does not have written as others, not refused."""
+    """Write ASCII in place of characters that the output's encoding lacks, instead of raising an error."""
     codecs.register_error(_ERRORS, _plain)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's takes everything
