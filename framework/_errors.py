@@ -75,6 +75,9 @@ class Expired(BaseException):
     """A trial's time is up. No `Exception`, which plugins may take for a failure of their own."""
 
 
+# What a plugin's code is not the cause of: all else that is raised in it is its own failure, `SystemExit` too.
+INTERRUPTS = (KeyboardInterrupt, Expired)
+
 _LONGEST = 5000  # characters of a reason
 
 
@@ -89,7 +92,7 @@ def describe(error: BaseException) -> str:
     kind = type(error).__name__
     try:
         text = str(error)
-    except KeyboardInterrupt:
+    except INTERRUPTS:
         raise
     except BaseException as another:
         return readable(f"{kind}, of which no text can be had: str() of it raises {type(another).__name__}")
@@ -98,9 +101,12 @@ def describe(error: BaseException) -> str:
 
 def shown(value: object) -> str:
     """A value for a message: its repr, or the beginning of it, or its type where it has none."""
-    with suppress(Exception):
+    try:
         return readable(repr(value), 80)
-    return f"a {type(value).__name__}"
+    except INTERRUPTS:
+        raise
+    except BaseException:  # its class may be a plugin's
+        return f"a {type(value).__name__}"
 
 
 @contextmanager
@@ -143,6 +149,8 @@ def first_line(error: BaseException) -> str:
     """What an error of somebody else's code says, in a line: its first one, or what it is called."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # its code too
+    except INTERRUPTS:
+        raise
+    except BaseException:  # its code too
         lines = []
     return lines[0][:500] if lines else type(error).__name__

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from framework._errors import shown
+from framework._errors import INTERRUPTS, shown
 from framework._paths import name_fault
 
 LAST_EPOCH = 2**53  # up to here a JSON number is exact
@@ -59,6 +59,8 @@ def _number(name: str, value: Any) -> float:
         plain = value.item() if isinstance(value, Tensor | np.generic | np.ndarray) and value.ndim == 0 else value
         if isinstance(plain, Real):
             return float(plain)
-    except Exception as error:  # of an integer beyond all floats, or of whatever calls itself a number
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # of an integer beyond all floats, or of whatever calls itself a number
         raise ValueError(f"gave {shown(value)} as {name!r}, which is no float") from error
     raise ValueError(f"gave {shown(value)} as {name!r}, not a number")

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from framework._component.content import digest
@@ -30,7 +30,7 @@ from framework._component.parameters import (
     parameters_of,
     validate,
 )
-from framework._errors import PluginError, located, nearest
+from framework._errors import INTERRUPTS, FrameworkError, PluginError, describe, located, nearest
 
 __all__ = [
     "KINDS",
@@ -256,7 +256,13 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
     def inner(kind: str, value: Any) -> Component:
         return build(catalog, kind, value)
 
-    model = validate(parameters, given, inner, f"{kind} {name!r}")
+    try:
+        model = validate(parameters, given, inner, f"{kind} {name!r}")
+    except (FrameworkError, ValidationError, *INTERRUPTS):
+        raise
+    except BaseException as error:  # a validator is code, which may raise anything
+        message = f"{kind} {name!r} of {entry.source} cannot validate its parameters: {describe(error)}"
+        raise mistakes([((), message, value)]) from error
     fields = parameters.model_fields
     params = {field: getattr(model, field) for field in fields}
     told = {
