@@ -216,13 +216,13 @@ def test_a_plugin_that_ends_its_process_while_it_registers_is_named(error: BaseE
         Registry([(Plugin(), "mine 1")])
 
 
-@pytest.mark.parametrize("error", [SystemExit(1), Own("mine"), TypeError("odd")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [SystemExit(1), Own("mine"), TypeError("odd")], ids=["exit", "own", "type"])
 def test_a_parameter_whose_validator_ends_the_process_is_a_mistake_of_the_spec(
     error: BaseException, tmp_path: Path
 ) -> None:
     @dataclass(frozen=True)
     class Checked(Stage):
-        size: Annotated[int, AfterValidator(raising(error))]
+        size: Annotated[int, AfterValidator(lambda size: raising(error)())]
 
         def run(self, trial: Trial) -> None: ...
 

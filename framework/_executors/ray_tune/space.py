@@ -25,7 +25,7 @@ def expand(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[Path, A
 
 
 def _domains(tree: Any) -> Any:
-    """In Ray's terms, and without what Ray alone would take for a space: of ``{eval: …}`` it runs the text as Python."""
+    """In Ray's terms, and without what Ray alone takes for a space: the text of ``{eval: …}`` it runs as Python."""
     if isinstance(tree, Mapping):
         if len(tree) == 1:
             [(name, arguments)] = tree.items()
