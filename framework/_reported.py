@@ -49,7 +49,8 @@ def clash(one: str, other: str) -> bool:
 
 
 def _metric_name(name: object) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_METRIC:
+    # Half a character, a lone surrogate, can be written nowhere.
+    if not isinstance(name, str) or not 0 < len(name.encode(errors="ignore").decode()) == len(name) <= _LONGEST_METRIC:
         raise ValueError(f"{shown(name)} is no metric's name, which has 1 to {_LONGEST_METRIC} characters")
     return "".join(name)  # a subclass need not be known where it is recorded
 

@@ -271,6 +271,7 @@ class NotANumber(float):
     "given",
     [
         {"x": "0.5"},
+        {"\ud800": 0.5},
         {"x": b"1"},
         {"x": None},
         {"x": torch.ones(2)},
