@@ -30,8 +30,8 @@ LIFECYCLE_INTRO = """
 Every plugin that is installed and has one of these observes every trial, in the process that the trial runs in. An
 implementation takes those of the arguments that it needs. It may look at all of the trial, and must change nothing of
 it but its artifacts ([Trial.log_artifact](writing-a-plugin.md#observe-trials)). Gradients are off, and torch's random
-state is put back afterwards. An exception fails the trial, and the error names the plugin and the hook. What is
-logged as a warning with the logger `framework` is shown to the user.
+state is put back afterwards. An exception fails no trial: it is told with the plugin's name and the hook, and the
+plugin is told nothing more of that trial. What is logged as a warning with the logger `framework` is shown to the user.
 """
 RESULTS_INTRO = """
 What has an effect on no trial, and so is in no key: these are called when trials have ended. What one raises is told

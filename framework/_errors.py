@@ -76,6 +76,9 @@ class Expired(BaseException):
     """A trial's time is up. This is not an `Exception`, so that no plugin catches it as a failure of its own."""
 
 
+# What a plugin's code is not the cause of: all else that is raised in it is its own failure, `SystemExit` too.
+INTERRUPTS = (KeyboardInterrupt, Expired)
+
 _LONGEST = 5000  # characters of a reason
 
 
@@ -90,7 +93,7 @@ def describe(error: BaseException) -> str:
     kind = type(error).__name__
     try:
         text = str(error)
-    except KeyboardInterrupt:
+    except INTERRUPTS:
         raise
     except BaseException as another:
         return readable(f"{kind}, of which no text can be had: str() of it raises {type(another).__name__}")
@@ -99,9 +102,12 @@ def describe(error: BaseException) -> str:
 
 def shown(value: object) -> str:
     """Return a value as messages show it: its repr, cut if it is long, or its type if repr fails."""
-    with suppress(Exception):
+    try:
         return readable(repr(value), 80)
-    return f"a {type(value).__name__}"
+    except INTERRUPTS:
+        raise
+    except BaseException:  # its class may be a plugin's
+        return f"a {type(value).__name__}"
 
 
 @contextmanager
@@ -144,7 +150,9 @@ def first_line(error: BaseException) -> str:
     """The first line of an error from third-party code, or the error's type if it has no text."""
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # its code too
+    except INTERRUPTS:
+        raise
+    except BaseException:  # its code too
         lines = []
     return lines[0][:500] if lines else type(error).__name__
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from framework._errors import shown
+from framework._errors import INTERRUPTS, shown
 from framework._paths import name_fault
 
 LAST_EPOCH = 2**53  # up to here a JSON number is exact
@@ -49,7 +49,8 @@ def clash(one: str, other: str) -> bool:
 
 
 def _metric_name(name: object) -> str:
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_METRIC:
+    # Half a character, a lone surrogate, can be written nowhere.
+    if not isinstance(name, str) or not 0 < len(name.encode(errors="ignore").decode()) == len(name) <= _LONGEST_METRIC:
         raise ValueError(f"{shown(name)} is no metric's name, which has 1 to {_LONGEST_METRIC} characters")
     return "".join(name)  # a subclass need not be known where it is recorded
 
@@ -59,6 +60,8 @@ def _number(name: str, value: Any) -> float:
         plain = value.item() if isinstance(value, Tensor | np.generic | np.ndarray) and value.ndim == 0 else value
         if isinstance(plain, Real):
             return float(plain)
-    except Exception as error:  # of an integer beyond all floats, or of whatever calls itself a number
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # of an integer beyond all floats, or of whatever calls itself a number
         raise ValueError(f"gave {shown(value)} as {name!r}, which is no float") from error
     raise ValueError(f"gave {shown(value)} as {name!r}, not a number")

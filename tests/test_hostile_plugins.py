@@ -7,18 +7,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import AfterValidator
 from report.plans import make_plan
 from running import framework, trials, write
 from test_observers import SPEC, plan_of, registry_of
 from test_trial import Reports
 from torch import nn
 
-from framework import Stage, StageError, Trial, hookimpl
+from framework import SpecError, Stage, StageError, Trial, hookimpl
 from framework._errors import Expired, PluginError, describe
 from framework._executors.deadline import Deadline
 from framework._executors.events import failure
@@ -26,6 +27,7 @@ from framework._executors.inline import attempt
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._reported import plain_metrics
+from framework._spec import load
 from framework._store import Store
 from framework._trial import prepare
 
@@ -214,6 +216,29 @@ def test_a_plugin_that_ends_its_process_while_it_registers_is_named(error: BaseE
         Registry([(Plugin(), "mine 1")])
 
 
+@pytest.mark.parametrize("error", [SystemExit(1), Own("mine"), TypeError("odd")], ids=["exit", "own", "type"])
+def test_a_parameter_whose_validator_ends_the_process_is_a_mistake_of_the_spec(
+    error: BaseException, tmp_path: Path
+) -> None:
+    @dataclass(frozen=True)
+    class Checked(Stage):
+        size: Annotated[int, AfterValidator(lambda size: raising(error)())]
+
+        def run(self, trial: Trial) -> None: ...
+
+    class Plugin:
+        register_stages = hookimpl(lambda self: {"checked": Checked})
+
+    path = tmp_path / "spec.yaml"
+    path.write_text("model: convnet\ndata: digits\nstages:\n  - checked: {size: 3}\n")
+    with pytest.raises(SpecError) as told:
+        load(path, registry_of(Plugin()))
+    [problem] = [problem for problem in told.value.problems if problem.path.startswith("stages.0")]
+    assert problem.line == 4
+    said = f"stage 'checked' of third-0 1 cannot validate its parameters: {type(error).__name__}: "
+    assert problem.message.startswith(said)
+
+
 # --- metrics and artifacts --------------------------------------------------------------------------------------------
 
 
@@ -246,6 +271,7 @@ class NotANumber(float):
     "given",
     [
         {"x": "0.5"},
+        {"\ud800": 0.5},
         {"x": b"1"},
         {"x": None},
         {"x": torch.ones(2)},

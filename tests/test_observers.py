@@ -217,12 +217,29 @@ def test_a_stage_that_fails_is_named(tmp_path: Path) -> None:
     assert outcome.error.endswith(" (in stage 2, unprune of framework 0)")
 
 
+class Leaves:
+    """Ends the process of who wants to show it."""
+
+    def __repr__(self) -> str:
+        raise SystemExit(3)
+
+
+class LeavesWhenRead(dict[str, float]):
+    """Ends the process of who reads it."""
+
+    def items(self) -> Any:
+        raise SystemExit(4)
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
         (3, "epoch_ended: they must be metrics by name, not int"),
         ({"val/loss": 1.0}, "epoch_ended: 'val/loss' is measured already"),
         ({"norm": "large"}, "epoch_ended: gave 'large' as 'norm', not a number"),
+        ({"norm": Leaves()}, "epoch_ended: gave a Leaves as 'norm', not a number"),
+        ({Leaves(): 1.0}, "epoch_ended: a Leaves is no metric's name"),
+        (LeavesWhenRead(), "epoch_ended: SystemExit: 4"),
     ],
 )
 def test_what_is_no_metric_is_left_out_and_told(given: Any, text: str, tmp_path: Path) -> None:

@@ -1,17 +1,18 @@
 """From what a spec says to a component with validated parameters."""
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from framework._component.component import Component
 from framework._component.kinds import Catalog, unknown
 from framework._component.messages import mistakes
 from framework._component.parameters import Build, Reference, validate
-from framework._errors import PluginError, nearest
+from framework._errors import INTERRUPTS, FrameworkError, PluginError, describe, nearest
 
 
 def build(catalog: Catalog, kind: str, value: Any) -> Component:
@@ -39,7 +40,13 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
     def inner(kind: str, value: Any) -> Component:
         return build(catalog, kind, value)
 
-    model = validate(parameters, written, inner, f"{kind} {name!r}")
+    try:
+        model = validate(parameters, written, inner, f"{kind} {name!r}")
+    except (FrameworkError, ValidationError, *INTERRUPTS):
+        raise
+    except BaseException as error:  # a validator is code, which may raise anything
+        message = f"{kind} {name!r} of {entry.source} cannot validate its parameters: {describe(error)}"
+        raise mistakes([((), message, value)]) from error
     fields = parameters.model_fields
     params = {field: getattr(model, field) for field in fields}
     given = {
@@ -61,15 +68,13 @@ def _default(info: FieldInfo, build: Build) -> Any:
 def _probe(component: Component) -> None:
     """Make a component once, if that is cheap, so that it checks its own parameters before anything runs."""
     entry = component.entry
-    if entry.kind not in ("stage", "optimizer", "loss"):
+    if entry.kind not in ("stage", "optimizer", "loss", "sparsifier"):
         return
     import torch
 
-    factory = entry.factory
-    if entry.kind == "optimizer" and inspect.isclass(factory) and issubclass(factory, torch.optim.Optimizer):
-        factory = _without_compiler(factory)
     try:
-        Component(replace(entry, factory=factory), component.params, {})(params=[torch.zeros(2, 2, requires_grad=True)])
+        with _without_compiler() if entry.kind == "optimizer" else nullcontext():
+            component(params=[torch.zeros(2, 2, requires_grad=True)])
     except (ValueError, TypeError) as error:
         raise mistakes([((), f"{entry.kind} {component.name!r}: {error}", dict(component.params))]) from None
     except RuntimeError:
@@ -77,10 +82,17 @@ def _probe(component: Component) -> None:
         return
 
 
-def _without_compiler(optimizer: type) -> type:
-    """Derive a class that does not import torch's compiler, which would take longer than all else that checks a spec.
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Make optimizers without importing torch's compiler, which would take longer than all else that checks a spec.
 
     torch imports it at the first optimizer, to keep it away from `add_param_group`.
     """
-    plain = inspect.unwrap(optimizer.add_param_group)  # type: ignore[attr-defined]
-    return type(optimizer.__name__, (optimizer,), {"add_param_group": plain})
+    from torch.optim import Optimizer
+
+    wrapped = Optimizer.add_param_group
+    Optimizer.add_param_group = inspect.unwrap(wrapped)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Optimizer.add_param_group = wrapped  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from framework._errors import Expired
+from framework._errors import INTERRUPTS, Expired
 from framework._executors.deadline import Deadline
 from framework._executors.events import Ended, Handler, Retried, Started, Stopped, failure, timed_out
 from framework._executors.queue import TrialQueue
@@ -76,7 +76,7 @@ def attempt(
         result = Result(plan, {}, 0, time.monotonic() - began)
     except Stopped as stop:
         result = Result(plan, {}, 0, time.monotonic() - began, stopped=str(stop))
-    except (Expired, KeyboardInterrupt):
+    except INTERRUPTS:
         raise
     except BaseException as error:  # one trial's failure, sys.exit of a plugin too, must not end the others
         registry.blame(error)

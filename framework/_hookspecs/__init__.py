@@ -4,8 +4,9 @@ entry point of the group ``framework``.
 The first ones register components: each returns a mapping from the name that specs use to the component. The next,
 `LIFECYCLE`, observe every trial in the process that it runs in. An implementation asks for those of a hook's arguments
 that it needs. It may look at all of the trial and must change nothing of it but its artifacts. It is called with
-gradients off, and torch's random state is put back after it. What it raises fails the trial. Those of `RESULTS` are
-called when trials have ended; what they raise is told, and nothing else fails.
+gradients off, and torch's random state is put back after it. What it raises is told and fails no trial, which is
+observed by that plugin no more. Those of `RESULTS` are called when trials have ended; what they raise is told, and
+nothing else fails.
 """
 
 from framework._hookspecs.components import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from framework._errors import Expired, PluginError, describe, readable
+from framework._errors import INTERRUPTS, PluginError, describe, readable
 from framework._registry import Registry
 from framework._reported import plain_metrics
 from framework._stage import Trial
@@ -48,7 +48,7 @@ class Observers:
                     continue
                 try:
                     given.append((source, call(trial=self.trial, **arguments)))
-                except (KeyboardInterrupt, Expired):
+                except INTERRUPTS:
                     raise
                 except BaseException as error:
                     self._leave_out(source, hook, error)
@@ -63,8 +63,11 @@ class Observers:
                 if taken := known.keys() & numbers:
                     raise ValueError(f"{min(taken)!r} is measured already")
                 known |= numbers
-            except ValueError as error:
-                self._leave_out(source, "epoch_ended", PluginError(f"{source}: epoch_ended: {error}"))
+            except INTERRUPTS:
+                raise
+            except BaseException as error:  # what was given is the plugin's own code as well
+                why = str(error) if isinstance(error, ValueError) else describe(error)
+                self._leave_out(source, "epoch_ended", PluginError(f"{source}: epoch_ended: {why}"))
         return known
 
     def _leave_out(self, source: str, hook: str, error: BaseException) -> None:

@@ -188,7 +188,10 @@ def test_an_epoch_axis_that_goes_back():
     def run(self, trial):
         trial.epoch -= 1
 
-    assert_refused(stage(run), "stage 'Odd': trial.epoch has gone back from 0 to -1")
+    later = tiny_trial()
+    later.epoch = 3
+    assert_refused(stage(run), "stage 'Odd': trial.epoch has gone back from 3 to 2", trial=later)
+    assert_refused(stage(run), "(trial.epoch must be a whole number from 0 to 2**53, not -1)")
 
 
 def test_numbers_of_an_unseeded_generator():
