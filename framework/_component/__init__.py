@@ -278,7 +278,7 @@ def _default(info: FieldInfo, build: Build) -> Any:
 def _probe(component: Component) -> None:
     """Let the component check its own parameters, where it does so when it is made and that is cheap."""
     entry = component.entry
-    if entry.kind not in ("stage", "optimizer", "loss"):
+    if entry.kind not in ("stage", "optimizer", "loss", "sparsifier"):
         return
     import torch
 
