@@ -116,7 +116,7 @@ def _flip(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
 
 def _cutout(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
     count, _, height, width = images.shape
-    reach = min(height, width) / 4
+    reach = min(height, width) // 2 / 2  # of a whole number of pixels, or else the square might be one too wide
     centres = torch.rand(2, count, 1, generator=generator).to(images.device)
     rows = (torch.arange(height, device=images.device) + 0.5 - centres[0] * height).abs() <= reach
     columns = (torch.arange(width, device=images.device) + 0.5 - centres[1] * width).abs() <= reach

@@ -78,13 +78,14 @@ def grasp(
 
     def gradient(inputs: Tensor, targets: Tensor, graph: bool) -> tuple[Tensor, ...]:
         loss = network.loss(network.model(inputs) / temperature, targets)
-        return torch.autograd.grad(loss, weights, create_graph=graph)
+        return torch.autograd.grad(loss, weights, create_graph=graph, materialize_grads=True)
 
     whole = [sum(parts) for parts in zip(*(gradient(*batch, False) for batch in batches), strict=True)]
     flow = [torch.zeros_like(weight) for weight in weights]
     for batch in batches:
         product = sum((g * fixed).sum() for g, fixed in zip(gradient(*batch, True), whole, strict=True))
-        flow = [total + hg for total, hg in zip(flow, torch.autograd.grad(product, weights), strict=True)]
+        products = torch.autograd.grad(product, weights, materialize_grads=True)
+        flow = [total + hg for total, hg in zip(flow, products, strict=True)]
     return {name: weight * hg for (name, weight), hg in zip(network.weights.items(), flow, strict=True)}
 
 
@@ -103,9 +104,10 @@ def synflow(network: Network) -> dict[str, Tensor]:
     model = network.model.double()
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.abs_()
+            if tensor.is_floating_point():
+                tensor.abs_()
     ones = torch.ones(1, *network.trial.data.shape, dtype=torch.float64, device=network.trial.device)
-    flow = torch.autograd.grad(model(ones).sum(), list(network.weights.values()))
+    flow = torch.autograd.grad(model(ones).sum(), list(network.weights.values()), materialize_grads=True)
     return {name: (weight * g).abs() for (name, weight), g in zip(network.weights.items(), flow, strict=True)}
 
 

@@ -139,7 +139,7 @@ def test_crop_shifts_each_axis_by_up_to_an_eighth_of_its_own_length(shape):
     assert (width - columns).unique().tolist() == list(range(max(1, width // 8) + 1))
 
 
-@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (4, 4)])
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (4, 4), (7, 9)])
 def test_cutout_is_a_square_of_half_the_shorter_side_unless_an_edge_cuts_it(shape):
     images, labels = torch.full((400, 1, *shape), 255, dtype=torch.uint8), torch.zeros(400).long()
     x, _ = next(iter(batches(images, labels, mean=0.2, batch_size=400, augment=["cutout"], seed=0).epoch(0)))

@@ -10,9 +10,9 @@ from framework._errors import nearest
 PUBLIC = """
     Batches Classification Criterion Data DataError Dataset Distribution EarlyStopping FrameworkError ImageBatches
     Interval Loss Masks Meter Mode Network Objective Optimizer PluginError Precision Record Results Schedule
-    Sparsifier SpecError Split Stage StageError Step StoreError Task Tester TrackingError Trainer Training Trial
-    apportion eval_mode evaluate fit hookimpl load_model load_model_state lowest nearest remove_lowest results run
-    scores select spread trainable
+    Sparsifier SpecError Split Stage StageError StageLabel Step StoreError Task Tester TrackingError Trainer
+    Training Trial apportion eval_mode evaluate fit hookimpl load_model load_model_state lowest nearest
+    remove_lowest results run scores select spread trainable
 """
 
 

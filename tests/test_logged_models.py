@@ -267,6 +267,7 @@ def pruned(network: nn.Module) -> Masks:
     for name, weight in prunable(network, None).items():
         masks[name] = torch.rand(weight.shape, generator=generator) < 0.5
         weight.data.mul_(masks[name])
+    assert masks
     return masks
 
 

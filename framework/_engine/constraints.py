@@ -136,10 +136,14 @@ class Constraints:
         _zero([gradient for gradient, _ in present], [factor for _, factor in present])
 
     @torch.no_grad()
-    def restore(self) -> None:
-        """Put back what weight decay, momentum or an orthogonalised update has moved all the same."""
+    def restore(self, stepped: bool = True) -> None:
+        """Put back what weight decay, momentum or an orthogonalised update has moved all the same.
+
+        Args:
+            stepped: whether the optimizer has made a step; if not, nothing can be told of its state.
+        """
         _zero(self._weights, self._factors)
-        if not self._looked:
+        if stepped and not self._looked:
             self._look_for_drift()
         for parameter in self._weights if self._drifting else ():
             for name, slot in _slots(self._optimizer, parameter):

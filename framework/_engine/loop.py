@@ -68,7 +68,7 @@ def fit(
 
     Raises:
         StageError: the loss is no longer finite, the metric of early stopping is not measured, or a sparsifier gave no
-            masks.
+            masks or has no weights to give any for.
     """
     kept: dict[str, Stateful] = {"trainer": trainer, "loss": trial.loss, **(state or {})}
     if sparsifier is not None:
@@ -93,6 +93,10 @@ def _sparsify(trial: Trial, trainer: Trainer, sparsifier: Sparsifier, steps: int
     # What is frozen is not to be changed, so it cannot be pruned or regrown either.
     held = flags_by_tensor(trial.model, trial.frozen)
     weights = {name: weight for name, weight in trial.weights().items() if weight not in held}
+    if not weights:
+        raise StageError(
+            "there is nothing for a sparsifier to change: the network has no prunable weight of which nothing is frozen"
+        )
 
     def before_step() -> bool:
         step = Step(trainer.steps, steps, weights, trial.masks, trial.seed)

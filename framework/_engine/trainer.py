@@ -189,11 +189,13 @@ class Trainer:
                 nn.utils.clip_grad_norm_(self._trained, self.clip_norm)
             return loss
 
+        stepped = False
         with torch.enable_grad(), suppress(_StepTaken):
             self.optimizer.step(closure)  # type: ignore[arg-type]
+            stepped = True
         if not first:
             name = type(self.optimizer).__name__
             raise StageError(f"{name}.step did not call its closure, which computes the loss and the gradients")
-        self._constraints.restore()
+        self._constraints.restore(stepped)
         self.steps += 1
         return first[0], first[1]

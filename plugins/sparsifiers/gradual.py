@@ -11,7 +11,7 @@ class Gradual(Sparsifier):
     """Prune the smallest weights little by little, quickly at first (Zhu & Gupta 2017, arXiv:1710.01878).
 
     At step t the sparsity is ``amount + (initial - amount) (1 - (t - t0) / (t1 - t0))³``, from t0 to t1, both included,
-    so that it ends at exactly round(amount × weights).
+    so that it ends at exactly round(amount × weights), if no more are pruned already and training is not stopped early.
 
     Attributes:
         amount: the sparsity in the end, a fraction of all weights that are not frozen.
@@ -33,8 +33,13 @@ class Gradual(Sparsifier):
     every: Annotated[int, Interval(ge=1)] = 100
     distribution: Distribution = "global"
 
+    def __post_init__(self) -> None:
+        if self.begin >= self.end or self.initial > self.amount:
+            raise ValueError("begin must be less than end, and initial at most amount")
+
     def update(self, step: Step) -> Masks | None:
-        first, last = round(self.begin * step.steps), min(round(self.end * step.steps), step.steps - 1)
+        last = min(round(self.end * step.steps), step.steps - 1)
+        first = min(round(self.begin * step.steps), last)
         done = step.number - first
         if done < 0 or step.number > last or (done % self.every and step.number != last):
             return None

@@ -176,6 +176,19 @@ def test_where_a_mask_closes_or_opens_weights_and_state_begin_anew_and_the_rest_
     assert bool((net.conv1.weight != 0).all())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_state_stays_zero_also_where_masks_have_closed_in_place_of_a_step(name, make_net, make_data):
+    net = make_net()
+    weights = prunable(net)
+    masks, given = random_masks(weights), forever(batches_of(make_data()))
+    trainer = trainer_of(net, name)
+    trainer.step(*next(given))
+    trainer.step(*next(given), lambda: trainer.set_masks(masks))  # gives None, so that the optimizer makes no step
+    for _, batch in zip(range(3), given, strict=False):
+        trainer.step(*batch)
+        assert_zero_where_masked(trainer, weights, masks)
+
+
 def test_what_has_just_opened_makes_the_step_of_a_fresh_slot_by_hand():
     """Adam, whose counter goes on: m = 0.1 g and v = 0.001 g², corrected for the third step."""
     net = nn.Linear(2, 1, bias=False)

@@ -103,6 +103,27 @@ def test_the_trial_its_gradients_and_the_random_state_stay_as_they_were(name):
     assert all(bool((p.grad == 1).all()) for p in trial.model.parameters())
 
 
+class Unused(nn.Module):
+    """Has a head that no pass uses, and a buffer that is no number."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.auxiliary = nn.Linear(64, 6), nn.Linear(6, 3), nn.Linear(6, 3)
+        self.register_buffer("closed", torch.zeros(3, dtype=torch.bool))
+
+    def forward(self, x):
+        return self.head(self.body(x.flatten(1)).relu()).masked_fill(self.closed, 0.0)
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp", "synflow"])
+def test_what_no_pass_uses_has_no_part_in_the_loss(name):
+    trial = tiny_trial(model=Unused())
+    parameters = {"per_class": 4} if name == "grasp" else {}
+    found = scores(component(name, **parameters), trial, list(trial.weights()))
+    assert [bool(score.any()) for score in found.values()] == [True, True, False]
+    assert list(found)[2] == "auxiliary.weight"
+
+
 @pytest.mark.parametrize(("pace", "expected"), [("exponential", [126, 214, 276, 319]), ("linear", [80, 160, 239, 319])])
 def test_rounds_prune_exponentially_or_linearly(pace, expected, monkeypatch):
     # 0.76 of 420 weights is 319; exponentially 420 (1 - 0.24 ** (k / 4)) in all after round k.

@@ -2,9 +2,12 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from framework import Sparsifier, StageError, Step
+from framework._component import build
+from framework._registry import installed
 from framework._sparsifier import checked_masks
 from framework.testing import run_stage, tiny_trial
 from framework_plugins.sparsifiers import SET, Gradual, RigL
@@ -47,6 +50,19 @@ def test_the_last_step_is_one_of_change_whatever_the_interval():
     assert closed(sparsifier.update(step(19, 20, a=[float(x) for x in weights["a"]]))) == 5
 
 
+@pytest.mark.parametrize(("begin", "end", "steps"), [(0.97, 1.0, 12), (0.5, 0.6, 3), (0.0, 0.75, 1)])
+def test_it_ends_at_its_amount_however_few_steps_there_are(begin, end, steps):
+    sparsifier = Gradual(amount=0.5, begin=begin, end=end, distribution=component())
+    found = [sparsifier.update(step(n, steps, a=[1.0, 2.0, 3.0, 4.0])) for n in range(steps)]
+    assert [closed(masks) for masks in found if masks is not None][-1:] == [2]
+
+
+@pytest.mark.parametrize("parameters", [{"begin": 0.8}, {"begin": 0.5, "end": 0.5}, {"initial": 0.6}])
+def test_what_would_never_get_to_its_amount_is_refused_when_a_spec_is_read(parameters):
+    with pytest.raises(ValidationError, match="begin must be less than end, and initial at most amount"):
+        build(installed(), "sparsifier", {"name": "gradual", "amount": 0.5, **parameters})
+
+
 def test_what_is_pruned_already_stays_so_and_counts():
     sparsifier = Gradual(amount=0.5, end=0.5, every=1, distribution=component())
     masks = sparsifier.update(step(0, masks={"a": [True, False, True, False]}, a=[1.0, 0.0, 3.0, 0.0]))
@@ -54,9 +70,6 @@ def test_what_is_pruned_already_stays_so_and_counts():
 
 
 def component(name="global"):
-    from framework._component import build
-    from framework._registry import installed
-
     return build(installed(), "distribution", name)
 
 
@@ -162,6 +175,15 @@ def test_what_is_frozen_even_in_part_is_neither_pruned_nor_grown():
     assert held == ["conv1.weight", "conv2.weight"]
     assert all(torch.equal(before[name], trial.masks[name]) for name in held)
     assert int((~trial.masks["fc.weight"]).sum()) == round(0.9 * 96)
+
+
+@pytest.mark.parametrize("name", ["gradual", "set", "rigl"])
+def test_where_there_is_nothing_to_change_a_sparsifier_is_refused(name):
+    parameters = {"amount": 0.5} if name == "gradual" else {}
+    for trial in (tiny_trial(model=nn.Sequential(nn.Flatten(), nn.LayerNorm(64))), tiny_trial()):
+        trial.frozen |= {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in trial.weights().items()}
+        with pytest.raises(StageError, match=r"^there is nothing for a sparsifier to change: the network has no"):
+            run_stage("train", trial, steps=2, sparsifier={"name": name, **parameters})
 
 
 @pytest.mark.parametrize(
