@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from framework._api import results, run
     from framework._batches import Batches, ImageBatches
     from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule, StageLabel
-    from framework._data import Data, Split
+    from framework._data import Data, ImageData, Source, Split
     from framework._dataset import Dataset
     from framework._engine import (
         EarlyStopping,
@@ -55,7 +55,7 @@ _HOMES = {
     "framework._api": ["results", "run"],
     "framework._batches": ["Batches", "ImageBatches"],
     "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule", "StageLabel"],
-    "framework._data": ["Data", "Split"],
+    "framework._data": ["Data", "ImageData", "Source", "Split"],
     "framework._dataset": ["Dataset"],
     "framework._engine": [
         "EarlyStopping",
@@ -105,6 +105,7 @@ __all__ = [
     "EarlyStopping",
     "FrameworkError",
     "ImageBatches",
+    "ImageData",
     "Interval",
     "Loss",
     "Masks",
@@ -118,6 +119,7 @@ __all__ = [
     "Record",
     "Results",
     "Schedule",
+    "Source",
     "Sparsifier",
     "SpecError",
     "Split",

@@ -1,8 +1,10 @@
-"""A trial's data on its device, in splits."""
+"""A trial's data on its device, in splits, and where it comes from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+import torch
 from torch import Tensor
 
 from framework._batches import Augmentation, Batches, ImageBatches
@@ -10,6 +12,67 @@ from framework._errors import StageError
 from framework._task import Classification, Task
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
+
+
+class Data(Protocol):
+    """A trial's data as its stages see it: they take batches, and need not know what these are made of."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, as many as the network has outputs."""
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """The names of the splits that there are: ``train``, ``test``, and ``validation`` if one is held out."""
+
+    @property
+    def task(self) -> Task:
+        """What the outputs of a network mean on this data."""
+
+    def batches(self, split: SplitName, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
+        """Give batches of a split, on the trial's device; see `Trial.batches`.
+
+        Args:
+            split: its name.
+            size: inputs per batch.
+            seed: of order and augmentation; None: always the same order, unaugmented.
+            channels_last: memory format of the inputs, where they have one.
+
+        Raises:
+            StageError: there is no such split.
+        """
+
+
+class Source(Protocol):
+    """A dataset that gives batches of its own, instead of arrays of images as `framework.Dataset` has them.
+
+    It is made once for all trials of a machine, and sent to the processes that they run in: it holds where the data
+    is rather than the data. Holding a validation set out is up to it.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names of the classes, as many as the network has outputs."""
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What runs show of the data besides, by name, such as ``data.mean``."""
+
+    def open(self, device: torch.device, augment: tuple[Augmentation, ...]) -> Data:
+        """Give the data to a trial.
+
+        Args:
+            device: where its batches are wanted.
+            augment: what a spec asks for to be done to training batches.
+        """
 
 
 class Split(NamedTuple):
@@ -25,8 +88,8 @@ class Split(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Data:
-    """A trial's data, on its device.
+class ImageData:
+    """Labelled images, whole, on a trial's device.
 
     Attributes:
         train: what the model is trained on.
@@ -63,17 +126,7 @@ class Data:
         return Classification(self.classes)
 
     def batches(self, split: SplitName, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
-        """Batches of a split; see `Trial.batches`.
-
-        Args:
-            split: its name.
-            size: images per batch.
-            seed: of order and augmentation; None: the given order, unaugmented.
-            channels_last: memory format of the inputs.
-
-        Raises:
-            StageError: there is no validation set.
-        """
+        """Give batches of images; see `Data.batches`."""
         found = getattr(self, split)
         if found is None:
             raise StageError("there is no validation set: hold one out with data: {validation: 0.1}")

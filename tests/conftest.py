@@ -15,7 +15,7 @@ from served import nothing_set, pass_by, postgres, served, server_client, tracki
 from torch import nn
 from xdist.scheduler import LoadFileScheduling
 
-from framework import Data, Split, Stage, Trial
+from framework import ImageData, Split, Stage, Trial
 from framework._component import build
 from framework._registry import Registry, installed
 
@@ -85,11 +85,11 @@ def registry() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def make_data() -> Callable[..., Data]:
+def make_data() -> Callable[..., ImageData]:
     """Learnable noise; three classes that differ in brightness."""
 
-    def make(count: int = 24, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 3, **fields: Any) -> Data:
-        data = Data(
+    def make(count: int = 24, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 3, **fields: Any) -> ImageData:
+        data = ImageData(
             train=images_of(count, shape, classes, 0),
             validation=images_of(9, shape, classes, 1),
             test=images_of(12, shape, classes, 2),
@@ -114,10 +114,10 @@ def make_net() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def make_trial(make_data: Callable[..., Data], make_net: Callable[..., nn.Module]) -> Callable[..., Trial]:
+def make_trial(make_data: Callable[..., ImageData], make_net: Callable[..., nn.Module]) -> Callable[..., Trial]:
     """A trial of the small network, or of another, on the CPU."""
 
-    def make(model: nn.Module | None = None, data: Data | None = None, **fields: Any) -> Trial:
+    def make(model: nn.Module | None = None, data: ImageData | None = None, **fields: Any) -> Trial:
         return Trial(
             model=make_net() if model is None else model,
             data=make_data() if data is None else data,

@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
+from framework._data import Source
 from framework._executors.events import failure
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
-from framework._trial import Arrays, prepare
+from framework._trial import prepare
 
 
 class DataCache:
@@ -19,7 +20,7 @@ class DataCache:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._loaded: dict[str, Arrays | Result] = {}
+        self._loaded: dict[str, Source | Result] = {}
 
     def load(self, plan: TrialPlan) -> Result | None:
         """Load a trial's data; if they cannot be had, the result of the trial, which has failed."""
@@ -35,7 +36,7 @@ class DataCache:
         data = self._loaded[key]
         return replace(data, plan=plan) if isinstance(data, Result) else None
 
-    def arrays(self, plan: TrialPlan) -> Arrays | None:
+    def source(self, plan: TrialPlan) -> Source | None:
         """A trial's data; None if they could not be loaded."""
         data = self._loaded.get(_key(plan))
         return None if isinstance(data, Result) else data

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from framework._data import Source
 from framework._errors import INTERRUPTS, Expired
 from framework._executors.deadline import Deadline
 from framework._executors.events import Ended, Handler, Retried, Started, Stopped, failure, timed_out
@@ -14,7 +15,7 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._store import Store
-from framework._trial import Arrays, Noted, Report, run_trial
+from framework._trial import Noted, Report, run_trial
 
 
 def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *, checkpoint_seconds: float) -> None:
@@ -30,7 +31,7 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
     threads = torch.get_num_threads()
     try:
         while (index := queue.next()) is not None:
-            plan, arrays = queue.plan(index), queue.arrays(index)
+            plan, source = queue.plan(index), queue.source(index)
             handle(plan, Started())
             for left in range(plan.resources["retries"], -1, -1):
                 began, deadline = time.monotonic(), Deadline(plan.resources["timeout"])
@@ -40,7 +41,7 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
                 report = _reporting(plan, handle, deadline)
                 try:
                     with deadline:
-                        result = attempt(plan, registry, arrays, store, report, checkpoint_seconds)
+                        result = attempt(plan, registry, source, store, report, checkpoint_seconds)
                 except Expired:
                     result = timed_out(plan, time.monotonic() - began)
                 if result.error is None or not left:
@@ -63,7 +64,7 @@ def _reporting(plan: TrialPlan, handle: Handler, deadline: Deadline) -> Callable
 def attempt(
     plan: TrialPlan,
     registry: Registry,
-    arrays: Arrays,
+    source: Source,
     store: Store,
     report: Callable[[Report], None],
     checkpoint_seconds: float,
@@ -72,7 +73,7 @@ def attempt(
     began = time.monotonic()
     files: dict[str, bytes] = {}
     try:
-        run_trial(plan, registry, arrays, store, report, checkpoint_seconds=checkpoint_seconds, artifacts=files)
+        run_trial(plan, registry, source, store, report, checkpoint_seconds=checkpoint_seconds, artifacts=files)
         result = Result(plan, {}, 0, time.monotonic() - began)
     except Stopped as stop:
         result = Result(plan, {}, 0, time.monotonic() - began, stopped=str(stop))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from framework._data import Source
 from framework._errors import nearest
 from framework._executors.data import DataCache
 from framework._executors.events import Ended, Handler, Started
@@ -11,7 +12,7 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._spec import ExperimentSpec
 from framework._tracking import TrialRun
-from framework._trial import Arrays, Noted
+from framework._trial import Noted
 
 
 class TrialQueue:
@@ -70,11 +71,11 @@ class TrialQueue:
         """The trial of this index."""
         return self._scheduler.plans[index]
 
-    def arrays(self, index: int) -> Arrays:
+    def source(self, index: int) -> Source:
         """Its data."""
-        arrays = self._data.arrays(self.plan(index))
-        assert arrays is not None  # else it would not be among those that run
-        return arrays
+        source = self._data.source(self.plan(index))
+        assert source is not None  # else it would not be among those that run
+        return source
 
     def ended(self, index: int, *, again: bool = False) -> None:
         """A trial has ended, well or not, and its result is there; one that is tried again waits for its turn anew."""

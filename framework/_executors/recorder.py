@@ -127,9 +127,9 @@ class RunRecorder:
     def _start(self, plan: TrialPlan) -> None:
         self._records[plan.identity] = []
         self._unlogged[plan.key] += 1
-        arrays = self.data.arrays(plan)
+        source = self.data.source(plan)
         # The logged model takes normalised images: whoever loads it has to know by what.
-        notes = {"data.mean": arrays.mean, "data.std": arrays.std} if arrays else {}
+        notes = source.notes if source else {}
         self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
         self.renderer.warm()
 
@@ -180,11 +180,12 @@ class RunRecorder:
 
     def _artifacts(self, result: Result, drawing: "Future[Mapping[str, bytes]]", run_id: str) -> RunArtifacts:
         plan = result.plan
-        arrays, note = self.data.arrays(plan), partial(self._note, plan)
+        source, note = self.data.source(plan), partial(self._note, plan)
         files = {**result.files, **self._figures(plan, drawing)}
-        artifacts = run_artifacts(result, files, arrays, self.registry, self.store, note)
+        artifacts = run_artifacts(result, files, source, self.registry, self.store, note)
         links = RunLinks(run_id, artifacts.files, self.command, self.tracker.uri)
-        normalisation = (arrays.mean, arrays.std) if arrays and artifacts.model else None
+        noted = source.notes if source and artifacts.model else {}
+        normalisation = (noted["data.mean"], noted["data.std"]) if "data.mean" in noted else None
         return replace(
             artifacts, note=partial(trial_note, result, result.error or result.stopped, links, normalisation)
         )

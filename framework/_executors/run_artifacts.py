@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from framework._data import Source
 from framework._errors import first_line
 from framework._plan import TrialPlan
 from framework._plan.result import Result
@@ -11,13 +12,13 @@ from framework._registry import Registry
 from framework._report.anatomy import anatomy
 from framework._store import Store
 from framework._tracking import MASKS, RunArtifacts, encode_masks
-from framework._trial import Arrays, build_model, masks_in, restore_network
+from framework._trial import build_model, masks_in, restore_network
 
 
 def run_artifacts(
     result: Result,
     files: Mapping[str, bytes],
-    arrays: Arrays | None,
+    source: Source | None,
     registry: Registry,
     store: Store,
     note: Callable[[str], None],
@@ -27,7 +28,7 @@ def run_artifacts(
     Args:
         result: what the trial came to.
         files: what it has logged, and its figures, by path.
-        arrays: its data; None if they could not be loaded.
+        source: its data; None if they could not be loaded.
         registry: where its components are looked up.
         store: has its final state.
         note: takes what the user should know of its network.
@@ -40,14 +41,14 @@ def run_artifacts(
         files["traceback.txt"] = result.traceback.encode(errors="backslashreplace")
     if not result.complete:
         return RunArtifacts(files)
-    assert arrays is not None  # else it could not have come to its end
+    assert source is not None  # else it could not have come to its end
     tensors, _ = store.load(result.plan.key)
     if masks := masks_in(tensors):
         files[MASKS] = encode_masks(masks)
-    shape = arrays.splits["train"][0].shape[1:]
+    shape = source.shape
     # What a plugin's network can raise here says nothing of the trial, which has come to its end.
     try:
-        model = _network(result.plan, arrays, registry, tensors)
+        model = _network(result.plan, source, registry, tensors)
     except Exception as error:
         note(f"its network cannot be built again, so its run does not keep it: {first_line(error)}")
         return RunArtifacts(files)
@@ -61,7 +62,7 @@ def run_artifacts(
     return RunArtifacts(files, metrics=metrics, model=model, shape=shape)
 
 
-def _network(plan: TrialPlan, arrays: Arrays, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:
-    network = build_model(plan, registry, arrays)
+def _network(plan: TrialPlan, source: Source, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:
+    network = build_model(plan, registry, source)
     restore_network(network, tensors)
     return network

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn, optim
 
+from framework._data import Source
 from framework._dataset import Dataset
 from framework._hookspecs.marks import hookspec
 from framework._sparsifier import Sparsifier
@@ -69,11 +70,15 @@ def register_models() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore
 
 
 @hookspec
-def register_datasets() -> Mapping[str, Callable[..., Dataset]]:  # type: ignore[empty-body]
-    """Datasets: callables that return a `framework.Dataset`, the same one each time.
+def register_datasets() -> Mapping[str, Callable[..., Dataset | Source]]:  # type: ignore[empty-body]
+    """Datasets: callables that return a `framework.Dataset`, the same one each time; or a `framework.Source`.
 
-    Images are uint8 (N, channels, height, width), labels int64 (N,), both NumPy arrays. The validation set is held out
-    of the training set by the framework.
+    A dataset has images, uint8 (N, channels, height, width), and labels, int64 (N,), as NumPy arrays; the framework
+    holds the validation set out of the training set. A source gives batches of its own, of anything, and holds out
+    what it is asked for.
+
+    Called with:
+        validation: float, the fraction of the training set to hold out; for sources.
 
     Example:
         import numpy as np

@@ -10,6 +10,7 @@ from framework._spec.checks import integer, mapping_or_null, number, unknown_key
 from framework._spec.node import HOLE, Node, as_mapping
 from framework._spec.resolve import MOST_EPOCHS
 from framework._spec.space import RANDOM
+from framework._task import Classification
 
 ALGORITHMS = ("random", "optuna")
 MODES = ("max", "min")
@@ -49,7 +50,7 @@ class SearchSpec:
     samples: int = 1
     seed: int = 0
     algorithm: str = "random"
-    metric: str = "val/accuracy"
+    metric: str = f"val/{Classification.primary}"
     mode: str = "max"
     scheduler: SchedulerSpec | None = None
 

@@ -1,6 +1,6 @@
 """Run one trial: restore what the store has of it, then run the stages that are left."""
 
-from framework._trial.data import Arrays, place, prepare
+from framework._trial.data import Arrays, prepare
 from framework._trial.layout import describe_changes, unkept
 from framework._trial.model import build_model, fill_lazy
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
@@ -21,7 +21,6 @@ __all__ = [
     "masks_in",
     "model_state",
     "network_state",
-    "place",
     "prepare",
     "restore_network",
     "run_trial",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from framework._batches import Augmentation
 from framework._component import Catalog, build
-from framework._data import Data, Split
+from framework._data import ImageData, Source, Split
 from framework._dataset import Dataset
-from framework._errors import DataError
+from framework._errors import DataError, PluginError
 
 # The same images are held out in every trial, whatever its seed: replicates are compared on the same ones.
 _SPLIT_SEED = 0
@@ -35,9 +35,35 @@ class Arrays:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of one image."""
+        return self.splits["train"][0].shape[1:]
 
-def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Arrays:
-    """Load a planned dataset and hold its validation images out.
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What images are normalised by: whoever loads a logged model has to know."""
+        return {"data.mean": self.mean, "data.std": self.std}
+
+    def open(self, device: torch.device, augment: tuple[Augmentation, ...]) -> ImageData:
+        """Put the arrays on a device; on the CPU they are used where they lie."""
+        splits = {
+            name: Split(_tensor(images).to(device), _tensor(labels).to(device))
+            for name, (images, labels) in self.splits.items()
+        }
+        return ImageData(
+            train=splits["train"],
+            validation=splits.get("validation"),
+            test=splits["test"],
+            classes=self.classes,
+            mean=torch.tensor(self.mean),
+            std=torch.tensor(self.std),
+            augment=augment,
+        )
+
+
+def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Source:
+    """Load a planned dataset, and hold its validation images out if it is a `Dataset`.
 
     Args:
         plan: the ``data`` of a `TrialPlan`.
@@ -45,8 +71,17 @@ def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Arrays:
 
     Raises:
         DataError: it cannot be read or downloaded, or too few images are left to train on.
+        PluginError: it is neither a `Dataset` nor a `Source`.
     """
-    dataset: Dataset = build(catalog, "dataset", plan["dataset"])()
+    dataset = build(catalog, "dataset", plan["dataset"])(validation=plan["validation"])
+    if not isinstance(dataset, Dataset):
+        if not callable(getattr(dataset, "open", None)):
+            name = plan["dataset"]["name"]
+            raise PluginError(
+                f"dataset {name!r} must give a framework.Dataset or a framework.Source, not a {type(dataset).__name__}"
+            )
+        source: Source = dataset
+        return source
     count = len(dataset.train_images)
     held_out = round(plan["validation"] * count)
     if held_out >= count or (plan["validation"] and not held_out):
@@ -79,23 +114,6 @@ def _stratified(labels: NDArray[np.int64], held_out: int) -> tuple[NDArray[np.in
     rank[by_class] = np.arange(len(labels)) - np.repeat(counts.cumsum() - counts, counts)
     held = rank < quotas[classes]
     return order[held], order[~held]
-
-
-def place(arrays: Arrays, augment: tuple[Augmentation, ...], device: torch.device) -> Data:
-    """Put the arrays on a device; on the CPU they are used where they lie."""
-    splits = {
-        name: Split(_tensor(images).to(device), _tensor(labels).to(device))
-        for name, (images, labels) in arrays.splits.items()
-    }
-    return Data(
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits["test"],
-        classes=arrays.classes,
-        mean=torch.tensor(arrays.mean),
-        std=torch.tensor(arrays.std),
-        augment=augment,
-    )
 
 
 def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

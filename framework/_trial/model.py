@@ -13,13 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from framework._batches import derived_seed
 from framework._component import Catalog, build
+from framework._data import Source
 from framework._errors import StageError
 from framework._plan import TrialPlan
 from framework._trial.blame import failing_module
-from framework._trial.data import Arrays
 
 
-def build_model(plan: TrialPlan, catalog: Catalog, arrays: Arrays) -> nn.Module:
+def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
     """Build a trial's network in its initial state, on the CPU and in train mode.
 
     Torch's global generators are left as they were.
@@ -27,12 +27,12 @@ def build_model(plan: TrialPlan, catalog: Catalog, arrays: Arrays) -> nn.Module:
     Raises:
         StageError: it cannot be built for this data.
     """
-    shape = arrays.splits["train"][0].shape[1:]
+    shape = source.shape
     seed = derived_seed(plan.seed, "network")
     with random_state_kept():
         torch.manual_seed(seed)
         with _DrawsByShape(seed):
-            model = build(catalog, "model", plan.model)(shape=shape, classes=len(arrays.classes))
+            model = build(catalog, "model", plan.model)(shape=shape, classes=len(source.classes))
             if not isinstance(model, nn.Module):
                 raise StageError(f"model {plan.model['name']!r} gave a {type(model).__name__}, not a torch.nn.Module")
             fill_lazy(model, plan.model["name"], shape)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from framework._batches import derived_seed
 from framework._component import build
+from framework._data import Source
 from framework._engine import evaluate
 from framework._errors import DamagedError, PluginError, StoreError, describe, located
 from framework._plan import TrialPlan
@@ -20,7 +21,6 @@ from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
 from framework._trial.check import check
-from framework._trial.data import Arrays, place
 from framework._trial.layout import check_layout, describe_changes, layout, unkept
 from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
@@ -34,7 +34,7 @@ _SHARE = 0.02
 def run_trial(
     plan: TrialPlan,
     registry: Registry,
-    arrays: Arrays,
+    source: Source,
     store: Store,
     report: Callable[[Report], None],
     *,
@@ -46,7 +46,7 @@ def run_trial(
     Args:
         plan: what to run.
         registry: where its components are looked up, and who observes.
-        arrays: its data.
+        source: its data.
         store: has the results of stages, and takes them.
         report: takes what the trial reports, on the trial's thread.
         checkpoint_seconds: the longest time between two checkpoints within a stage; there are more where they are
@@ -66,7 +66,7 @@ def run_trial(
     torch.set_num_threads(max(1, int(plan.resources["cpu"])))
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
     with notes_to(lambda text: report(Noted(text))):
-        return _Run(plan, registry, arrays, store, report, checkpoint_seconds, device).run(artifacts)
+        return _Run(plan, registry, source, store, report, checkpoint_seconds, device).run(artifacts)
 
 
 def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
@@ -92,7 +92,7 @@ def _ignore(report: Report) -> None:
 class _Run:
     plan: TrialPlan
     registry: Registry
-    arrays: Arrays
+    source: Source
     store: Store
     report: Callable[[Report], None]
     checkpoint_seconds: float
@@ -138,17 +138,17 @@ class _Run:
     def _begin(self, artifacts: dict[str, bytes]) -> Trial:
         trial = Trial(
             model=self._build(),
-            data=place(self.arrays, tuple(self.plan.data["augment"]), self.device),
+            data=self.source.open(self.device, tuple(self.plan.data["augment"])),
             device=self.device,
             records=self.history.records,
             artifacts=artifacts,
-            initial_state=lambda: build_model(self.plan, self.registry, self.arrays).state_dict(),
+            initial_state=lambda: build_model(self.plan, self.registry, self.source).state_dict(),
         )
         trial.earlier_state = lambda label: self._earlier_state(trial, label)
         return trial
 
     def _build(self) -> nn.Module:
-        return build_model(self.plan, self.registry, self.arrays).to(self.device)
+        return build_model(self.plan, self.registry, self.source).to(self.device)
 
     def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         self.reported, self.resumed = metrics, None

@@ -1,6 +1,8 @@
 """Checks of models, datasets and schedules."""
 
+import pickle
 from collections.abc import Callable, Sequence
+from itertools import product
 from math import isfinite
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from framework._component import Component
+from framework._data import Source
 from framework._dataset import Dataset
 from framework._engine import Trainer
 from framework._masks import prunable
@@ -113,11 +116,12 @@ def _check_model(subject: str, made: Component, shape: tuple[int, int, int]) -> 
     )
 
 
-def check_dataset(factory: Callable[..., Dataset], **parameters: Any) -> None:
+def check_dataset(factory: Callable[..., Dataset | Source], **parameters: Any) -> None:
     """Check that a dataset keeps its contracts.
 
     It is a `framework.Dataset`, the same whenever it is loaded; every class has images to train on, and not all images
-    to test on are among them.
+    to test on are among them. If it is a `framework.Source`, it can be sent to another process, and gives the same
+    batches whenever it is asked for a pass, as many as it says.
 
     Args:
         factory: the dataset, as registered.
@@ -136,8 +140,14 @@ def check_dataset(factory: Callable[..., Dataset], **parameters: Any) -> None:
     """
     subject, made = component("dataset", factory, parameters)
     with explained(f"{subject} cannot be loaded"):
-        one, other = made(), made()
-    require(isinstance(one, Dataset), f"{subject} must give a framework.Dataset, not a {type(one).__name__}")
+        one, other = made(validation=0.25), made(validation=0.25)
+    if not isinstance(one, Dataset) and callable(getattr(one, "open", None)):
+        _check_source(subject, one, other)
+        return
+    require(
+        isinstance(one, Dataset),
+        f"{subject} must give a framework.Dataset or a framework.Source, not a {type(one).__name__}",
+    )
     for name in ("train_images", "train_labels", "test_images", "test_labels", "classes"):
         require(
             np.array_equal(getattr(one, name), getattr(other, name)),
@@ -150,6 +160,23 @@ def check_dataset(factory: Callable[..., Dataset], **parameters: Any) -> None:
         not all(image.tobytes() in trained for image in one.test_images),
         f"{subject}: all its test images are among the training images",
     )
+
+
+def _check_source(subject: str, one: Source, other: Source) -> None:
+    with explained(f"{subject} cannot be sent to another process"):
+        other = pickle.loads(pickle.dumps(other))
+    with explained(f"{subject} cannot be opened"):
+        data, again = (source.open(torch.device("cpu"), ()) for source in (one, other))
+    require({"train", "test"} <= {*data.splits}, f"{subject} must have the splits train and test, not {data.splits}")
+    for split, seed in product(data.splits, (None, 0)):
+        where = f"batches of {split!r} with seed {seed}"
+        with explained(f"{subject} cannot give {where}"):
+            passes = [list(each.batches(split, 4, seed=seed).epoch(1)) for each in (data, again)]
+            count = len(data.batches(split, 4, seed=seed))
+        require(len(passes[0]) == count, f"{subject}: len of {where} is {count}, but there are {len(passes[0])}")
+        require(count > 0, f"{subject}: there are no {where}")
+        same_batches = all(same(a, b) for batches in zip(*passes, strict=True) for a, b in zip(*batches, strict=True))
+        require(same_batches, f"{subject} gives other {where} each time: draw by seed and number of the pass only")
 
 
 def check_schedule(factory: Callable[..., float], **parameters: Any) -> None:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn, optim
 
 from framework._component import Entry, Loss, Optimizer
+from framework._data import Data
 from framework._engine import Training
 from framework._plan import TrialPlan
 from framework._stage import Stage, Trial
 from framework._store import Snapshot, Store
-from framework._trial import Arrays, run_trial
+from framework._trial import run_trial
 from framework.testing._assertions import difference, seeded
 from framework.testing._tiny import TestRegistry
 
@@ -102,6 +103,17 @@ class _Crashing(Store):
         return snapshot
 
 
+class _Given:
+    """A source of data that are there already."""
+
+    def __init__(self, data: Data) -> None:
+        self.data, self.shape, self.classes = data, data.shape, data.classes
+        self.notes: Mapping[str, Any] = {}
+
+    def open(self, device: torch.device, augment: tuple[str, ...]) -> Data:
+        return self.data
+
+
 class StageHarness:
     """Runs stages on the real trial runner, each time with a store in a folder of its own.
 
@@ -137,7 +149,7 @@ class StageHarness:
             swept={},
             seed=0,
             model={"name": "(given)"},
-            data={"augment": self.trial.data.augment},
+            data={"augment": []},
             stages=self.stages[:count],
             resources={"cpu": 1, "gpu": 0},
             keys=_KEYS[: count + 1],
@@ -147,7 +159,9 @@ class StageHarness:
         threads = torch.get_num_threads()
         try:
             with seeded():
-                run_trial(plan, self.registry, self._arrays(), store, lambda report: None, checkpoint_seconds=0)
+                run_trial(
+                    plan, self.registry, _Given(self.trial.data), store, lambda report: None, checkpoint_seconds=0
+                )
         finally:
             torch.set_num_threads(threads)  # the runner takes as many as the plan says
         return store.checkpoints
@@ -169,13 +183,3 @@ class StageHarness:
         if initial := self.trial.initial_state():
             model.load_state_dict(initial)
         return model
-
-    def _arrays(self) -> Arrays:
-        data = self.trial.data
-        splits = {"train": data.train, "validation": data.validation, "test": data.test}
-        return Arrays(
-            {name: (split.images.numpy(), split.labels.numpy()) for name, split in splits.items() if split},
-            data.classes,
-            tuple(data.mean.tolist()),
-            tuple(data.std.tolist()),
-        )

@@ -14,7 +14,7 @@ from framework._component import Entry, build
 from framework._dataset import Dataset
 from framework._registry import Registry, installed
 from framework._stage import Record, Stage, Trial
-from framework._trial import place, prepare
+from framework._trial import prepare
 
 
 class TestRegistry(Registry):
@@ -98,14 +98,14 @@ def tiny_trial(
     """
     dataset = tiny_data() if data is None else data
     entry = Entry("dataset", "tiny", lambda: dataset, "framework.testing")
-    arrays = prepare({"dataset": {"name": "tiny"}, "validation": 0.25}, TestRegistry(entry))
+    source = prepare({"dataset": {"name": "tiny"}, "validation": 0.25}, TestRegistry(entry))
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _network(dataset.shape[0], len(dataset.classes))
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     device = torch.device("cpu")
-    trial = Trial(model=model, data=place(arrays, (), device), device=device, seed=seed, initial_state=initial.copy)
+    trial = Trial(model=model, data=source.open(device, ()), device=device, seed=seed, initial_state=initial.copy)
     trial.emit = lambda epoch, metrics: trial.records.append(Record(epoch, 0, metrics, time.time()))
     if prepared:
         _prepare(trial)

@@ -162,7 +162,7 @@ def test_a_metric_that_trials_do_not_report_is_noted(scene: Scene) -> None:
 
 
 def test_where_no_data_can_be_had_every_suggestion_fails_and_that_is_all(registry: Registry, tmp_path: Path) -> None:
-    (tmp_path / "broken.npz").write_text("no arrays")
+    (tmp_path / "broken.npz").write_text("no source")
     scene = Scene(registry, tmp_path, TEXT.replace("digits", f"{{name: npz, path: {tmp_path / 'broken.npz'}}}"))
     assert scene.start() is None
     assert scene.queue.done

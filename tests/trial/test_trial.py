@@ -15,6 +15,7 @@ import framework_plugins.losses
 import framework_plugins.models
 import framework_plugins.optimizers
 import framework_plugins.schedules
+import framework_plugins.sparsifiers
 import framework_plugins.stages
 from framework import DataError, Dataset, Split, Stage, StageError, hookimpl
 from framework._batches import derived_seed
@@ -27,7 +28,7 @@ from framework._trial import data as data_module
 
 BUILT_IN = [
     (getattr(framework_plugins, name), "framework 0")
-    for name in ("criteria", "distributions", "losses", "models", "optimizers", "schedules", "stages")
+    for name in ("criteria", "distributions", "losses", "models", "optimizers", "schedules", "sparsifiers", "stages")
 ]
 STUDY = """
 model: {name: convnet, widths: [4, 8], dropout: 0.2}

@@ -89,14 +89,14 @@ class _Task:
         index: of the trial.
         plan: the trial.
         resources: what it takes of the machine.
-        arrays: refers to its data.
+        source: refers to its data.
         report_seconds: how long reports may be gathered.
     """
 
     index: int
     plan: TrialPlan
     resources: Mapping[str, float]
-    arrays: Any
+    source: Any
     report_seconds: float
 
     def __deepcopy__(self, memo: Any) -> "_Task":
@@ -125,12 +125,12 @@ class _Turns(Searcher):
         return None if index is None else {"task": self._task(index)}
 
     def _task(self, index: int) -> _Task:
-        plan, arrays = self.queue.plan(index), self.queue.arrays(index)
-        if id(arrays) not in self.placed:  # the queue's data keep them alive
-            self.placed[id(arrays)] = ray.put(arrays)
+        plan, source = self.queue.plan(index), self.queue.source(index)
+        if id(source) not in self.placed:  # the queue's data keep them alive
+            self.placed[id(source)] = ray.put(source)
         # A scheduler is to see every epoch before the next one begins.
         report_seconds = 0.0 if self.queue.specs[plan.experiment].search.scheduler else _REPORT_SECONDS
-        return _Task(index, plan, self.asked[plan.experiment], self.placed[id(arrays)], report_seconds)
+        return _Task(index, plan, self.asked[plan.experiment], self.placed[id(source)], report_seconds)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """`TuneCallback` tells the queue."""
@@ -188,8 +188,8 @@ def _train(
         faulthandler.dump_traceback_later(min(plan.resources["timeout"], LONGEST), exit=True, file=_STDERR)
     # Reported, not raised: the worker lives on and takes the next trial.
     try:
-        arrays = ray.get(task.arrays)
-        result = attempt(plan, installed(disabled), arrays, store, reports.send, checkpoint_seconds)
+        source = ray.get(task.source)
+        result = attempt(plan, installed(disabled), source, store, reports.send, checkpoint_seconds)
     except BaseException as error:  # plugins or data that this machine cannot load; Ctrl-C comes to the driver alone
         result = failure(plan, error, time.monotonic() - began)
     finally:
