@@ -1,7 +1,7 @@
 """A whole spec: one YAML file, validated."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral  # NumPy's too
@@ -16,6 +16,7 @@ from framework._spec.checks import integer, stage_list, unknown_keys
 from framework._spec.count import MAX_TRIALS, TREE, check_size, check_stages, check_trials
 from framework._spec.defaults import check_defaults
 from framework._spec.document import read
+from framework._spec.mistakes import Mistakes, error_of
 from framework._spec.node import HOLE, Mark, Node
 from framework._spec.override import override
 from framework._spec.plugins import check_plugins
@@ -26,7 +27,6 @@ from framework._spec.search import SearchSpec, read_search
 from framework._spec.space import Space
 
 _NOWHERE = Node(None, Mark(""))
-_MOST_MISTAKES = 1000
 _SHOWN = 300
 KEYS = ("name", "description", "plugins", "model", "data", "seeds", "defaults", "stages", "search", "resources")
 
@@ -98,7 +98,7 @@ class ExperimentSpec:
             found: list[Problem] = []
             self._resolver.check_labels(space.graft(tree, self._root), found)
             if found:
-                raise _error(found)
+                raise error_of(found)
         return resolved
 
     def _part(self, part: str, value: Any, tree: Mapping[str, Any]) -> Any:
@@ -113,7 +113,7 @@ class ExperimentSpec:
         if found:
             found.clear()
             _parts(space.graft(tree, self._root), self._resolver, found)
-            raise _error(found)
+            raise error_of(found)
         return made
 
 
@@ -157,14 +157,14 @@ def load(
         trials = check_trials(root, fields["seeds"], search, stages, max_trials)
     except SpecError as error:
         found.extend(error.problems)
-        raise _error(found) from None
+        raise error_of(found) from None
     for number, point in enumerate(space.points(root)):
         _parts(point, resolver, found)
         if number == 0:  # the others have some of the stages only; all of a point are looked at when it is resolved
             resolver.check_labels(point, found)
     check_defaults(root, written, str(file), resolver, found)
     if found:
-        raise _error(found)
+        raise error_of(found)
     tree = {part: root.value[part].plain() for part in TREE if part in root.value}
     fields |= {"most_trials": trials, "most_stages": stages}
     return ExperimentSpec(file, tree=tree, search=search, _root=root, _resolver=resolver, **fields)
@@ -180,27 +180,8 @@ def read_name(file: FilePath) -> str:
     found: list[Problem] = []
     name = _name(read(file, found).value.get("name"), file, found)
     if found:
-        raise _error(found)
+        raise error_of(found)
     return name
-
-
-class Mistakes(list[Problem]):
-    """The mistakes found so far, each once; when there are a thousand, no more are looked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: set[Problem] = set()
-
-    def append(self, problem: Problem) -> None:
-        if problem not in self._known:
-            self._known.add(problem)
-            super().append(problem)
-        if len(self) >= _MOST_MISTAKES:
-            raise _error(self)
-
-    def extend(self, problems: Iterable[Problem]) -> None:
-        for problem in problems:
-            self.append(problem)
 
 
 def _expanded(file: FilePath | str) -> FilePath:
@@ -218,12 +199,6 @@ def _given(seeds: Sequence[int], limit: int) -> Node:
     mark = Mark(f"--seeds {given}" if len(given) <= _SHOWN else f"--seeds {given[:_SHOWN]}…")
     plain = [int(seed) if isinstance(seed, Integral) and not isinstance(seed, bool) else seed for seed in seeds]
     return Node([Node(seed, mark, ("seeds", i)) for i, seed in enumerate(plain)], mark, ("seeds",))
-
-
-def _error(found: list[Problem]) -> SpecError:
-    """All mistakes, each once: what an alias stands for is written once, whatever uses it."""
-    once = {(p.file, p.line, p.column, p.message): p for p in sorted(found, reverse=True)}
-    return SpecError(once.values())
 
 
 # --- what describes the experiment -------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Run one trial: from its longest stored prefix on, stage after stage."""
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from framework._batches import derived_seed
 from framework._component import build
 from framework._data import Source
 from framework._engine import evaluate
-from framework._errors import DamagedError, PluginError, StoreError, describe, located
+from framework._errors import DamagedError, StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
@@ -24,6 +23,7 @@ from framework._trial.check import check
 from framework._trial.layout import check_layout, describe_changes, layout, unkept
 from framework._trial.model import build_model
 from framework._trial.observers import Observers, notes_to
+from framework._trial.plugins import check_plugins
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
 from framework._trial.snapshot import History, capture, capture_progress, model_state, restore, restore_progress
 
@@ -62,26 +62,11 @@ def run_trial(
         StoreError: the store cannot be read or written.
         Exception: whatever a plugin raises.
     """
-    _check_plugins(plan, registry)
+    check_plugins(plan, registry)
     torch.set_num_threads(max(1, int(plan.resources["cpu"])))
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
     with notes_to(lambda text: report(Noted(text))):
         return _Run(plan, registry, source, store, report, checkpoint_seconds, device).run(artifacts)
-
-
-def _check_plugins(plan: TrialPlan, registry: Registry) -> None:
-    missing = sorted({*plan.plugins} - {*registry.sources})
-    if missing:
-        found = "; ".join([*registry.sources, *registry.broken])
-        raise PluginError(f"{socket.gethostname()} lacks {', '.join(missing)}, which the trial uses; it has {found}")
-    changed = [
-        name for name, origin in zip(plan.plugins, plan.origins, strict=False) if registry.origins[name] != origin
-    ]
-    if changed:
-        raise PluginError(
-            f"{socket.gethostname()} has other code of {', '.join(changed)} than the machine that planned the trial: "
-            "install the same, or begin anew if it was edited meanwhile"
-        )
 
 
 def _ignore(report: Report) -> None:
