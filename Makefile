@@ -20,7 +20,7 @@ demo: install ## train, prune and unprune a small network on the digits, and sho
 
 # Two processes; tests/conftest.py says which tests share one, and so what they have run.
 test: install ## run the tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-long: install ## run what takes an hour: all classification models of torchvision
 	$(BIN)/pytest -m 'long and not huge'
