@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +65,16 @@ def test_a_spec_error_holds_its_problems_once_and_in_the_order_of_the_file():
     assert str(error) == "--set z: unknown\na.yaml:9:5: bad\na.yaml:10:3 y.0: wrong too\nb.yaml:1:1 x: wrong"
     assert len(error.problems) == 4
     assert isinstance(error, framework.FrameworkError)
+
+
+def test_every_package_is_installed():
+    project = Path(__file__).parent.parent
+    listed = tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    homes = {"framework": project / "framework", "framework_plugins": project / "plugins"}
+    found = {
+        ".".join([name, *file.parent.relative_to(home).parts])
+        for name, home in homes.items()
+        for file in home.rglob("__init__.py")
+        if "_scaffold" not in file.parts
+    }
+    assert found == set(listed)
