@@ -33,7 +33,7 @@ from framework import Dataset, Trial
 from framework._component import build
 from framework._registry import installed
 from framework._store import Store
-from framework._trial.data import Arrays, place
+from framework._trial.data import Arrays
 from framework._trial.snapshot import (
     History,
     Record,
@@ -57,7 +57,7 @@ def fresh_trial() -> Trial:
     data = Dataset(images, labels, images, labels, tuple("0123456789"))
     splits = {"train": (images, labels), "test": (images, labels)}
     arrays = Arrays(splits, data.classes, (0.5,) * 3, (0.25,) * 3)
-    return Trial(resnet18((3, 32, 32), 10).to(DEVICE), place(arrays, (), DEVICE), DEVICE)
+    return Trial(resnet18((3, 32, 32), 10).to(DEVICE), arrays.open(DEVICE, ()), DEVICE)
 
 
 @dataclass

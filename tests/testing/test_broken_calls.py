@@ -201,7 +201,7 @@ def test_a_model_whose_state_depends_on_its_seed():
 
 
 def test_a_dataset_that_is_none():
-    assert_refused(check_dataset, lambda: [1], "must give a framework.Dataset, not a list")
+    assert_refused(check_dataset, lambda: [1], "must give a framework.Dataset or a framework.Source, not a list")
 
 
 def test_a_dataset_that_cannot_be_loaded():
