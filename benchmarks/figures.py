@@ -16,8 +16,9 @@ from statistics import median
 
 import torch
 from common import load, parser, print_table, show, table, verdict
+from torch import nn
 
-from framework._engine.tester import _confusion
+from framework import Classification
 from framework._executors.renderer import FigureRenderer
 from framework._report.figures import FigureData, trial_figures
 from framework._report.figures.files import as_files
@@ -83,7 +84,9 @@ def main() -> None:
     trial = make_trial([name.removesuffix(".weight") for name in weights], states, 10)
     labels = torch.arange(10_000) % CLASSES
     spreads = [5 * cpu(partial(spread, weights.values())) for _ in range(repeats)]
-    confusions = [cpu(partial(_confusion, [""] * CLASSES, labels, labels.flip(0))) for _ in range(repeats)]
+    meter = Classification([""] * CLASSES).meter()
+    meter.update(nn.functional.one_hot(labels.flip(0), CLASSES), labels)
+    confusions = [cpu(meter.files) for _ in range(repeats)]
     both = [(beside(trial, 2), beside(trial, TRIALS + 2)) for _ in range(repeats)]
     drawing = [(many[0] - few[0]) / TRIALS for few, many in both]
     handing = [(many[1] - few[1]) / TRIALS for few, many in both]
