@@ -69,10 +69,6 @@ def run_trial(
         return _Run(plan, registry, source, store, report, checkpoint_seconds, device).run(artifacts)
 
 
-def _ignore(report: Report) -> None:
-    """What is run on the side reports to nobody."""
-
-
 @dataclass
 class _Run:
     plan: TrialPlan
@@ -199,10 +195,10 @@ class _Run:
                 labels=self.plan.labels[:count],
             )
             with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                again = replace(
-                    self, plan=plan, report=lambda report: None, index=0, history=History([], []), reported={}
-                )
-                again._run_stages({})
+                _Run(
+                    *(plan, self.registry, self.source, self.store, lambda report: None),
+                    *(self.checkpoint_seconds, self.device),
+                )._run_stages({})
             found = self._load(trial, count)
         if found is None:
             raise StoreError(f"the state that is labelled {label!r} cannot be stored: the store's limit is too small")
@@ -231,12 +227,12 @@ class _Run:
         began = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
         snapshot, tensors = self._save(trial, key)
+        end = StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size)
+        self.report(StagesEnded((end,)))  # at once: others may be waiting for it
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
         # (attributes, hooks, gradients, modes) is as it was built.
         trial.model = self._build()
         restore(trial, tensors, snapshot.metadata, self.registry)
-        end = StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size)
-        self.report(StagesEnded((end,)))
         self.index += 1
 
     def _say_what_is_lost(self, name: str, changes: list[str]) -> None:
