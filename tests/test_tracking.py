@@ -692,12 +692,13 @@ def test_a_store_that_fails_while_trials_run_is_reported_at_the_end(
     try:
         tracker.recorded(plans[0], [record(1)])
         tracker.trial_ended(plans[0], None, failed=told.append)
-        with pytest.raises(TrackingError, match=r"^the tracking store sqlite:.* refuses: "):
+        with pytest.raises(TrackingError, match=r"^the tracking store sqlite:.* refuses: ") as error:
             tracker.close()
     finally:
         database.execute("ALTER TABLE elsewhere RENAME TO metrics")
         database.close()
     assert told == []
+    assert [note.partition(":")[0] for note in error.value.__notes__] == ["nor can its run say so"]
     assert {runs_of(client, experiment)[plan.name].info.status for plan in plans} == {"KILLED"}
 
 

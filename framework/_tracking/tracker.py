@@ -2,26 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from framework._errors import FrameworkError, TrackingError, describe, redact
-from framework._tracking.retry import RetryPolicy
-from framework._tracking.run import OpenRun, RunArtifacts
+from framework._errors import FrameworkError, redact
+from framework._tracking.delivery import Delivery
+from framework._tracking.run import RunArtifacts
 from framework._tracking.runs import Runs
-from framework._tracking.server import connect, database_file, is_new, lost, reach, translate_errors
-from framework._tracking.writer import Writer
+from framework._tracking.server import is_new
 
 if TYPE_CHECKING:
     from framework._plan import TrialPlan
     from framework._stage import Record
     from framework._tracking.reader import TrialRun
-
-T = TypeVar("T")
-# How long an interrupted invocation still writes, seconds: where the store answers, and where it does not.
-_GRACE, _SHORT_GRACE = 30.0, 3.0
 
 
 class Tracker:
@@ -43,19 +37,11 @@ class Tracker:
     """
 
     def __init__(self, uri: str, root: Path, tell: Callable[[str], None] = lambda text: None) -> None:
-        self._uri, self.uri = uri, redact(uri)
+        self.uri = redact(uri)
         self.is_new = is_new(uri)
-        self._root = root
         self._tell = tell
-        self._retry = RetryPolicy(f"the tracking store {redact(uri)}", tell)
-        self._errors: list[Exception] = []
-        self._interrupted = False
-        # These are the writer thread's.
-        self._runs: Runs | None = None
-        self._open: dict[tuple[str, str], OpenRun] = {}
-        self._failed: dict[tuple[str, str], str] = {}
-        self._writer = Writer(partial(self._attempt, self._flush))
-        self._put(lambda runs: None)
+        self._delivery = Delivery(uri, root, tell)
+        self._delivery.put(lambda runs: None)
 
     def finished(self, experiment: str) -> dict[str, "TrialRun"]:
         """The trials of an experiment that have a finished run already, by key; waits for the answer.
@@ -63,7 +49,7 @@ class Tracker:
         Raises:
             TrackingError: the store cannot be reached or read.
         """
-        return self._writer.call(partial(self._do, lambda runs: runs.finished(experiment)))
+        return self._delivery.call(lambda runs: runs.finished(experiment))
 
     def points(self, experiment: str, study: str) -> dict[int, Any]:
         """The points that earlier invocations were suggested in a study, by number; waits for the answer.
@@ -71,7 +57,7 @@ class Tracker:
         Raises:
             TrackingError: the store cannot be reached or read.
         """
-        return self._writer.call(partial(self._do, lambda runs: runs.points(experiment, study)))
+        return self._delivery.call(lambda runs: runs.points(experiment, study))
 
     def suggested(self, experiment: str, study: str, number: int, point: Any) -> None:
         """Keep a point that a study goes on from when it is run again.
@@ -82,7 +68,7 @@ class Tracker:
             number: of the point, within the study.
             point: plain JSON.
         """
-        self._put(lambda runs: runs.suggested(experiment, study, number, point))
+        self._delivery.put(lambda runs: runs.suggested(experiment, study, number, point))
 
     def start(self, experiment: str, description: str, trials: int, command: str) -> None:
         """Make this invocation's parent run in an experiment, and the experiment where it is new; waits for it.
@@ -97,7 +83,7 @@ class Tracker:
             TrackingError: the store cannot be reached or written.
         """
         now = time.time()
-        self._writer.call(partial(self._do, lambda runs: runs.start(experiment, description, trials, command, now)))
+        self._delivery.call(lambda runs: runs.start(experiment, description, trials, command, now))
 
     def trial_started(
         self, plan: "TrialPlan", spec: str, *, notes: Mapping[str, Any] | None = None, force: bool = False
@@ -110,21 +96,22 @@ class Tracker:
             notes: what to keep as parameters besides the plan.
             force: replace an unfinished run too.
         """
-        now = time.time()
+        now, delivery = time.time(), self._delivery
 
         def job(runs: Runs) -> None:
-            self._open[plan.identity] = runs.open(plan, spec, now, notes=notes or {}, force=force)
+            delivery.open[plan.identity] = runs.open(plan, spec, now, notes=notes or {}, force=force)
 
-        self._put_of(plan, job)
+        delivery.put_of(plan, job)
 
     def recorded(self, plan: "TrialPlan", records: "Iterable[Record]") -> None:
         """Log records of an open trial, in their order. Those that its run has already are passed over."""
-        taken = tuple(records)
-        self._put_of(plan, lambda runs: self._open[plan.identity].pending.extend(taken), lazy=True)
+        taken, delivery = tuple(records), self._delivery
+        delivery.put_of(plan, lambda runs: delivery.open[plan.identity].pending.extend(taken), lazy=True)
 
     def trial_restarted(self, plan: "TrialPlan") -> None:
         """An open trial is tried again, and will report from its start; what its run has already is passed over."""
-        self._put_of(plan, lambda runs: self._open[plan.identity].rewind())
+        delivery = self._delivery
+        delivery.put_of(plan, lambda runs: delivery.open[plan.identity].rewind())
 
     def summarised(
         self,
@@ -142,7 +129,7 @@ class Tracker:
             note: makes what the run says of itself, Markdown, given the run's id; called on the writer thread.
         """
         now = time.time()
-        self._put(lambda runs: runs.summarise(experiment, metrics or {}, files or {}, note, now))
+        self._delivery.put(lambda runs: runs.summarise(experiment, metrics or {}, files or {}, note, now))
 
     def trial_ended(
         self,
@@ -167,48 +154,47 @@ class Tracker:
             failed: called on the writer thread with a reason if the run could not be written, or not all of it.
             logged: called on the writer thread when all of this is written, or has failed to be.
         """
-        now, trial = time.time(), plan.identity
+        now, trial, delivery = time.time(), plan.identity, self._delivery
 
         def claim(runs: Runs) -> None:
-            runs.claim(self._open[trial], finished=reason is None and stopped is None)
+            runs.claim(delivery.open[trial], finished=reason is None and stopped is None)
 
         def make(runs: Runs) -> None:
-            run = self._open[trial]
+            run = delivery.open[trial]
             if not run.follows:
                 run.artifacts = artifacts(run.run_id)
 
         def job(runs: Runs) -> None:
-            run = self._open[trial]
+            run = delivery.open[trial]
             if not run.follows:
                 runs.log_files(run.run_id, run.artifacts.files)
             if run.artifacts.model is not None:
                 runs.log_model(run, run.artifacts.model, run.artifacts.shape)
             runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)
-            del self._open[trial]
+            del delivery.open[trial]
 
         def done() -> None:
-            if trial in self._failed:
-                failed(self._failed.pop(trial))
+            if trial in delivery.failed:
+                failed(delivery.failed.pop(trial))
             logged()
 
-        self._put_of(plan, claim)
-        self._put_of(plan, make)
-        self._put_of(plan, job)
-        self._writer.put(done)
+        delivery.put_of(plan, claim)
+        delivery.put_of(plan, make)
+        delivery.put_of(plan, job)
+        delivery.after(done)
 
     def wait(self) -> None:
         """Wait until everything so far is written, or has failed to be."""
-        self._writer.call(lambda: None)
+        self._delivery.wait()
 
     @property
     def error(self) -> Exception | None:
         """What went wrong first, if anything has; `close` raises it."""
-        return self._errors[0] if self._errors else None
+        return self._delivery.errors[0] if self._delivery.errors else None
 
     def interrupt(self) -> None:
         """Say that the invocation does not come to its end, before it is closed: the store is not waited for."""
-        self._interrupted = True
-        self._retry.end()
+        self._delivery.interrupt()
 
     def close(self) -> None:
         """Write what is left and end all runs: trials still open are KILLED, and none is left RUNNING.
@@ -216,19 +202,7 @@ class Tracker:
         Raises:
             TrackingError: the store took nothing any more.
         """
-        self._writer.put(partial(self._attempt, partial(self._finish, time.time())))
-        grace = _SHORT_GRACE if self._retry.waiting else _GRACE
-        try:
-            whole = self._writer.close(grace if self._interrupted else None)
-        except KeyboardInterrupt:
-            self.interrupt()
-            raise
-        finally:
-            self._retry.close()
-        if self._errors:
-            raise self._errors[0]
-        if not whole:
-            raise TrackingError(f"the tracking store {redact(self._uri)} does not answer")
+        self._delivery.close()
 
     def __enter__(self) -> Self:
         return self
@@ -243,96 +217,3 @@ class Tracker:
         except FrameworkError as lost:  # why the invocation ends is what its caller has to know
             if lost is not error:
                 self._tell(str(lost))
-
-    # --- on the writer thread ----------------------------------------------------------------------------------
-
-    def _put(self, job: Callable[[Runs], None], *, lazy: bool = False) -> None:
-        self._writer.put(partial(self._attempt, partial(self._do, job)), lazy=lazy)
-
-    def _put_of(self, plan: "TrialPlan", job: Callable[[Runs], None], *, lazy: bool = False) -> None:
-        """Have a job of one trial done: what cannot be written of a trial is that trial's failure."""
-        self._writer.put(partial(self._attempt, partial(self._do_of, plan, job)), lazy=lazy)
-
-    def _do_of(self, plan: "TrialPlan", job: Callable[[Runs], None]) -> None:
-        if plan.identity in self._failed:
-            return
-        try:
-            self._do(job)
-        except BaseException as error:  # a network may do anything while it is exported
-            away = isinstance(error, TrackingError) and isinstance(error.__cause__, Exception) and lost(error.__cause__)
-            if away or error in self._errors:
-                raise
-            self._fail(plan, error)
-
-    def _fail(self, plan: "TrialPlan", error: BaseException) -> None:
-        """Have the trial's run say why it failed; if the store does not take that either, it is the store's failure."""
-        why = describe(error)
-
-        def job(runs: Runs) -> None:
-            runs.fail(self._open.get(plan.identity), plan.experiment, why, time.time())
-
-        try:
-            self._ask(job)
-        except Exception:
-            raise error from None
-        self._open.pop(plan.identity, None)
-        self._failed[plan.identity] = why
-
-    def _do(self, job: Callable[[Runs], T]) -> T:
-        """Do a job, unless the store has failed before: then nothing more is asked of it."""
-        for error in self._errors:
-            if isinstance(error, TrackingError):
-                raise error
-        return self._ask(job)
-
-    def _ask(self, job: Callable[[Runs], T]) -> T:
-        with translate_errors(self._uri):
-            if self._runs is None:
-                # A server that is not there when a run starts is not waited for; a locked database is.
-                local = database_file(self._uri) is not None
-                open_store = partial(connect, self._uri)
-                client = self._retry.ask(open_store, lambda: None) if local else open_store()
-                self._runs = Runs(client, self._uri, self._root)
-            return self._retry.ask(partial(job, self._runs), self._runs.forget)
-
-    def _attempt(self, job: Callable[[], None]) -> None:
-        try:
-            job()
-        except Exception as error:
-            if error not in self._errors:
-                self._errors.append(error)
-        except BaseException as error:  # the thread has more to write, and nobody would see it end
-            self._errors.append(TrackingError(f"what was to be written ended with {describe(error)}"))
-
-    def _flush(self) -> None:
-        for run in list(self._open.values()):
-            if run.pending:
-                self._do_of(run.plan, partial(_write, run))
-
-    def _finish(self, now: float) -> None:
-        if self._runs is None:
-            return
-        jobs = [partial(_kill, run, now) for run in self._open.values()]
-        jobs += [partial(_end_parent, name, self._interrupted, now) for name in self._runs.experiments]
-        try:
-            # Where the store has failed before, all is tried once more: what refuses one run may take another's end.
-            if self._errors:
-                reach(self._uri, seconds=2.0)
-            for job in jobs:
-                self._attempt(partial(self._ask, job))
-        finally:
-            self._runs.close()
-
-
-def _write(run: OpenRun, runs: Runs) -> None:
-    runs.write(run)
-
-
-def _kill(run: OpenRun, now: float, runs: Runs) -> None:
-    run.artifacts = RunArtifacts()
-    runs.claim(run, finished=False)
-    runs.end(run, "KILLED", "interrupted", now)
-
-
-def _end_parent(experiment: str, interrupted: bool, now: float, runs: Runs) -> None:
-    runs.end_parent(experiment, interrupted, now)
