@@ -1,11 +1,12 @@
 """Batches of inputs and targets, on which networks are trained and tested."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from framework._random import derived_seed
 
 Augmentation = Literal["crop", "flip", "cutout"]
 
@@ -22,12 +23,6 @@ class Batches(Protocol):
 
     def epoch(self, number: int) -> Iterator[tuple[Any, Any]]:
         """Yield the inputs and targets of the pass with this number, on the trial's device."""
-
-
-def derived_seed(seed: int, *place: object) -> int:
-    """A seed for what is drawn at a place, such as the order of the third pass: 63 bits, as many as torch takes."""
-    text = "\n".join(map(str, (seed, *place)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 class ImageBatches:

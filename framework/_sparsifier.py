@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from framework._batches import derived_seed
 from framework._errors import StageError
 from framework._masks import Masks
+from framework._random import derived_seed
 
 
 class Step:

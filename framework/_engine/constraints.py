@@ -67,7 +67,8 @@ class Constraints:
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, masks: Masks, frozen: Masks) -> None:
-        check_masks(model, frozen)
+        for flags in (masks, frozen):
+            check_masks(model, flags)
         self._model, self._optimizer = model, optimizer
         self._frozen = {tensor: held for tensor, held in flags_by_tensor(model, frozen).items() if bool(held.any())}
         self._held: list[tuple[Tensor, Tensor, Tensor]] = []  # in part
@@ -84,7 +85,7 @@ class Constraints:
         for parameter in model.parameters():
             if parameter in self._frozen and bool(self._frozen[parameter].all()):
                 parameter.requires_grad_(False)
-        self._take(masks)
+        self._take(_by_parameter(model, masks))
         for tensor, held in self._frozen.items():
             if tensor.requires_grad:
                 self._held.append((tensor, held, tensor.detach().clone()))
@@ -111,7 +112,7 @@ class Constraints:
                 changed = _open(weight, before.get(weight)) ^ _open(weight, after.get(weight))
                 if bool((changed & self._frozen[weight]).any()):
                     raise StageError(f"the mask of {name} may not change where the weight is frozen: unfreeze it first")
-        self._take(masks)
+        self._take(after)
         begins = {p: group for group in self._optimizer.param_groups for p in group["params"]}
         for parameter, kept in stays.items():
             parameter.masked_fill_(~kept, 0.0)
@@ -156,10 +157,9 @@ class Constraints:
                 module._buffers[name] = buffer  # a forward pass may have put another one there
             torch._foreach_copy_([buffer for _, _, buffer in self._buffers], self._values)
 
-    def _take(self, masks: Masks) -> None:
+    def _take(self, masked: dict[Tensor, Tensor]) -> None:
         """Mask the weights, and lay out what the fused operations need."""
-        check_masks(self._model, masks)
-        self._masked = _by_parameter(self._model, masks)
+        self._masked = masked
         for parameter, mask in self._masked.items():
             parameter.detach().masked_fill_(~mask, 0.0)  # else weight decay would carry it into optimizer state
         self._weights = [p for p in self._masked if p.requires_grad]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from framework._component import Component
 from framework._errors import StageError
 from framework._masks import Masks
+from framework._random import random_state_kept
 from framework._stage import Trial
 
 Mode: TypeAlias = Literal["train", "eval"]
@@ -109,8 +110,7 @@ def scores(
     Raises:
         StageError: the criterion gave something else, or NaN.
     """
-    devices = [trial.device] if trial.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with random_state_kept():
         asked = criterion.entry.inputs
         if {"network", "gradient"} & {*asked}:
             network = _copy(trial, names, nn.CrossEntropyLoss() if loss is None else loss)

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from framework._masks.algebra import named_tensors
+from framework._random import random_state_kept
 
 
 @contextmanager
@@ -122,11 +123,10 @@ def _undisturbed(model: nn.Module) -> Iterator[None]:
         for name, buffer in module.named_buffers(recurse=False)
         if not is_lazy(buffer)
     ]
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     state, fast = random.getstate(), torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.random.fork_rng(devices), warnings.catch_warnings(), ExitStack() as stack:
+        with random_state_kept(), warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore")  # what a network warns of, it says again when it is trained
             if any(isinstance(module, nn.RNNBase) for module in model.modules()):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))

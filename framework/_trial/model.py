@@ -1,8 +1,6 @@
 """Build the network that a trial begins with."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -11,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from framework._batches import derived_seed
 from framework._component import Catalog, build
 from framework._data import Source
 from framework._errors import StageError
 from framework._plan import TrialPlan
+from framework._random import derived_seed, random_state_kept
 from framework._trial.blame import failing_module
 
 
@@ -45,14 +43,6 @@ def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
                 "let its get_extra_state give a tensor"
             )
     return model.train()
-
-
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Leave torch's global generators as they were, those of the GPUs too."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        yield
 
 
 class _DrawsByShape(TorchDispatchMode):  # type: ignore[no-untyped-call]

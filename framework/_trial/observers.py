@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from framework._errors import INTERRUPTS, PluginError, describe, readable
+from framework._random import random_state_kept
 from framework._registry import Registry
 from framework._reported import plain_metrics
 from framework._stage import Trial
@@ -40,9 +41,8 @@ class Observers:
         """
         if not self.registry.observed(hook):
             return []
-        device = self.trial.device
         given = []
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        with random_state_kept(), torch.no_grad():
             for source, call in self.registry.implementations(hook):
                 if source in self.failed:
                     continue

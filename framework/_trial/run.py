@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from framework._batches import derived_seed
 from framework._component import build
 from framework._data import Source
 from framework._engine import evaluate
 from framework._errors import DamagedError, StoreError, describe, located
 from framework._plan import TrialPlan
+from framework._random import derived_seed, random_state_kept
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
@@ -194,7 +194,7 @@ class _Run:
                 stage_epochs=self.plan.stage_epochs[:count],
                 labels=self.plan.labels[:count],
             )
-            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            with random_state_kept():
                 _Run(
                     *(plan, self.registry, self.source, self.store, lambda report: None),
                     *(self.checkpoint_seconds, self.device),

@@ -59,11 +59,6 @@ class RigL(SET):
 
     Like `set`, but what grows is chosen by the gradient of the loss, of this step's batch.
 
-    Attributes:
-        fraction: of the remaining weights that go at first (α).
-        every: steps from one change to the next (ΔT).
-        end: when changes cease, as a fraction of the stage's steps (T).
-
     Example:
         stages:
           - prune: {amount: 0.9, criterion: random, distribution: erk}

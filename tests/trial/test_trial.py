@@ -18,8 +18,8 @@ import framework_plugins.schedules
 import framework_plugins.sparsifiers
 import framework_plugins.stages
 from framework import DataError, Dataset, Split, Stage, StageError, hookimpl
-from framework._batches import derived_seed
 from framework._plan import as_it_stands, make_plans
+from framework._random import derived_seed
 from framework._registry import Registry
 from framework._spec import load
 from framework._store import Store
