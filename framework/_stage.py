@@ -64,7 +64,8 @@ class Trial:
         records: all that has been reported, by stages found in the store too, the oldest first.
         artifacts: all files that have been logged so far, by name; add to them with `log_artifact`.
         seed: of the current stage; torch's global generators are already seeded with it.
-        initial_state: rebuilds the state dict that the trial began with, on the CPU.
+        initial_state: rebuilds the state dict that the trial began with, on the CPU; with a seed, the one that it
+            would have begun with if that were its seed.
         earlier_state: gives the state dict, on the CPU, that the network had at a `framework.StageLabel`: ``initial``,
             or after the latest stage of that label.
         emit: takes the reported metrics on to the tracking.
@@ -84,7 +85,7 @@ class Trial:
     records: list[Record] = field(default_factory=list)
     artifacts: dict[str, bytes] = field(default_factory=dict)
     seed: int = 0
-    initial_state: Callable[[], Mapping[str, Tensor]] = dict
+    initial_state: Callable[..., Mapping[str, Tensor]] = lambda seed=None: {}
     earlier_state: Callable[[str], Mapping[str, Tensor]] = lambda label: {}
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     keep: Callable[[Callable[[], Any]], None] = lambda progress: None
@@ -156,6 +157,20 @@ class Trial:
             self.masks[name] = mask
             if bool(mask.all()):
                 del self.masks[name], self.before_pruning[name]
+
+    def set_state(self, state: Mapping[str, Tensor]) -> None:
+        """Set the network to a state dict: what is pruned stays 0, and what is frozen stays as it is.
+
+        Args:
+            state: has a tensor for each of the network's, of its shape, on any device.
+        """
+        for name, tensor in self.model.state_dict().items():
+            value = state[name].to(tensor)
+            if name in self.masks:
+                value = value.masked_fill(~self.masks[name], 0.0)
+            if name in self.frozen:
+                value = torch.where(self.frozen[name], tensor, value)
+            tensor.copy_(value)
 
     def generator(self) -> torch.Generator:
         """A fresh CPU generator with the stage's seed: two of them draw the same numbers."""

@@ -1,12 +1,13 @@
 """The one loop of training: epochs, checkpoints, resuming, evaluation, early stopping and reports."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from typing import Annotated, Any, Protocol
 
 from annotated_types import Interval
+from torch import Tensor
 
 from framework._batches import Batches
 from framework._engine.tester import evaluate
@@ -33,13 +34,16 @@ class EarlyStopping:
 
     Attributes:
         metric: one that the stage reports; ``…/loss`` should fall, any other should rise.
-        patience: epochs without improvement after which to stop.
+        patience: measurements (one an epoch, unless the stage says otherwise) without improvement after which to stop;
+            null never stops.
         min_delta: smallest change that counts as improvement.
+        restore_best: end with the network as it was when the metric was best, and report that step as ``best/step``.
     """
 
     metric: str = "val/loss"
-    patience: Annotated[int, Interval(ge=1)] = 5
+    patience: Annotated[int, Interval(ge=1)] | None = 5
     min_delta: Annotated[float, Interval(ge=0)] = 0.0
+    restore_best: bool = False
 
 
 def fit(
@@ -48,6 +52,7 @@ def fit(
     batches: Batches,
     *,
     steps: int,
+    evaluate_every: int | None = None,
     early_stopping: EarlyStopping | None = None,
     sparsifier: Sparsifier | None = None,
     state: Mapping[str, Stateful] | None = None,
@@ -62,6 +67,7 @@ def fit(
         trainer: makes the steps; it was made with the trial's network and masks.
         batches: to train on.
         steps: how many to make; the last pass may be part of one.
+        evaluate_every: after how many steps to measure for early stopping; None: after every pass.
         early_stopping: when to stop before that.
         sparsifier: changes masks on the way.
         state: by name, what else has to be kept for going on.
@@ -73,7 +79,7 @@ def fit(
     kept: dict[str, Stateful] = {"trainer": trainer, "loss": trial.loss, **(state or {})}
     if sparsifier is not None:
         kept["sparsifier"] = sparsifier
-    best = kept["best"] = _Best(early_stopping)
+    best = kept["best"] = _Best(trial, early_stopping)
     if (earlier := trial.resume()) is not None:
         for name, part in kept.items():
             part.load_state_dict(earlier[name])
@@ -81,12 +87,30 @@ def fit(
     while trainer.steps < steps and not best.exhausted:
         if trainer.steps:
             trial.checkpoint(lambda: {name: part.state_dict() for name, part in kept.items()})
-        number = trainer.steps // len(batches)
-        metrics = trainer.epoch(islice(batches.epoch(number), steps - trainer.steps), before_step)
+        one_pass: Iterator[tuple[Any, Any]] = islice(
+            batches.epoch(trainer.steps // len(batches)), steps - trainer.steps
+        )
+        if evaluate_every is not None:
+            one_pass = _measured(one_pass, evaluate_every, trial, trainer, best)
+        metrics = trainer.epoch(one_pass, before_step)
         metrics |= evaluate(trial, "validation")
         trial.epoch += 1
         trial.report(metrics)
-        best.update(metrics)
+        if evaluate_every is None or trainer.steps % evaluate_every == 0:
+            best.update(metrics, trainer.steps)
+    best.restore()
+
+
+def _measured(
+    batches: Iterator[tuple[Any, Any]], every: int, trial: Trial, trainer: Trainer, best: "_Best"
+) -> Iterator[tuple[Any, Any]]:
+    """Yield the batches of a pass, measure after every so many steps of it, and end it early if there is no use."""
+    for i, batch in enumerate(batches):
+        if i and trainer.steps % every == 0:  # what is due after the last batch is measured with the pass
+            best.update(evaluate(trial, "validation"), trainer.steps)
+            if best.exhausted:
+                return
+        yield batch
 
 
 def _sparsify(trial: Trial, trainer: Trainer, sparsifier: Sparsifier, steps: int) -> Callable[[], bool]:
@@ -110,12 +134,14 @@ def _sparsify(trial: Trial, trainer: Trainer, sparsifier: Sparsifier, steps: int
 
 
 class _Best:
-    """Counts the epochs since a metric last improved."""
+    """Counts the measurements since a metric last improved, and keeps the network of that time if it is wanted."""
 
-    def __init__(self, rule: EarlyStopping | None) -> None:
-        self.rule, self.value, self.since = rule, inf, 0
+    def __init__(self, trial: Trial, rule: EarlyStopping | None) -> None:
+        self.trial, self.rule, self.value, self.since = trial, rule, inf, 0
+        self.metrics: dict[str, float] = {}
+        self.network: dict[str, Tensor] = {}
 
-    def update(self, metrics: Mapping[str, float]) -> None:
+    def update(self, metrics: Mapping[str, float], step: int) -> None:
         if self.rule is None:
             return
         if self.rule.metric not in metrics:
@@ -125,13 +151,23 @@ class _Best:
         value = metrics[self.rule.metric] * (1 if self.rule.metric.endswith("loss") else -1)
         improved = value < self.value - self.rule.min_delta
         self.value, self.since = (value, 0) if improved else (self.value, self.since + 1)
+        if improved and self.rule.restore_best:
+            self.metrics = {"best/step": step, **{n: x for n, x in metrics.items() if n.startswith("val/")}}
+            self.network = {name: tensor.clone() for name, tensor in self.trial.model.state_dict().items()}
 
     @property
     def exhausted(self) -> bool:
-        return self.rule is not None and self.since >= self.rule.patience
+        return self.rule is not None and self.rule.patience is not None and self.since >= self.rule.patience
+
+    def restore(self) -> None:
+        """Set the network back to the one that was best, and report it."""
+        if self.network:
+            self.trial.set_state(self.network)
+            self.trial.report(self.metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "since": self.since}
+        return {"value": self.value, "since": self.since, "metrics": self.metrics, "network": self.network}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.value, self.since = state["value"], state["since"]
+        self.metrics, self.network = dict(state["metrics"]), dict(state["network"])

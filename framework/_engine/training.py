@@ -36,6 +36,8 @@ class Training(Stage):
         precision: of the forward pass in training; auto takes bfloat16 on GPUs that have it, and float32 elsewhere.
         channels_last: memory format of inputs and weights; often faster for convolutions on GPUs.
         compile: compile the forward pass; pays off for long training.
+        evaluate_every: after how many steps to measure for early stopping; null measures after every pass. What is
+            measured within a pass is not reported, and its time counts in ``images_per_second``.
         early_stopping: when to stop before the last epoch; null never does.
     """
 
@@ -51,11 +53,18 @@ class Training(Stage):
     precision: Precision = "auto"
     channels_last: bool = False
     compile: bool = False
+    evaluate_every: Annotated[int, Interval(ge=1)] | None = None
     early_stopping: EarlyStopping | None = None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        if self.evaluate_every is not None and self.early_stopping is None:
+            raise ValueError("evaluate_every is for early_stopping: give it as well")
+        if self.sparsifier is not None and self.early_stopping is not None and self.early_stopping.restore_best:
+            raise ValueError(
+                "restore_best and a sparsifier contradict: the best network may be one before it was pruned"
+            )
 
     @property
     def planned_epochs(self) -> int:
@@ -102,6 +111,7 @@ class Training(Stage):
             trainer,
             batches,
             steps=steps,
+            evaluate_every=self.evaluate_every,
             early_stopping=self.early_stopping,
             sparsifier=self.sparsifier and self.sparsifier(),
             state={"objective": objective} if isinstance(objective, nn.Module) else None,

@@ -118,18 +118,19 @@ class _Run:
 
     def _begin(self, artifacts: dict[str, bytes]) -> Trial:
         trial = Trial(
-            model=self._build(),
+            model=self._build().to(self.device),
             data=self.source.open(self.device, tuple(self.plan.data["augment"])),
             device=self.device,
             records=self.history.records,
             artifacts=artifacts,
-            initial_state=lambda: build_model(self.plan, self.registry, self.source).state_dict(),
+            initial_state=lambda seed=None: self._build(seed).state_dict(),
         )
         trial.earlier_state = lambda label: self._earlier_state(trial, label)
         return trial
 
-    def _build(self) -> nn.Module:
-        return build_model(self.plan, self.registry, self.source).to(self.device)
+    def _build(self, seed: int | None = None) -> nn.Module:
+        plan = self.plan if seed is None else replace(self.plan, seed=seed)
+        return build_model(plan, self.registry, self.source)
 
     def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         self.reported, self.resumed = metrics, None
@@ -231,7 +232,7 @@ class _Run:
         self.report(StagesEnded((end,)))  # at once: others may be waiting for it
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
         # (attributes, hooks, gradients, modes) is as it was built.
-        trial.model = self._build()
+        trial.model = self._build().to(self.device)
         restore(trial, tensors, snapshot.metadata, self.registry)
         self.index += 1
 

@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,14 @@ def tiny_trial(
             torch.manual_seed(seed)
             model = _network(dataset.shape[0], len(dataset.classes))
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    device = torch.device("cpu")
-    trial = Trial(model=model, data=source.open(device, ()), device=device, seed=seed, initial_state=initial.copy)
+    device, fresh = torch.device("cpu"), deepcopy(model)
+    trial = Trial(
+        model=model,
+        data=source.open(device, ()),
+        device=device,
+        seed=seed,
+        initial_state=lambda seed=None: initial.copy() if seed is None else _drawn_anew(fresh, seed),
+    )
     trial.emit = lambda epoch, metrics: trial.records.append(Record(epoch, 0, metrics, time.time()))
     if prepared:
         _prepare(trial)
@@ -167,6 +174,17 @@ def _network(channels: int, classes: int) -> nn.Module:
             fc=nn.Linear(32, classes),
         )
     )
+
+
+def _drawn_anew(model: nn.Module, seed: int) -> dict[str, Tensor]:
+    """The state dict of a network whose layers have initialised themselves once more."""
+    model = deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            if reset := getattr(module, "reset_parameters", None):
+                reset()
+    return model.state_dict()
 
 
 def _prepare(trial: Trial) -> None:

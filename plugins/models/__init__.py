@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from framework import hookimpl
+from framework_plugins.models.classics import lenet5, mlp, vgg
 from framework_plugins.models.convnet import convnet
 from framework_plugins.models.resnet import resnet18
 from framework_plugins.models.zoo import torchvision
@@ -12,4 +13,11 @@ from framework_plugins.models.zoo import torchvision
 
 @hookimpl
 def register_models() -> Mapping[str, Callable[..., nn.Module]]:
-    return {"convnet": convnet, "resnet18": resnet18, "torchvision": torchvision}
+    return {
+        "convnet": convnet,
+        "lenet5": lenet5,
+        "mlp": mlp,
+        "resnet18": resnet18,
+        "torchvision": torchvision,
+        "vgg": vgg,
+    }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from framework import Stage, hookimpl
 from framework_plugins.stages.freeze import Freeze, Unfreeze
+from framework_plugins.stages.initialize import Initialize
 from framework_plugins.stages.prune import Prune
 from framework_plugins.stages.rewind import Rewind
 from framework_plugins.stages.test import Test
@@ -14,6 +15,7 @@ from framework_plugins.stages.unprune import Unprune
 @hookimpl
 def register_stages() -> Mapping[str, type[Stage]]:
     return {
+        "initialize": Initialize,
         "train": Train,
         "freeze": Freeze,
         "unfreeze": Unfreeze,

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from framework import Stage, StageLabel, Trial
 
 
@@ -35,11 +33,4 @@ class Rewind(Stage):
     to: StageLabel = "initial"
 
     def run(self, trial: Trial) -> None:
-        earlier = trial.earlier_state(self.to)
-        for name, tensor in trial.model.state_dict().items():
-            value = earlier[name].to(tensor)
-            if name in trial.masks:
-                value = value.masked_fill(~trial.masks[name], 0.0)
-            if name in trial.frozen:
-                value = torch.where(trial.frozen[name], tensor, value)
-            tensor.copy_(value)
+        trial.set_state(trial.earlier_state(self.to))

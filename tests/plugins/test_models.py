@@ -9,7 +9,7 @@ from torch import nn
 from framework import StageError
 from framework._component import build
 from framework._registry import installed
-from framework_plugins.models import convnet, resnet18
+from framework_plugins.models import convnet, lenet5, mlp, resnet18, vgg
 from framework_plugins.models import torchvision as zoo
 from framework_plugins.models import zoo as zoo_module
 
@@ -19,11 +19,14 @@ VARIANTS = [
     (convnet, {"widths": (4,), "dropout": 0.5}),
     (resnet18, {"head": (10,), "output": "softmax", "output_scale": 5.0}),
     (resnet18, {"stem": "cifar"}),
+    (mlp, {"widths": (7, 5)}),
+    (vgg, {"depth": 11}),
+    (vgg, {"depth": 11, "batch_norm": False}),
 ]
 
 
 def test_all_models_are_registered():
-    assert installed().names("model") == ["convnet", "resnet18", "torchvision"]
+    assert installed().names("model") == ["convnet", "lenet5", "mlp", "resnet18", "torchvision", "vgg"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -53,6 +56,24 @@ def test_convnet_has_one_convolution_per_width_and_drops_out_before_the_last_lay
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert [(c.in_channels, c.out_channels) for c in convolutions] == [(3, 5), (5, 7)]
     assert network.dropout.p == 0.25
+
+
+def test_the_networks_of_the_literature_have_as_many_weights_as_there():
+    def count(network):
+        return sum(p.numel() for p in network.parameters() if p.dim() > 1)
+
+    assert count(mlp((1, 28, 28), 10)) == 784 * 300 + 300 * 100 + 100 * 10  # LeNet-300-100
+    assert count(lenet5((1, 28, 28), 10)) == 430_500
+    assert count(vgg((3, 32, 32), 100)) == 14_761_664  # VGG-16 of the SynFlow paper
+    for depth in (11, 13, 16, 19):
+        layers = [m for m in vgg((3, 32, 32), 10, depth=depth).modules() if isinstance(m, nn.Conv2d)]
+        assert len(layers) == depth - 3
+
+
+def test_lenet5_says_which_images_are_too_small():
+    assert lenet5((1, 16, 20), 3)(torch.zeros(2, 1, 16, 20)).shape == (2, 3)
+    with pytest.raises(StageError, match="lenet5 needs images of at least 16×16, not 8×15: take convnet or mlp"):
+        lenet5((1, 8, 15), 3)
 
 
 def test_convnet_learns_the_digits():

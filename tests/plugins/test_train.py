@@ -218,6 +218,60 @@ def test_early_stopping_stops_once_the_best_epoch_is_patience_behind(
     assert [round(9 * m["val/accuracy"]) for _, m in records] == script[:epochs]
 
 
+def by_hand(trial, steps, batch_size, lr):
+    """Train by plain torch, and note the validation loss and the weights after every step."""
+    found, made, number = [], 0, 0
+    batches, optimizer = trial.batches("train", batch_size), torch.optim.SGD(trial.model.parameters(), lr)
+    while made < steps:
+        for inputs, targets in batches.epoch(number):
+            if made < steps:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(trial.model.train()(inputs), targets).backward()
+                optimizer.step()
+                made += 1
+                state = {name: tensor.clone() for name, tensor in trial.model.state_dict().items()}
+                found.append((evaluate(trial, "validation")["val/loss"], state))
+        number += 1
+    return found
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_the_network_of_the_lowest_loss_is_restored_from_any_step(every, recorded, make_trial, stage):
+    every_step = by_hand(make_trial(), 11, 8, 1.0)  # a pass has 3; the learning rate is too high on purpose
+    measured = {step: loss for step, (loss, _) in enumerate(every_step, 1) if step % every == 0}
+    best = min(measured, key=measured.__getitem__)
+    trial, records = recorded()
+    rule = {"patience": None, "restore_best": True}
+    optimizer = {"name": "sgd", "lr": 1.0}
+    stage("train", steps=11, batch_size=8, optimizer=optimizer, evaluate_every=every, early_stopping=rule).run(trial)
+    epoch, last = records[-1]
+    assert (epoch, last["best/step"], last["val/loss"]) == (4, best, pytest.approx(measured[best], rel=1e-6))
+    for name, tensor in trial.model.state_dict().items():
+        torch.testing.assert_close(tensor, every_step[best - 1][1][name])
+    assert best != 11  # else nothing would have been restored
+
+
+def test_training_stops_in_the_middle_of_a_pass(recorded, stage):
+    trial, records = recorded()
+    rule = {"metric": "val/accuracy", "patience": 2, "min_delta": 1.0, "restore_best": True}
+    stage("train", epochs=9, batch_size=8, evaluate_every=2, early_stopping=rule).run(trial)
+    # Measured after steps 2, 4 and 6; only the first can be an improvement.
+    assert [epoch for epoch, _ in records] == [1, 2, 2]
+    assert records[-1][1]["best/step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"evaluate_every": 5}, "evaluate_every is for early_stopping: give it as well"),
+        ({"early_stopping": {"restore_best": True}, "sparsifier": "set"}, "restore_best and a sparsifier contradict"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(parameters, message, stage):
+    with pytest.raises(ValidationError, match=message):
+        stage("train", epochs=1, **parameters)
+
+
 def test_early_stopping_on_what_is_not_measured_is_an_error(recorded, make_data, stage):
     trial, _ = recorded(data=make_data(validation=None))
     with pytest.raises(StageError) as error:

@@ -22,12 +22,15 @@ PARAMETERS = {
     "set": {"every": 2},
     "step": {"every": 0.3},
     "multistep": {"milestones": [0.3, 2]},
+    "vgg": {"depth": 11, "shapes": [(1, 8, 8)]},
     "torchvision": {"architecture": "squeezenet1_1", "shapes": [(3, 32, 32)]},
+    "lenet5": {"shapes": [(1, 16, 16)]},
     "resnet18": {"head": [16], "shapes": [(1, 8, 8)]},
 }
 OTHERS = [
     ("stage", "train", {"steps": 5, "batch_size": 12, "loss": {"name": "bce", "label_smoothing": 0.1}}),
     ("stage", "train", {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "channels_last": True}),
+    ("stage", "train", {"epochs": 4, "batch_size": 12, "evaluate_every": 1, "early_stopping": {"restore_best": True}}),
     ("stage", "freeze", {"fraction": 1.0}),
     ("stage", "freeze", {"layers": ["fc", "norm1"]}),
     ("stage", "prune", {"amount": 0.2, "of": "total"}),
