@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -55,7 +56,7 @@ class Network:
             return list(zip(inputs.split(size), targets.split(size), strict=True))
         batches = self.trial.batches("train", size)
         passes = range(-(-count // len(batches)))
-        return [batch for number in passes for batch in batches.epoch(number)][:count]
+        return list(islice(chain.from_iterable(map(batches.epoch, passes)), count))
 
     def gradients(self, batches: Sequence[Batch], mode: Mode = "eval") -> Iterator[dict[str, Tensor]]:
         """Yield the gradients of the loss by the weights, batch after batch; 0 for a weight that has no part in it."""

@@ -136,7 +136,7 @@ def run_stage(stage: Stage | type[Stage] | str, trial: Trial | None = None, /, *
 
     Example:
         >>> from framework.testing import run_stage
-        >>> trial = run_stage("prune", amount=0.5, criterion="l1")
+        >>> trial = run_stage("prune", amount=0.5, criterion="magnitude")
         >>> trial = run_stage("train", trial, epochs=2, optimizer={"name": "adamw", "lr": 0.01})
         >>> trial.epoch
         2

@@ -55,7 +55,7 @@ class Prune(Stage):
 
     amount: Annotated[float, Interval(ge=0, le=1)]
     of: Literal["remaining", "total"] = "remaining"
-    criterion: Criterion = "l1"
+    criterion: Criterion = "magnitude"
     distribution: Distribution = "global"
     layers: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()

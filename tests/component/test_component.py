@@ -245,7 +245,7 @@ def test_a_component_that_cannot_be_named_or_made_is_an_error(value: Any, locati
 
 
 def test_no_component_of_a_kind_is_said_so() -> None:
-    assert errors("l1", "criterion") == {(): "unknown criterion 'l1' (none is valid here)"}
+    assert errors("magnitude", "criterion") == {(): "unknown criterion 'magnitude' (none is valid here)"}
 
 
 def test_values_arrive_with_their_types() -> None:

@@ -32,7 +32,7 @@ def zeros(trial):
 @given(
     amounts=st.lists(st.floats(0, 1), min_size=1, max_size=3),
     distribution=st.sampled_from(["global", "layer", "erk"]),
-    criterion=st.sampled_from(["l1", "random"]),
+    criterion=st.sampled_from(["magnitude", "random"]),
     rounds=st.integers(1, 4),
 )
 def test_exactly_the_rounded_amount_of_the_remaining_weights_goes(

@@ -125,12 +125,12 @@ def test_by_pools_what_is_not_named_and_says_so() -> None:
         return trial(value, seed, swept={"amount": amount, "criterion": criterion})
 
     trials = [
-        one(0.9, 0, 0.1, "l1"),
+        one(0.9, 0, 0.1, "magnitude"),
         one(0.8, 0, 0.1, "random"),
-        one(0.94, 1, 0.1, "l1"),
-        one(0.6, 0, 0.2, "l1"),
+        one(0.94, 1, 0.1, "magnitude"),
+        one(0.6, 0, 0.2, "magnitude"),
         one(0.7, 0, 0.2, "random"),
-        one(0.7, 1, 0.2, "l1"),
+        one(0.7, 1, 0.2, "magnitude"),
     ]
     groups = by_label(*trials, by=["amount"], baseline="amount=0.1")
     assert [(group.label, group.n) for group in groups.values()] == [("amount=0.1", 3), ("amount=0.2", 3)]

@@ -125,9 +125,9 @@ def test_experiments_are_lines_of_their_own() -> None:
 
 
 def test_what_else_is_swept_sets_lines_apart() -> None:
-    table = sweep({"prune.amount": [0.1, 0.5], "prune.criterion": ["l1", "random"]}, by_amount)
+    table = sweep({"prune.amount": [0.1, 0.5], "prune.criterion": ["magnitude", "random"]}, by_amount)
     [axes] = plot_against(table, "sparsity").axes
-    assert means(axes) == {name: [(0.1, 0.89), (0.5, 0.81)] for name in ("l1", "random")}
+    assert means(axes) == {name: [(0.1, 0.89), (0.5, 0.81)] for name in ("magnitude", "random")}
 
 
 def test_points_that_no_single_number_orders_are_not_connected() -> None:

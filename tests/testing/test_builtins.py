@@ -16,6 +16,7 @@ PARAMETERS = {
     "freeze": {"fraction": 0.5, "unit": "weights"},
     "prune": {"amount": 0.4, "criterion": "random"},
     "unprune": {"fraction": 0.5, "start": "random"},
+    "fisher": {"images": 40},
     "grasp": {"per_class": 4},
     "gradual": {"amount": 0.9, "every": 2},
     "rigl": {"every": 2},

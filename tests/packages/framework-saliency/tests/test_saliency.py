@@ -19,7 +19,7 @@ def test_its_scores_are_those_computed_by_hand() -> None:
     assert torch.equal(saliency(WEIGHT, 0 * GRADIENT, by_layer=True), torch.zeros(2, 2))
 
 
-@pytest.mark.parametrize(("criterion", "kept"), [("saliency", False), ("l1", True)])
+@pytest.mark.parametrize(("criterion", "kept"), [("saliency", False), ("magnitude", True)])
 def test_weights_that_nothing_depends_on_go_however_large(criterion: str, kept: bool) -> None:
     trial = tiny_trial()
     trial.model.norm2.weight.data[0] = trial.model.norm2.bias.data[0] = 0.0  # a filter that is off

@@ -1,53 +1,13 @@
-"""Pruning criteria: the elements with the lowest scores are pruned."""
+"""Criteria that look at what flows through the network: gradients, or its inputs."""
 
-from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from framework import Interval, Mode, Network, hookimpl
+from framework import Interval, Mode, Network
 
 Count = Annotated[int, Interval(ge=1)]
-
-
-def l1(weight: Tensor) -> Tensor:
-    """Magnitude (Han et al. 2015, arXiv:1506.02626): the smallest weights go first.
-
-    Example:
-        stages:
-          - prune: {amount: 0.5, criterion: l1}
-    """
-    return weight.abs()
-
-
-def random(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Chance: every weight is as likely to go as any other. Drawn on the CPU, so that every device prunes the same.
-
-    Example:
-        stages:
-          - prune: {amount: 0.5, criterion: random}
-    """
-    return torch.rand(weight.shape, generator=generator).to(weight.device)
-
-
-def snip(network: Network, images: Count = 128, batches: Count = 1, mode: Mode = "train") -> dict[str, Tensor]:
-    """SNIP (Lee et al. 2019, arXiv:1810.02340): by how much the loss would change without the weight, to first order.
-
-    The score is |w · ∂L/∂w|; the gradient is of all images together. Made for networks that have not been trained yet.
-
-    Args:
-        images: per batch.
-        batches: whose gradients are averaged.
-        mode: of normalisation meanwhile: by the batch (``train``) or by the running statistics.
-
-    Example:
-        stages:
-          - prune: {amount: 0.9, criterion: snip}
-          - train: {epochs: 10}
-    """
-    found = list(network.gradients(network.batches(batches, images), mode))
-    return {name: (weight * sum(g[name] for g in found)).abs() for name, weight in network.weights.items()}
 
 
 def grasp(
@@ -109,8 +69,3 @@ def synflow(network: Network) -> dict[str, Tensor]:
     ones = torch.ones(1, *network.trial.data.shape, dtype=torch.float64, device=network.trial.device)
     flow = torch.autograd.grad(model(ones).sum(), list(network.weights.values()), materialize_grads=True)
     return {name: (weight * g).abs() for (name, weight), g in zip(network.weights.items(), flow, strict=True)}
-
-
-@hookimpl
-def register_criteria() -> Mapping[str, Callable[..., Tensor | dict[str, Tensor]]]:
-    return {"grasp": grasp, "l1": l1, "random": random, "snip": snip, "synflow": synflow}
