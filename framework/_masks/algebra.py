@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,11 +27,18 @@ def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
     """
     if count == 0:
         return torch.zeros_like(candidates)
-    threshold = scores[candidates].kthvalue(count).values
+    threshold = _kth_smallest(scores[candidates], count)
     marked = candidates & (scores < threshold)
     ties = (candidates & (scores == threshold)).nonzero().squeeze(1)
     marked[ties[: count - int(marked.sum())]] = True
     return marked
+
+
+def _kth_smallest(values: Tensor, count: int) -> Tensor:
+    if values.device.type != "cpu" or values.dtype == torch.bfloat16:  # which NumPy does not know
+        return values.kthvalue(count).values
+    # On a CPU `kthvalue` takes many times as long, as it finds the position too.
+    return torch.from_numpy(np.partition(values.detach().numpy(), count - 1)[count - 1 : count])[0]
 
 
 def flags_by_tensor(model: nn.Module, flags: Mapping[str, Tensor]) -> dict[Tensor, Tensor]:
