@@ -94,6 +94,9 @@ class ExperimentSpec:
                 self._known[key] = self._part(key[0], value, tree)
         model, data, *stages = (self._known[key] for key in keys)
         resolved = Resolved(model, data, tuple(stage for item in stages for stage in item))
+        if not resolved.stages:
+            where = space.graft(tree, self._root).value["stages"]
+            raise error_of([where.problem("there is no stage left, as all of them are repeated 0 times")])
         if any(stage.entry.labels for stage in resolved.stages):
             found: list[Problem] = []
             self._resolver.check_labels(space.graft(tree, self._root), found)

@@ -203,9 +203,9 @@ class Resolver:
             return []
         unknown_keys(params, ("times", "stages"), "repeat", found)
         found.extend(params.problem(f"repeat needs {key!r}") for key in ("times", "stages") if key not in params.value)
-        times = integer(params.value.get("times"), 1, found)
+        times = integer(params.value.get("times"), 0, found)
         stages = stage_list(params.value.get("stages"), found)
-        return [stage for item in stages for stage in self.flatten(item, found)] * (times or 1)
+        return [stage for item in stages for stage in self.flatten(item, found)] * (1 if times is None else times)
 
 
 def with_defaults(stage: Node, defaults: Node | None) -> Node:

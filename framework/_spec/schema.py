@@ -192,8 +192,8 @@ _CHILDREN: dict[str, Callable[[Any], Any]] = {
 def _stage_item(catalog: Catalog) -> JSON:
     entries = _entries(catalog, "stage")
     repeat = {
-        **_object({"times": _or_space({"type": "integer", "minimum": 1}), "stages": _STAGES}),
-        "description": "Do these stages several times over.",
+        **_object({"times": _or_space({"type": "integer", "minimum": 0}), "stages": _STAGES}),
+        "description": "Do these stages several times over; 0 leaves them out.",
         "required": ["times", "stages"],
     }
     named = {entry.name: {"description": entry.doc, **_nullable(_component(entry))} for entry in entries}

@@ -191,6 +191,13 @@ def test_repetitions_nest_and_are_written_out() -> None:
     assert [stage["name"] for stage in resolved(text)] == [*["unprune", "prune", "prune"] * 2, "train"]
 
 
+def test_a_repetition_of_0_times_leaves_its_stages_out_but_not_all_of_a_trial() -> None:
+    repeat = "{repeat: {times: 0, stages: [unprune]}}"
+    assert [stage["name"] for stage in resolved(START + f"stages: [{repeat}, {{train: {{steps: 3}}}}]\n")] == ["train"]
+    with pytest.raises(SpecError, match="stages: there is no stage left, as all of them are repeated 0 times"):
+        resolved(START + f"stages: [{repeat}]\n")
+
+
 @pytest.mark.parametrize(
     ("own", "optimizer"),
     [

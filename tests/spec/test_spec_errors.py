@@ -218,10 +218,10 @@ STAGES = [
         ["s.yaml:4:51 stages.0.train.early_stopping.patience: must be >= 1, not 0"],
     ),
     (
-        stages("repeat: {times: 0, stages: []}", "repeat: 3", "repeat: {time: 3}"),
+        stages("repeat: {times: -1, stages: []}", "repeat: 3", "repeat: {time: 3}"),
         [
-            "s.yaml:4:21 stages.0.repeat.times: must be >= 1, not 0",
-            "s.yaml:4:32 stages.0.repeat.stages: must be a list of stages, not an empty one",
+            "s.yaml:4:21 stages.0.repeat.times: must be >= 0, not -1",
+            "s.yaml:4:33 stages.0.repeat.stages: must be a list of stages, not an empty one",
             "s.yaml:5:13 stages.1.repeat: must be a mapping of times and stages, not 3",
             "s.yaml:6:13 stages.2.repeat: repeat needs 'stages'",
             "s.yaml:6:13 stages.2.repeat: repeat needs 'times'",
@@ -271,7 +271,7 @@ resources: {gpu: many}
         "s.yaml:7:35 stages.1.prune.amount.grid_search: empty grid",
         "s.yaml:7:47 stages.1.prune.scope: must be 'global' or 'layer', not 'local'",
         "s.yaml:8:29 stages.2.grid_search.1: unknown stage 'unpruned' (did you mean 'unprune'?)",
-        "s.yaml:9:21 stages.3.repeat.times: must be an integer >= 1, not 'two'",
+        "s.yaml:9:21 stages.3.repeat.times: must be an integer >= 0, not 'two'",
         "s.yaml:9:43 stages.3.repeat.stages.0.train: stage 'train': give either epochs or steps",
         "s.yaml:10:24 stages.4.train.epochs: repeated key, first given in line 10",
         "s.yaml:11:18 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
