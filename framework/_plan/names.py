@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
-_LONGEST = 8
+_LONGEST = 14
 
 
 def short(value: Any) -> str:
@@ -57,8 +57,9 @@ def common(values: Sequence[Any]) -> Mapping[str, Any]:
     return {k: v for k, v in values[0].items() if all(k in value and value[k] == v for value in values)}
 
 
-def by_name(name: str, value: Any, common: Mapping[str, Any]) -> dict[str, Any]:
-    """A swept value by its name; of one component with several settings, only what sets it apart."""
-    if "name" not in common or value == common:
+def by_name(path: Path, name: str, value: Any, common: Mapping[str, Any]) -> dict[str, Any]:
+    """A swept value by its name; of several settings of a component or stage, only what sets them apart."""
+    settings = "name" in common or (isinstance(value, Mapping) and "name" not in value and isinstance(path[-1], str))
+    if not settings or value == common:
         return {name: value}
     return {f"{name}.{k}": v for k, v in value.items() if k not in common}

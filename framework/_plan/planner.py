@@ -75,7 +75,7 @@ class Planner:
         Raises:
             SpecError: values that are valid each are not so together.
         """
-        told = (by_name(self._names[path], value, self._common[path]) for path, value in values.items())
+        told = (by_name(path, self._names[path], value, self._common[path]) for path, value in values.items())
         swept = {name: value for part in told for name, value in part.items()}
         resolved = self._spec.resolve(tree)
         model, data = self._parts(resolved.model), self._parts(resolved.data)

@@ -218,6 +218,17 @@ def test_variants_of_one_component_are_told_by_what_sets_them_apart(plan: Plan) 
     assert [trial.variant for trial in trials][:2] == ["model.widths=[3]", "model.widths=[4]"]
 
 
+def test_settings_of_a_stage_are_told_one_by_one_with_what_is_swept_inside_them(plan: Plan) -> None:
+    amounts = "amount: {grid_search: [0.5, 0.9]}"
+    trials = plan(f"stages.1.prune={{grid_search: [{{{amounts}}}, {{layers: [fc], {amounts}}}]}}")
+    assert [trial.variant for trial in trials] == [
+        "prune.amount=0.5",
+        "prune.amount=0.9",
+        "prune.layers=[fc] prune.amount=0.5",
+        "prune.layers=[fc] prune.amount=0.9",
+    ]
+
+
 def test_values_that_differ_late_are_told_apart(plan: Plan) -> None:
-    trials = plan("stages.1.prune.amount={grid_search: [0.12341, 0.12342]}")
-    assert [trial.variant for trial in trials] == ["prune.amount=0.12341", "prune.amount=0.12342"]
+    trials = plan("stages.1.prune.amount={grid_search: [0.99999683772, 0.99999822172]}")
+    assert [trial.variant for trial in trials] == ["prune.amount=0.99999683772", "prune.amount=0.99999822172"]
