@@ -93,11 +93,13 @@ def fit(
         if evaluate_every is not None:
             one_pass = _measured(one_pass, evaluate_every, trial, trainer, best)
         metrics = trainer.epoch(one_pass, before_step)
-        metrics |= evaluate(trial, "validation")
-        trial.epoch += 1
-        trial.report(metrics)
-        if evaluate_every is None or trainer.steps % evaluate_every == 0:
-            best.update(metrics, trainer.steps)
+        with trainer.averaged():
+            metrics |= evaluate(trial, "validation")
+            trial.epoch += 1
+            trial.report(metrics)
+            if evaluate_every is None or trainer.steps % evaluate_every == 0:
+                best.update(metrics, trainer.steps)
+    trainer.use_average()
     best.restore()
 
 
@@ -107,7 +109,8 @@ def _measured(
     """Yield the batches of a pass, measure after every so many steps of it, and end it early if there is no use."""
     for i, batch in enumerate(batches):
         if i and trainer.steps % every == 0:  # what is due after the last batch is measured with the pass
-            best.update(evaluate(trial, "validation"), trainer.steps)
+            with trainer.averaged():
+                best.update(evaluate(trial, "validation"), trainer.steps)
             if best.exhausted:
                 return
         yield batch

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from framework._engine.average import WeightAverage
 from framework._engine.constraints import Constraints, check_finite
 from framework._engine.precision import Precision, autocast
 from framework._errors import StageError
@@ -52,6 +53,9 @@ class Trainer:
         objective: what is minimised, see `Objective`, where the loss of the outputs is not all; None: the loss.
         schedule: maps the number of steps made so far to a factor on the learning rate.
         clip_norm: largest norm of all gradients together; None doesn't clip.
+        accumulate: parts that each batch is computed in, one after another, to save memory; inputs and targets are
+            tensors then. A loss that is a mean over the batch is the same, and batch normalisation sees the parts.
+        ema: decay of the running average of the network's weights and statistics, see `averaged`; None keeps none.
         precision: see `framework._engine.precision.autocast`.
         compile: compile the forward pass with `torch.compile`.
         task: says how outputs are measured.
@@ -75,12 +79,14 @@ class Trainer:
         objective: Objective | None = None,
         schedule: Callable[[int], float] | None = None,
         clip_norm: float | None = None,
+        accumulate: int = 1,
+        ema: float | None = None,
         precision: Precision = "auto",
         compile: bool = False,
         task: Task | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.schedule, self.clip_norm = schedule, clip_norm
+        self.schedule, self.clip_norm, self.accumulate = schedule, clip_norm, accumulate
         self._objective = objective or loss_of_outputs(loss)
         self._task = task or Classification()
         self.steps = 0
@@ -91,6 +97,7 @@ class Trainer:
         self._autocast = autocast(precision, self._device)
         self._forward = torch.compile(model) if compile else model
         self._constraints.train_mode(model)
+        self._average = None if ema is None else WeightAverage(model, ema)
 
     def epoch(
         self, batches: Iterable[tuple[Any, Any]], before_step: Callable[[], bool] | None = None
@@ -130,13 +137,32 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what training goes on from besides the network: optimizer state and the number of steps made."""
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps}
+        """Return what training goes on from besides the network: optimizer state, steps made, and the average."""
+        average = {} if self._average is None else {"average": self._average.state_dict()}
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps, **average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.optimizer.load_state_dict(dict(state["optimizer"]))
         self.steps = state["steps"]
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the network be the running average of itself in the context; it stays as it is where none is kept."""
+        self.use_average()
+        try:
+            yield
+        finally:
+            if self._average is not None:
+                self._average.exchange()
+
+    def use_average(self) -> None:
+        """Make the network the running average of itself; it stays as it is where none is kept."""
+        if self._average is not None:
+            self._average.exchange()
+            self._constraints.restore(stepped=False)  # masks may have closed since
 
     def set_masks(self, masks: Masks) -> None:
         """Replace all masks by these: the only way to change masks while an optimizer lives.
@@ -175,13 +201,9 @@ class Trainer:
 
         def closure() -> Tensor:
             self.optimizer.zero_grad(set_to_none=True)
-            with self._autocast:
-                loss, outputs = self._objective(self._forward, inputs, targets)
-            if loss.dim():
-                raise StageError(f"the loss must be a scalar, not of shape {tuple(loss.shape)}")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, outputs = self._backward(inputs, targets)
             if not first:
-                first.extend((loss.detach(), outputs.detach()))
+                first.extend((loss, outputs))
                 if before_step is not None and not before_step():
                     raise _StepTaken
             self._constraints.mask_gradients()
@@ -198,4 +220,30 @@ class Trainer:
             raise StageError(f"{name}.step did not call its closure, which computes the loss and the gradients")
         self._constraints.restore(stepped)
         self.steps += 1
+        if self._average is not None:
+            self._average.update()
         return first[0], first[1]
+
+    def _backward(self, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch, part by part.
+
+        Returns:
+            The loss and the outputs, detached.
+        """
+        parts = [(inputs, targets)]
+        if self.accumulate > 1:
+            # No part of a single input, of which batch normalisation has no variance.
+            count = max(1, min(self.accumulate, len(targets) // 2))
+            parts = list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
+        losses, outputs = [], []
+        for part_inputs, part_targets in parts:
+            with self._autocast:
+                loss, output = self._objective(self._forward, part_inputs, part_targets)
+            if loss.dim():
+                raise StageError(f"the loss must be a scalar, not of shape {tuple(loss.shape)}")
+            if len(parts) > 1:
+                loss = loss * (len(part_targets) / len(targets))
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            outputs.append(output.detach())
+        return (losses[0], outputs[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.cat(outputs))

@@ -9,6 +9,7 @@ from torch import nn
 
 from framework._component import Loss, Optimizer, Schedule, SparsifierParameter
 from framework._engine.constraints import trainable
+from framework._engine.groups import ParameterGroup, split_groups
 from framework._engine.loop import EarlyStopping, fit
 from framework._engine.precision import Precision
 from framework._engine.trainer import Objective, Trainer, loss_of_outputs
@@ -32,6 +33,13 @@ class Training(Stage):
         schedule_from: the epoch at which the schedule begins: training goes on as if so many epochs had been made
             already, such as after rewinding to the network of that epoch.
         sparsifier: what changes masks on the way; null changes none.
+        groups: what the optimizer does otherwise with some of the parameters.
+        layer_decay: what the learning rate of a layer is multiplied by, once for each layer with weights that comes
+            after it in forward order, as in fine-tuning (Clark et al. 2020, arXiv:2003.10555).
+        accumulate: parts that each batch is computed in, one after another, to save memory. The step is that of the
+            whole batch, but batch normalisation sees the parts.
+        ema: decay of an exponential moving average of the weights over the steps, which is what is evaluated and what
+            the stage ends with; null trains without one.
         clip_norm: scale gradients down to this L2 norm, that of all parameters together; null leaves them as they are.
         precision: of the forward pass in training; auto takes bfloat16 on GPUs that have it, and float32 elsewhere.
         channels_last: memory format of inputs and weights; often faster for convolutions on GPUs.
@@ -49,6 +57,10 @@ class Training(Stage):
     schedule: Schedule = "constant"
     schedule_from: Annotated[float, Interval(ge=0)] = 0.0
     sparsifier: SparsifierParameter | None = None
+    groups: tuple[ParameterGroup, ...] = ()
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    accumulate: Annotated[int, Interval(ge=1)] = 1
+    ema: Annotated[float, Interval(gt=0, lt=1)] | None = None
     clip_norm: Annotated[float, Interval(gt=0)] | None = None
     precision: Precision = "auto"
     channels_last: bool = False
@@ -61,6 +73,9 @@ class Training(Stage):
             raise ValueError("give either epochs or steps")
         if self.evaluate_every is not None and self.early_stopping is None:
             raise ValueError("evaluate_every is for early_stopping: give it as well")
+        for group in self.groups:
+            if unknown := [name for name in group.options if name not in self.optimizer.params]:
+                raise ValueError(f"{self.optimizer.name} has no {unknown[0]}, which groups give for {group.match!r}")
         if self.sparsifier is not None and self.early_stopping is not None and self.early_stopping.restore_best:
             raise ValueError(
                 "restore_best and a sparsifier contradict: the best network may be one before it was pruned"
@@ -93,15 +108,19 @@ class Training(Stage):
         began, whole = self.schedule_from, self.schedule_from + steps / len(batches)
         whole_steps = round(whole * len(batches))
         objective = self.objective(trial)
+        optimizer = self.optimizer(params=trainable(trial.model, trial.frozen), model=trial.model)
+        split_groups(optimizer, trial, self.groups, self.layer_decay)
         trainer = Trainer(
             trial.model,
             trial.loss,
-            self.optimizer(params=trainable(trial.model, trial.frozen), model=trial.model),
+            optimizer,
             objective=objective,
             masks=trial.masks,
             frozen=trial.frozen,
             schedule=lambda step: self.schedule(epoch=began + step / len(batches), epochs=whole, steps=whole_steps),
             clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
+            ema=self.ema,
             precision=self.precision,
             compile=self.compile,
             task=trial.data.task,

@@ -32,6 +32,7 @@ OTHERS = [
     ("stage", "train", {"steps": 5, "batch_size": 12, "loss": {"name": "bce", "label_smoothing": 0.1}}),
     ("stage", "train", {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "channels_last": True}),
     ("stage", "train", {"epochs": 4, "batch_size": 12, "evaluate_every": 1, "early_stopping": {"restore_best": True}}),
+    ("stage", "train", {"epochs": 2, "batch_size": 12, "ema": 0.9, "accumulate": 2, "layer_decay": 0.5}),
     ("stage", "freeze", {"fraction": 1.0}),
     ("stage", "freeze", {"layers": ["fc", "norm1"]}),
     ("stage", "prune", {"amount": 0.2, "of": "total"}),
