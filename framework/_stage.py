@@ -14,7 +14,7 @@ from framework._batches import Batches
 from framework._data import Data, SplitName
 from framework._errors import StageError, shown
 from framework._masks import Masks
-from framework._reported import artifact_fault, clash, is_epoch, plain_metrics
+from framework._reported import EMPTY, artifact_fault, clash, empty_layers, is_epoch, plain_metrics
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,8 @@ class Trial:
     def report(self, metrics: Mapping[str, float]) -> None:
         """Report metrics at the current epoch.
 
-        Sparsity and the frozen fraction are added, measured on the model, if it has weights that can be pruned.
+        Sparsity, the frozen fraction and the number of empty layers are added, measured on the model, if it has weights
+        that can be pruned. A layer is empty if all of its weights are pruned, and the network uses it.
 
         Args:
             metrics: numbers by name, of up to 250 characters: of Python, of NumPy, or tensors of no dimension. NaN and
@@ -221,7 +222,20 @@ class Trial:
         measured = masks.sparsity(weights, masks.computed_values(self.model).values())
         if measured:
             measured["frozen"] = masks.held_fraction(self.model, weights, self.frozen)
+            measured |= self._empty_layers(measured)
         self.emit(self.epoch, {**numbers, **measured})
+
+    def _empty_layers(self, sparsity: Mapping[str, float]) -> dict[str, float]:
+        """Their number, and 1 for each of them by name; 0 for one that was empty when last reported."""
+        full = [name for name in self.masks if sparsity.get(f"sparsity/{masks.layer_name(name)}") == 1]
+        empty = [masks.layer_name(name) for name in full if not self.masks[name].any() and name in self._used]
+        before = empty_layers(self.records[-1].metrics) if self.records else []
+        by_layer = {f"{EMPTY}/{name}": float(name in empty) for name in (*before, *empty)}
+        return {EMPTY: float(len(empty)), **by_layer}
+
+    @cached_property
+    def _used(self) -> set[str]:
+        return masks.used(self.model, self.data.shape)
 
     def log_artifact(self, name: str, content: bytes) -> None:
         """Keep a file with the trial's run in MLflow, and with the stage's result; one of the same name is replaced.

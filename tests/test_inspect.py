@@ -24,6 +24,7 @@ def test_every_finished_trial_has_the_numbers_of_its_network(study: Study) -> No
         for run in trials(study.root, experiment).values():
             metrics = {n.removeprefix("model/"): v for n, v in run.data.metrics.items() if n.startswith("model/")}
             assert metrics.keys() == {"parameters", "nonzero", "flops", "flops_effective", "dead_filters", "bytes"}
+            assert run.data.metrics["no_gradient"] == 0
             assert 0 < metrics["nonzero"] < metrics["parameters"]
             assert 0 < metrics["flops_effective"] < metrics["flops"]
 
@@ -43,6 +44,7 @@ def test_it_finds_in_the_exported_network_what_the_run_has_of_the_network_itself
     assert {*layers} <= rows.keys()
     for layer in layers:
         assert rows[layer][3] == f"{metrics[f'sparsity/{layer}']:.2%}"
+    assert "\nno gradient   ever reaches 0.00% of the weights below\n" in said
     assert "ms" not in said
 
 

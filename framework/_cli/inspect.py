@@ -13,6 +13,7 @@ from framework._cli.store import readable
 from framework._errors import DataError, first_line
 from framework._masks import layer_name
 from framework._report.anatomy import TOTALS, Anatomy, dissect
+from framework._report.gradients import NO_GRADIENT
 from framework._report.latency import Latency, latencies
 from framework._terminal.console import make_console, say
 from framework._tracking import Reader, TrialRun, default_uri, fetch_model, valid_name
@@ -44,8 +45,8 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
         weights = prunable_names(trial, dict(network.named_parameters()))
         with _explained(trial):
             found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
-        _say_totals(console, trial, found.metrics(), logged.size)
-    console.print(_layers(found))
+        _say_totals(console, trial, {**trial.metrics, **found.metrics()}, logged.size)
+    console.print(_layers(found, trial.metrics))
     if latency:
         with _explained(trial):
             measured = list(latencies(network, weights, shape))
@@ -82,6 +83,8 @@ def _say_totals(console: Console, trial: TrialRun, metrics: Mapping[str, float],
         else:
             say(console, "FLOPs         unknown: the network fails where they are counted")
         say(console, f"dead filters  {totals['dead_filters']:,.0f}, of which all weights are 0")
+        if NO_GRADIENT in metrics:
+            say(console, f"no gradient   ever reaches {metrics[NO_GRADIENT]:.2%} of the weights below")
         say(console, f"state dict    {readable(int(totals['bytes']))}")
     say(console, f"logged model  {readable(size)}\n")
 
@@ -100,9 +103,10 @@ def flops(number: float) -> str:
     return f"{number:.4g} T"
 
 
-def _layers(found: Anatomy) -> Table:
+def _layers(found: Anatomy, metrics: Mapping[str, float]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("layer", "weights", "zeros", "share", "filters", "dead", "FLOPs", "effective"):
+    without = ("no gradient",) if metrics.get(NO_GRADIENT) else ()
+    for column in ("layer", "weights", "zeros", "share", "filters", "dead", "FLOPs", "effective", *without):
         table.add_column(column, justify="left" if column == "layer" else "right", no_wrap=column != "layer")
     for layer in found.layers:
         table.add_row(
@@ -114,6 +118,7 @@ def _layers(found: Anatomy) -> Table:
             f"{layer.dead_filters:,}",
             flops(layer.flops) if found.flops is not None else "–",
             flops(layer.flops_effective) if found.flops is not None else "–",
+            *(f"{metrics.get(f'{NO_GRADIENT}/{valid_name(layer_name(layer.name))}', 0):.2%}" for _ in without),
         )
     return table
 

@@ -10,6 +10,7 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._report.anatomy import anatomy
+from framework._report.gradients import no_gradient
 from framework._store import Store
 from framework._tracking import MASKS, RunArtifacts, encode_masks
 from framework._trial import build_model, masks_in, restore_network
@@ -59,6 +60,11 @@ def run_artifacts(
         return RunArtifacts(files, model=model, shape=shape)
     if "model/flops" not in metrics:
         note("its FLOPs cannot be counted: the network fails where they are")
+    else:
+        try:
+            metrics |= no_gradient(model, shape)
+        except Exception as error:
+            note(f"which of its weights never get a gradient cannot be said: {first_line(error)}")
     return RunArtifacts(files, metrics=metrics, model=model, shape=shape)
 
 

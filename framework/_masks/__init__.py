@@ -5,7 +5,7 @@ non-zero; in those of *freezing*, ``True`` says that the element is held.
 """
 
 from framework._masks.algebra import Masks, check_masks, flags_by_tensor, lowest, named_tensors, select
-from framework._masks.order import eval_mode, forward_order
+from framework._masks.order import eval_mode, forward_order, used
 from framework._masks.weights import (
     candidates,
     computed_values,
@@ -32,4 +32,5 @@ __all__ = [
     "prunable",
     "select",
     "sparsity",
+    "used",
 ]

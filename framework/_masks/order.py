@@ -45,7 +45,7 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
         The names, of shared modules and tied weights all of them.
     """
     tensors = named_tensors(model)
-    used, called = _first_uses(model, tensors.values(), shape)
+    used, called, _ = _first_uses(model, tensors.values(), shape)
     first_of_module: dict[str, float] = {}
     for name, tensor in tensors.items():
         module = name.rpartition(".")[0]
@@ -60,10 +60,23 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
     return sorted(tensors, key=position)  # stable: registration order decides among the unused
 
 
+def used(model: nn.Module, shape: Sequence[int]) -> set[str]:
+    """List the names of the parameters and buffers that a forward pass in eval mode uses; all of them if it fails.
+
+    The arguments are those of `forward_order`; the network is left as it is likewise.
+    """
+    tensors = named_tensors(model)
+    found, _, whole = _first_uses(model, tensors.values(), shape)
+    return {name for name, tensor in tensors.items() if tensor in found or not whole}
+
+
 def _first_uses(
     model: nn.Module, tensors: Iterable[Tensor], shape: Sequence[int]
-) -> tuple[dict[Tensor, int], dict[str, int]]:
-    """Find out when each tensor is first used, and each module first called, in a pass over two images of zeros."""
+) -> tuple[dict[Tensor, int], dict[str, int], bool]:
+    """Find out when each tensor is first used, and each module first called, in a pass over two images of zeros.
+
+    The last result says whether the pass has come to its end.
+    """
     called: dict[str, int] = {}
 
     def note(name: str, *_: object) -> None:
@@ -71,7 +84,7 @@ def _first_uses(
 
     modules = list(model.named_modules(remove_duplicate=False))
     hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in modules]
-    first = _FirstUse(tensors)
+    first, whole = _FirstUse(tensors), False
     try:
         with _undisturbed(model), torch.no_grad(), eval_mode(model):
             device = next(model.parameters()).device
@@ -80,6 +93,7 @@ def _first_uses(
             images = torch.zeros(2, *shape, device=device)  # two: normalisation by one image alone is refused
             with first:
                 model(images)
+            whole = True
     except Exception as error:
         logging.getLogger("framework").warning(
             "the order of the network's layers, beyond those that were reached, is taken from their registration, as "
@@ -91,7 +105,7 @@ def _first_uses(
     finally:
         for hook in hooks:
             hook.remove()
-    return first.uses, called
+    return first.uses, called, whole
 
 
 class _FirstUse(TorchDispatchMode):  # type: ignore[no-untyped-call]

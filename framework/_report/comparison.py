@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
-from framework._report.variants import EXPERIMENT, Variant, group
+from framework._report.variants import EXPERIMENT, Variant, emptied, group
 from framework._tracking import TrialRun
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def _notes(variant: Variant[TrialRun]) -> Iterable[str]:
         yield f"pooled over {', '.join(pooled[:_NAMED])}{', …' if len(pooled) > _NAMED else ''}"
     elif repeated:
         yield "some seeds count several times"
+    if empty := emptied(variant.counted):
+        yield f"no weight left in {empty}"
     stopped = sum(trial.stopped for trial in variant.finished)
     for number, why in (
         (stopped, "stopped early"),

@@ -9,7 +9,8 @@ NOTHING = "–"
 
 def is_fraction(metric: str) -> bool:
     """Whether the values of a metric are fractions in [0, 1], which people read as percentages."""
-    return metric.endswith(Classification.fractions) or metric.partition("/")[0] in ("sparsity", "frozen")
+    of_weights = metric.partition("/")[0] in ("sparsity", "frozen", "no_gradient")
+    return of_weights or metric.endswith(Classification.fractions)
 
 
 def called(metric: str) -> str:

@@ -11,6 +11,7 @@ from framework._plan.result import Result
 from framework._report.formats import render
 from framework._report.metrics import TEST, called, shown
 from framework._report.variants import Variant
+from framework._reported import empty_layers
 from framework._tracking import WEIGHTS
 
 _LONGEST = 5000  # characters: what a tag has room for
@@ -55,6 +56,8 @@ def trial_note(
     parts = [f"**{plan.experiment}** {_name(plan)}\n{_stages(plan)}", _result(result)]
     if why is not None:
         parts.insert(0, f"**{'Failed' if result.error else 'Stopped early'}:** {_cut(why, _LONGEST_TEXT)}")
+    if empty := empty_layers(result.metrics):
+        parts.append(f"**All weights are pruned of:** {_cut(', '.join(f'`{name}`' for name in empty), _LONGEST_TEXT)}")
     parts += [_image(run, name) for name in run.files if name.rpartition("/")[2] == "curves.png"]
     if normalisation:
         parts += [f"### Load the {'network' if exported else 'weights'}", _loading(run, exported, *normalisation)]

@@ -10,7 +10,7 @@ from rich.text import Text
 from framework._plan.result import Result
 from framework._report.metrics import NOTHING, TEST, called, shown
 from framework._report.statistics import deviation, mean
-from framework._report.variants import EXPERIMENT, Variant, group, numbers
+from framework._report.variants import EXPERIMENT, Variant, emptied, group, numbers
 
 
 def summarise(results: Iterable[Result]) -> list[Variant[Result]]:
@@ -39,7 +39,7 @@ def best(results: Iterable[Result], metric: str, mode: str) -> tuple[str, float,
 
 
 def summary_table(variants: Sequence[Variant[Result]]) -> Table:
-    """One or more variants as a table for the terminal, which shows stopped and failed trials where there are any."""
+    """One or more variants as a table for the terminal, with columns for troubles such as failed trials, if any."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     rows = [_cells(variant) for variant in variants]
     names = [name for name in rows[0] if name not in _TROUBLES or any(row[name] for row in rows)]
@@ -58,7 +58,8 @@ def summary_table(variants: Sequence[Variant[Result]]) -> Table:
     return table
 
 
-_TROUBLES = {"stopped": None, "failed": "red"}  # columns that are there only if something is in them
+# Columns that are there only if something is in them.
+_TROUBLES = {"empty layers": None, "stopped": None, "failed": "red"}
 
 
 def _cells(variant: Variant[Result]) -> dict[str, str]:
@@ -73,6 +74,7 @@ def _cells(variant: Variant[Result]) -> dict[str, str]:
         "sparsity": shown("sparsity", mean(sparsities) if sparsities else None),
         "epochs": str(max(result.epochs for result in done)) if done else NOTHING,
         "seconds": f"{mean(result.seconds for result in done):.1f}" if done else NOTHING,
+        "empty layers": emptied(done),
         "stopped": str(sum(result.stopped is not None for result in done) or ""),
         "failed": str(variant.failed or ""),
     }

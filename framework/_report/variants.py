@@ -1,5 +1,6 @@
 """A variant over its seeds: what tables, comparisons and figures are made of."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -7,8 +8,10 @@ from math import isfinite, nan
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from framework._report.statistics import deviation, interval, mean
+from framework._reported import empty_layers
 
 EXPERIMENT = "experiment"
+_NAMED = 3  # layers
 Interval: TypeAlias = tuple[float, float] | tuple[None, None]  # low and high end; None where there are too few values
 
 
@@ -149,3 +152,13 @@ def numbers(trials: Sequence[Trial], name: str) -> list[float]:
     """The finite numbers that trials have of a metric."""
     found = [trial.metrics.get(name) for trial in trials]
     return [float(value) for value in found if isinstance(value, int | float) and isfinite(value)]
+
+
+def emptied(trials: Sequence[Trial]) -> str:
+    """The layers all of whose weights are pruned in the end: ``conv2, fc (1 of 3 trials)``; empty without any."""
+    counts = Counter(name for trial in trials for name in empty_layers(trial.metrics))
+    told = [
+        name if count == len(trials) else f"{name} ({count} of {len(trials)} trials)" for name, count in counts.items()
+    ]
+    more = len(told) - _NAMED
+    return ", ".join(told[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -16,6 +16,7 @@ from framework._errors import DamagedError, StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
 from framework._registry import Registry
+from framework._reported import empty_layers
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
@@ -133,6 +134,9 @@ class _Run:
         return build_model(plan, self.registry, self.source)
 
     def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
+        if new := {*empty_layers(metrics)} - {*empty_layers(trial.records[-1].metrics if trial.records else {})}:
+            after = f"after {self.plan.stages[self.index]['name']}, all weights are pruned of {', '.join(sorted(new))}"
+            self._note(f"{self.plan.experiment} {self.plan.name}: {after}")
         self.reported, self.resumed = metrics, None
         record = Record(epoch, self.index, metrics, time.time())
         trial.records.append(record)

@@ -7,7 +7,7 @@ from framework import StageError
 from framework._engine import evaluate
 
 METRICS = {"train/loss", "train/accuracy", "lr", "images_per_second", "val/loss", "val/accuracy"}
-MEASURED = {"sparsity", "sparsity/conv1", "sparsity/conv2", "sparsity/fc", "frozen"}
+MEASURED = {"sparsity", "sparsity/conv1", "sparsity/conv2", "sparsity/fc", "frozen", "empty_layers"}
 
 
 @pytest.fixture

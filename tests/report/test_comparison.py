@@ -56,6 +56,12 @@ def test_an_interval_without_0_is_a_paired_t_test_that_rejects() -> None:
     assert group.note == ""
 
 
+def test_a_note_names_the_layers_that_are_without_weights() -> None:
+    layers = {f"empty_layers/conv{i}": 1.0 for i in range(5)}
+    [group] = compare(results_of(*(trial(0.1, seed, metrics={"test/accuracy": 0.1, **layers}) for seed in range(3))))
+    assert group.note == "no weight left in conv0, conv1, conv2 and 2 more"
+
+
 def test_only_seeds_that_both_have_are_paired_in_whatever_order_they_ran() -> None:
     base = [trial(value, seed, swept={"amount": 0}) for seed, value in [(2, 0.97), (0, 0.90), (1, 0.92)]]
     other = [trial(value, seed, swept={"amount": 1}) for seed, value in [(1, 0.91), (7, 0.1), (2, 0.93)]]

@@ -50,6 +50,11 @@ def test_the_lines_of_blocks_are_short_as_the_page_is_as_wide_as_the_longest(exp
     assert max(len(line) for block in blocks for line in block.splitlines()) <= 75
 
 
+def test_a_trials_note_names_the_layers_that_are_without_weights() -> None:
+    metrics = {METRIC: 0.1, "sparsity": 0.99, "empty_layers": 1.0, "empty_layers/conv2": 1.0, "empty_layers/fc": 0.0}
+    assert "\n\n**All weights are pruned of:** `conv2`\n\n" in note_of(metrics=metrics)
+
+
 def test_of_a_trial_without_a_variant_the_seed_says_which_it_is() -> None:
     assert note_of(plan=replace(PLAN, swept={})).startswith("**prune** seed 1\n")
 

@@ -67,6 +67,18 @@ def test_stopped_trials_are_counted_and_may_have_no_accuracy() -> None:
     assert rows[2] == ["prune.amount=0.3", "2", "–", "–", "4", "10.5", "2"]
 
 
+def test_layers_without_weights_are_named_with_the_trials_if_they_are_not_so_in_all() -> None:
+    empty = [
+        replace(result(seed, 0.1, amount=0.3), metrics={"test/accuracy": 0.1, "sparsity": 0.3, **layers})
+        for seed, layers in enumerate([{"empty_layers/fc": 1.0, "empty_layers/conv": 1.0}, {"empty_layers/fc": 1.0}])
+    ]
+    back = replace(result(0, 0.9), metrics={"test/accuracy": 0.9, "sparsity": 0.2, "empty_layers/fc": 0.0})
+    head, *rows = [line.split() for line in table(back, *empty).splitlines() if any(c.isalnum() for c in line)]
+    assert head[-2:] == ["empty", "layers"]
+    assert rows[1][-1] == "10.0"
+    assert rows[2][-6:] == ["fc,", "conv", "(1", "of", "2", "trials)"]
+
+
 def test_the_best_variant_is_that_of_the_best_mean_among_those_that_came_to_their_end() -> None:
     some, others = [result(0, 0.8), result(1, 0.9)], [result(0, 0.7, amount=0.3), result(1, 0.99, amount=0.3)]
     failed = [result(0, 0.99, amount=0.4), result(1, 0.99, amount=0.4, error="no")]

@@ -187,7 +187,7 @@ def test_the_whole_trial_is_recorded_on_one_continuous_epoch_axis(plans):
     assert [r.time for r in records] == sorted(r.time for r in records)
     train = {"train/loss", "train/accuracy", "lr", "images_per_second"}
     validated = {"val/loss", "val/accuracy"}
-    measured = {"sparsity", "frozen", "sparsity/features.0", "sparsity/features.4", "sparsity/fc"}
+    measured = {"sparsity", "frozen", "empty_layers", "sparsity/features.0", "sparsity/features.4", "sparsity/fc"}
     for record in records[:-1]:
         trained = train if record.stage in (0, 2, 5) else set()
         assert set(record.metrics) == trained | validated | measured

@@ -83,6 +83,14 @@ class Late(Small):
         return super().forward(x) + self.first
 
 
+class WithUnused(Small):
+    """Has a layer that it does not use."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.unused = nn.Linear(4, 4)
+
+
 class Noisy(Small):
     """Draws random numbers, also where it is evaluated."""
 
@@ -178,7 +186,7 @@ NETWORKS = {
     network.__name__.lower(): network
     for network in (
         Small, Counting, CountingOutside, CountingAlways, Late, Noisy, Lazy, WithoutStatistics, Complex,
-        NothingToPrune, ManyImages, LazyToTheEnd, Unfit, Extra, Nothing,
+        NothingToPrune, ManyImages, LazyToTheEnd, Unfit, Extra, Nothing, WithUnused,
     )
 }  # fmt: skip
 
@@ -261,6 +269,26 @@ def test_such_networks_are_pruned(network: type[nn.Module], tmp_path: Path) -> N
     zeros, total = (sum(count) for count in zip(*((int((w == 0).sum()), w.numel()) for w in weights), strict=True))
     assert zeros == round(total / 2)
     assert reports.records[-1].metrics["sparsity"] == zeros / total
+
+
+def test_layers_without_weights_are_named_where_they_lose_them_unless_the_network_does_not_use_them(
+    tmp_path: Path,
+) -> None:
+    text = SPEC.replace(
+        "[train, train: {epochs: 1}]",
+        "[prune: {amount: 1, layers: [conv, unused]}, train, unprune: {layers: [conv]}, prune: {amount: 1}]",
+    )
+    plan = plan_of(WithUnused, tmp_path, text)
+    _, reports = run(plan, tmp_path)
+    empty = [{k: v for k, v in record.metrics.items() if k.startswith("empty")} for record in reports.records]
+    conv, none = {"empty_layers": 1.0, "empty_layers/conv": 1.0}, {"empty_layers": 0.0, "empty_layers/conv": 0.0}
+    both = {"empty_layers": 2.0, "empty_layers/conv": 1.0, "empty_layers/fc": 1.0}
+    assert empty == [conv, conv, conv, none, both, both]
+    assert all(record.metrics["sparsity/unused"] == 1 for record in reports.records)
+    assert reports.notes == [
+        f"{plan.experiment} seed=0: after prune, all weights are pruned of conv",
+        f"{plan.experiment} seed=0: after prune, all weights are pruned of conv, fc",
+    ]
 
 
 def test_there_is_nothing_to_prune_in_a_network_without_layers(tmp_path: Path) -> None:
