@@ -6,7 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from framework import apportion, hookimpl, lowest
+from framework import StageError, apportion, hookimpl, lowest
 
 Counts: TypeAlias = dict[str, int]
 
@@ -24,14 +24,27 @@ def global_(scores: Mapping[str, Tensor], count: int) -> Counts:
     return {name: int(part.sum()) for name, part in zip(scores, parts, strict=True)}
 
 
-def layer(candidates: Mapping[str, int], count: int) -> Counts:
+def layer(candidates: Mapping[str, int], count: int, first_dense: bool = False) -> Counts:
     """The same fraction of each layer, rounded by largest remainder.
+
+    Args:
+        first_dense: take nothing from the first of the layers that are pruned, as work on sparse training does (Evci et
+            al. 2020, arXiv:1911.11134); the others lose the more, so that the total stays what was asked for.
+
+    Raises:
+        StageError: the first layer is to stay dense, and the others have fewer weights than are to go.
 
     Example:
         stages:
           - prune: {amount: 0.5, distribution: layer}
     """
-    return apportion(count, candidates, candidates)
+    first = next(iter(candidates)) if first_dense else None
+    limits = {name: 0 if name == first else number for name, number in candidates.items()}
+    if (most := sum(limits.values())) < count:
+        raise StageError(
+            f"distribution 'layer' cannot take {count} weights and leave {first} dense: the other layers have {most}"
+        )
+    return apportion(count, limits, limits)
 
 
 def erk(shapes: Mapping[str, Sequence[int]], candidates: Mapping[str, int], count: int) -> Counts:

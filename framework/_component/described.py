@@ -73,7 +73,7 @@ def _type(schema: Mapping[str, Any]) -> str:
     if kind == "array":
         inner = schema.get("prefixItems") or [schema.get("items", {})]
         return f"list of {', '.join(_type(item) for item in inner)}"
-    if kind == "object" and "properties" in schema:
+    if kind == "object":
         return "mapping"
     return _PATHS.get(schema.get("format", ""), str(kind))
 

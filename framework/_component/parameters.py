@@ -25,7 +25,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from framework._component.content import Folder
 from framework._component.docstring import meanings
-from framework._component.messages import message, mistakes
+from framework._component.messages import explain, mistakes
 from framework._errors import PluginError
 from framework._paths import expand_home
 
@@ -225,6 +225,4 @@ def validate(model: type[BaseModel], value: Mapping[str, Any], build: Build, own
     try:
         return model.model_validate(dict(value), context=build)
     except ValidationError as error:
-        raise mistakes(
-            [(e["loc"], message(e, model.model_fields, owner), e["input"]) for e in error.errors()]
-        ) from None
+        raise mistakes(explain(error.errors(), value, model.model_fields, owner)) from None

@@ -7,6 +7,7 @@ from framework_plugins.stages.freeze import Freeze, Unfreeze
 from framework_plugins.stages.initialize import Initialize
 from framework_plugins.stages.prune import Prune
 from framework_plugins.stages.rewind import Rewind
+from framework_plugins.stages.shuffle import ShuffleMasks
 from framework_plugins.stages.test import Test
 from framework_plugins.stages.train import Train
 from framework_plugins.stages.unprune import Unprune
@@ -22,5 +23,6 @@ def register_stages() -> Mapping[str, type[Stage]]:
         "prune": Prune,
         "unprune": Unprune,
         "rewind": Rewind,
+        "shuffle_masks": ShuffleMasks,
         "test": Test,
     }

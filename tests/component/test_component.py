@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from framework import Interval, Loss, Optimizer, PluginError, Schedule, Stage, hookimpl
 from framework._component import KINDS, Entry, build, plain
+from framework._component.parameters import parameters_of, validate
 from framework._registry import Registry
 
 
@@ -216,6 +217,29 @@ def test_a_mistake_inside_a_value_is_located_there(
     parameter: str, value: Any, location: tuple[Any, ...], message: str
 ) -> None:
     assert errors({"name": "full", "count": 1, parameter: value}) == {(parameter, *location): message}
+
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+
+def either(amount: Share | dict[str, Share] | Literal["all"]) -> None:
+    """Takes a number, a mapping or a word."""
+
+
+@pytest.mark.parametrize(
+    ("amount", "location", "message"),
+    [
+        (1.5, (), "must be <= 1, not 1.5"),
+        ({"fc": 2}, ("fc",), "must be <= 1, not 2"),
+        ({"fc": "x", "conv": 0.1}, ("fc",), "must be a number, not 'x'"),
+        ("some", (), "must be a number or a mapping or 'all', not 'some'"),
+        ([0.5], (), "must be a number or a mapping or 'all', not [0.5]"),
+    ],
+)
+def test_a_value_of_several_types_is_told_of_once(amount: Any, location: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        validate(parameters_of(either, (), "either"), {"amount": amount}, lambda kind, value: value, "either")
+    assert [(e["loc"], e["msg"]) for e in error.value.errors()] == [(("amount", *location), message)]
 
 
 def test_all_mistakes_are_reported_at_once() -> None:

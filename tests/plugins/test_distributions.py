@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework import apportion
+from framework import StageError, apportion
 from framework_plugins.distributions import erk, layer
 
 
@@ -46,3 +46,13 @@ def test_erk_is_solved_again_for_what_exceeds_1():
 def test_none_and_all_can_go(count):
     shapes, sizes = {"a": (10, 10), "b": (5, 5), "c": (100, 100)}, {"a": 100, "b": 25, "c": 10_000}
     assert sum(erk(shapes, sizes, count).values()) == count
+
+
+def test_the_first_layer_can_stay_dense_and_the_total_is_as_asked_for():
+    candidates = {"a": 100, "b": 300, "c": 700}
+    assert layer(candidates, 501, first_dense=True) == {"a": 0, "b": 150, "c": 351}
+    with pytest.raises(StageError) as error:
+        layer(candidates, 1001, first_dense=True)
+    assert str(error.value) == (
+        "distribution 'layer' cannot take 1001 weights and leave a dense: the other layers have 1000"
+    )

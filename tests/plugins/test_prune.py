@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils import prune as torch_prune
 
@@ -328,7 +329,7 @@ def test_masks_by_layer_are_those_of_torchs_l1_pruning_bit_for_bit_also_repeated
 # --- criteria of other plugins -------------------------------------------------------------------------------------
 
 
-def taylor(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def saliency(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return (weight * gradient).abs()
 
 
@@ -348,7 +349,7 @@ def nan(weight: torch.Tensor) -> torch.Tensor:
 class Plugin:
     @hookimpl
     def register_criteria(self):
-        return {"taylor": taylor, "power": by_power, "flat": flat, "nan": nan}
+        return {"saliency": saliency, "power": by_power, "flat": flat, "nan": nan}
 
 
 class Both:
@@ -390,7 +391,7 @@ def test_a_criterion_gets_the_mean_gradient_over_the_training_batches_it_asks_fo
     score = torch.cat([(w * g).abs().view(-1) for w, g in zip(trial.weights().values(), gradients, strict=True)])
     trial.model.train()
     statistics = trial.model.bn1.running_mean.clone()
-    prune(amount=0.4, criterion="taylor", batches=batches).run(trial)
+    prune(amount=0.4, criterion="saliency", batches=batches).run(trial)
     kept = torch.cat([mask(trial, name).view(-1) for name in trial.weights()])
     assert score[~kept].max() <= score[kept].min() * (1 + 1e-3)
     assert torch.equal(trial.model.bn1.running_mean, statistics)
@@ -415,3 +416,104 @@ def test_annotations_of_criteria_allow_bounds(make_trial, prune):
     trial = make_trial()
     stage.run(trial)
     assert pruned(trial) == round(0.1 * TOTAL)
+
+
+# --- an amount for each layer --------------------------------------------------------------------------------------
+
+
+SIZES = {"conv1": 36, "conv2": 96, "fc": 72}
+
+
+def gone(trial):
+    return {name.removesuffix(".weight"): int((~mask(trial, name)).sum()) for name in trial.weights()}
+
+
+def test_each_layer_loses_what_the_last_pattern_that_matches_it_says(make_trial, stage):
+    trial = make_trial()
+    # 0.2 of 36 and of 96 is 7.2 and 19.2, 0.1 of 72 is 7.2: 33.6 in all, so 34, and the first of the remainders goes.
+    stage("prune", amount={"*": 0.2, "fc": 0.1}).run(trial)
+    assert gone(trial) == {"conv1": 8, "conv2": 19, "fc": 7}
+    trial = make_trial()
+    stage("prune", amount={"fc": 0.1, "*": 0.25}).run(trial)
+    assert gone(trial) == {"conv1": 9, "conv2": 24, "fc": 18}
+
+
+def test_a_layer_that_no_pattern_matches_stays_as_it_is(make_trial, stage):
+    trial = make_trial()
+    stage("prune", amount={"conv2": 0.5, "conv2.weight": 0.75}).run(trial)
+    assert gone(trial) == {"conv1": 0, "conv2": 72, "fc": 0}
+
+
+def test_the_smallest_weights_of_each_layer_go(make_trial, stage):
+    trial = make_trial()
+    sizes = {name: weight.detach().abs().flatten() for name, weight in trial.weights().items()}
+    stage("prune", amount={"*": 0.5, "fc": 0.25}).run(trial)
+    for name, size in sizes.items():
+        gone = ~trial.masks[name].flatten()
+        assert size[gone].max() < size[~gone].min()
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    amounts=st.fixed_dictionaries({name: st.floats(0, 1) for name in SIZES}),
+    of=st.sampled_from(["remaining", "total"]),
+    rounds=st.integers(1, 4),
+    pace=st.sampled_from(["exponential", "linear"]),
+    criterion=st.sampled_from(["magnitude", "lamp"]),
+)
+def test_the_total_over_all_layers_is_rounded_once_and_no_layer_is_off_by_one(
+    make_trial, stage, amounts, of, rounds, pace, criterion
+):
+    trial, left = make_trial(), dict(SIZES)
+    for share in (0.5, 1.0):
+        shares = {name: share * amount for name, amount in amounts.items()}
+        stage("prune", amount=shares, of=of, rounds=rounds, pace=pace, criterion=criterion).run(trial)
+        base = SIZES if of == "total" else left
+        found = {name: gone(trial)[name] - (SIZES[name] - left[name] if of == "remaining" else 0) for name in SIZES}
+        assert sum(found.values()) == round(sum(shares[name] * base[name] for name in SIZES))
+        assert all(abs(found[name] - shares[name] * base[name]) < 1 for name in SIZES)
+        left = {name: SIZES[name] - count for name, count in gone(trial).items()}
+
+
+def test_layers_and_what_is_frozen_limit_the_amounts_by_layer_too(make_trial, stage):
+    trial = make_trial()
+    trial.frozen["conv2.weight"] = torch.arange(96).view(6, 4, 2, 2) < 56
+    stage("prune", amount={"*": 0.5, "conv1": 1}, layers=["conv*"]).run(trial)
+    assert gone(trial) == {"conv1": 36, "conv2": 20, "fc": 0}
+
+
+def test_of_total_below_what_a_layer_has_lost_already_is_an_error(make_trial, stage):
+    trial = make_trial()
+    stage("prune", amount={"fc": 0.5}).run(trial)
+    with pytest.raises(StageError) as error:
+        stage("prune", amount={"*": 0.8, "fc": 0.2}, of="total").run(trial)
+    assert str(error.value) == (
+        "amount 0.2 of the total of fc.weight is less than the 50.0% already pruned: raise it, unprune first, or count "
+        "of: remaining"
+    )
+    assert gone(trial) == {"conv1": 0, "conv2": 0, "fc": 36}
+
+
+def test_a_pattern_of_amount_that_matches_nothing_is_an_error(make_trial, stage):
+    trial = make_trial()
+    with pytest.raises(StageError, match=r"^no layer matches 'conv3' \(did you mean 'conv2'\?\)$"):
+        stage("prune", amount={"*": 0.5, "conv3": 0.1}).run(trial)
+    assert trial.masks == {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        ({"amount": {}}, "amount names no layer: give a fraction, or patterns of names with a fraction for each"),
+        ({"amount": {"fc": 0.5}, "distribution": "erk"}, "give amount for each layer, or a distribution: each says"),
+        ({"amount": {"fc": 2}}, "must be <= 1, not 2"),
+        ({"amount": {"fc": "0.5"}}, "must be a number, not '0.5'"),
+        ({"amount": [0.5]}, "must be a number or a mapping, not [0.5]"),
+        ({"amount": 1.5}, "must be <= 1, not 1.5"),
+    ],
+)
+def test_an_amount_that_makes_no_sense_is_refused_once_when_a_spec_is_read(parameters, text, stage):
+    with pytest.raises(ValidationError) as error:
+        stage("prune", **parameters)
+    [mistake] = error.value.errors()
+    assert text in mistake["msg"]
