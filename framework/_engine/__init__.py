@@ -4,7 +4,7 @@ from framework._engine.allocation import apportion, remove_lowest, spread
 from framework._engine.constraints import trainable
 from framework._engine.loop import EarlyStopping, fit
 from framework._engine.network import Mode, Network, scores
-from framework._engine.precision import Precision, autocast
+from framework._engine.precision import Precision
 from framework._engine.tester import Tester, evaluate
 from framework._engine.trainer import Objective, Trainer
 from framework._engine.training import Training
@@ -19,7 +19,6 @@ __all__ = [
     "Trainer",
     "Training",
     "apportion",
-    "autocast",
     "evaluate",
     "fit",
     "remove_lowest",

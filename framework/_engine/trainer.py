@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from framework._engine.average import WeightAverage
 from framework._engine.constraints import Constraints, check_finite
-from framework._engine.precision import Precision, autocast
+from framework._engine.precision import Precision, mixed_precision
 from framework._errors import StageError
 from framework._masks import Masks
 from framework._task import Classification, Task
@@ -56,7 +56,7 @@ class Trainer:
         accumulate: parts that each batch is computed in, one after another, to save memory; inputs and targets are
             tensors then. A loss that is a mean over the batch is the same, and batch normalisation sees the parts.
         ema: decay of the running average of the network's weights and statistics, see `averaged`; None keeps none.
-        precision: see `framework._engine.precision.autocast`.
+        precision: see `framework._engine.precision.mixed_precision`.
         compile: compile the forward pass with `torch.compile`.
         task: says how outputs are measured.
 
@@ -94,7 +94,7 @@ class Trainer:
         self._trained = [p for group in optimizer.param_groups for p in group["params"]]
         self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._device = next(model.parameters()).device
-        self._autocast = autocast(precision, self._device)
+        self._autocast, self._scaler = mixed_precision(precision, self._device)
         self._forward = torch.compile(model) if compile else model
         self._constraints.train_mode(model)
         self._average = None if ema is None else WeightAverage(model, ema)
@@ -137,14 +137,17 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what training goes on from besides the network: optimizer state, steps made, and the average."""
+        """Return what training goes on from besides the network: optimizer state, steps made, scale and average."""
         average = {} if self._average is None else {"average": self._average.state_dict()}
-        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps, **average}
+        scaler = self._scaler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "steps": self.steps, "scaler": scaler, **average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.optimizer.load_state_dict(dict(state["optimizer"]))
         self.steps = state["steps"]
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(dict(state["scaler"]))
         if self._average is not None:
             self._average.load_state_dict(state["average"])
 
@@ -200,8 +203,7 @@ class Trainer:
                 group["lr"] = base * factor
 
         def closure() -> Tensor:
-            self.optimizer.zero_grad(set_to_none=True)
-            loss, outputs = self._backward(inputs, targets)
+            loss, outputs = self._gradients(inputs, targets)
             if not first:
                 first.extend((loss, outputs))
                 if before_step is not None and not before_step():
@@ -224,6 +226,22 @@ class Trainer:
             self._average.update()
         return first[0], first[1]
 
+    def _gradients(self, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+        """Compute gradients; where they overflow in float16, once more with a smaller scale: no step is left out.
+
+        Returns:
+            The loss and the outputs, detached.
+        """
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            found = self._backward(inputs, targets)
+            scale = self._scaler.get_scale()
+            self._scaler.unscale_(self.optimizer)
+            self._scaler.update()
+            # Below 1 it is no matter of scale: training has diverged, which is told at the end of the pass.
+            if self._scaler.get_scale() >= scale or scale < 1:
+                return found
+
     def _backward(self, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         """Add up the gradients of a batch, part by part.
 
@@ -243,7 +261,7 @@ class Trainer:
                 raise StageError(f"the loss must be a scalar, not of shape {tuple(loss.shape)}")
             if len(parts) > 1:
                 loss = loss * (len(part_targets) / len(targets))
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             outputs.append(output.detach())
         return (losses[0], outputs[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.cat(outputs))

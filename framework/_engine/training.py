@@ -41,7 +41,8 @@ class Training(Stage):
         ema: decay of an exponential moving average of the weights over the steps, which is what is evaluated and what
             the stage ends with; null trains without one.
         clip_norm: scale gradients down to this L2 norm, that of all parameters together; null leaves them as they are.
-        precision: of the forward pass in training; auto takes bfloat16 on GPUs that have it, and float32 elsewhere.
+        precision: of the forward pass in training; auto takes bfloat16 on GPUs that have it, float16 with a scaled loss
+            on others, and float32 on CPUs.
         channels_last: memory format of inputs and weights; often faster for convolutions on GPUs.
         compile: compile the forward pass; pays off for long training.
         evaluate_every: after how many steps to measure for early stopping; null measures after every pass. What is

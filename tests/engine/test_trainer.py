@@ -109,7 +109,7 @@ def test_without_masks_the_weights_are_bitwise_those_of_a_plain_loop_over_the_sa
     assert same(state_of(net), state_of(plain))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_masked_weights_and_their_optimizer_state_are_exactly_zero_after_every_step(
     optimizer, precision, make_net, make_data
@@ -420,15 +420,44 @@ def test_step_works_on_its_own_and_gives_loss_and_outputs_before_the_step(make_n
     assert not loss.requires_grad
 
 
-def test_bfloat16_computes_in_bfloat16_and_learns(make_net, make_data):
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_computes_in_its_format_and_learns(precision, make_net, make_data):
     net = make_net()
     dtypes = set()
     net.conv2.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
-    trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1), precision="bfloat16")
+    trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), 0.1), precision=precision)
     given = batches_of(make_data())
     losses = [one_epoch(trainer, given)["train/loss"] for _ in range(10)]
-    assert dtypes == {torch.bfloat16}
+    assert dtypes == {getattr(torch, precision)}
     assert losses[-1] < losses[0] / 2
+
+
+def test_a_step_that_overflows_in_float16_is_computed_again_with_a_smaller_scale(make_net, make_data):
+    def trained(precision):
+        net = make_net()
+        # A thousand times the loss overflows at the scale that torch begins with, and a learning rate undoes it.
+        trainer = Trainer(
+            net,
+            lambda outputs, labels: 1000 * nn.functional.cross_entropy(outputs, labels),
+            torch.optim.SGD(net.parameters(), 1e-4),
+            precision=precision,
+        )
+        passes = []
+        net.conv1.register_forward_hook(lambda module, args, output: passes.append(1))
+        for images, labels in batches_of(make_data(), batch_size=4).epoch(0):
+            trainer.step(images, labels)
+        return state_of(net), trainer, len(passes)
+
+    (expected, _, steps), (found, trainer, passes) = trained("float32"), trained("float16")
+    assert passes > steps == trainer.steps
+    for name, value in expected.items():
+        if name.endswith(("weight", "bias")):  # statistics of normalisation take each pass into account
+            torch.testing.assert_close(found[name], value, rtol=0.02, atol=0.005)
+    other = Trainer(
+        make_net(), nn.CrossEntropyLoss(), torch.optim.SGD(make_net().parameters(), 1e-4), precision="float16"
+    )
+    other.load_state_dict(trainer.state_dict())
+    assert other.state_dict()["scaler"] == trainer.state_dict()["scaler"]
 
 
 def test_auto_precision_is_float32_on_the_cpu(make_net, make_data):

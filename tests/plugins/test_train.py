@@ -313,11 +313,11 @@ def test_the_test_stage_measures_on_the_test_set_and_changes_nothing(recorded, s
 
 def test_bounds_are_those_of_the_signature(stage):
     with pytest.raises(ValidationError) as error:
-        stage("train", epochs=0, batch_size=0, clip_norm=0, precision="float16", early_stopping={"patience": 0})
+        stage("train", epochs=0, batch_size=0, clip_norm=0, precision="float64", early_stopping={"patience": 0})
     assert {e["loc"]: e["msg"] for e in error.value.errors()} == {
         ("epochs",): "must be >= 1, not 0",
         ("batch_size",): "must be >= 1, not 0",
         ("clip_norm",): "must be > 0, not 0",
-        ("precision",): "must be 'auto', 'float32' or 'bfloat16', not 'float16'",
+        ("precision",): "must be 'auto', 'float32', 'bfloat16' or 'float16', not 'float64'",
         ("early_stopping", "patience"): "must be >= 1, not 0",
     }
