@@ -1,10 +1,11 @@
 """What masks cost: one training step of ResNet-18 (ImageNet stem), batches of 128 images of 32×32, SGD with momentum.
 
-Four sides, each with its own copy of the network:
+The sides, each with its own copy of the network:
   plain loop            zero_grad, forward, backward, step
   plain loop + hooks    the same after `torch.nn.utils.prune.global_unstructured` (20 %, L1)
   Trainer               `framework.Trainer.step`
   Trainer, masked       the same with exactly those masks
+  RigL, gradual         the same with a change of masks in each step, of which one in a hundred is charged
 
 Single steps in turn; the time is the median over the steps, the ratio (masked to dense, each in its own kind of loop)
 the median of the rounds' ratios. At the end the masked weights are checked to be exactly 0.
@@ -15,6 +16,7 @@ the median of the rounds' ratios. At the end the masked weights are checked to b
 import copy
 from collections.abc import Callable
 from statistics import median
+from typing import Any
 
 import torch
 from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, verdict
@@ -23,8 +25,9 @@ from torch.nn.utils import prune
 
 from framework import Step as Moment
 from framework import Trainer
+from framework._component import build
+from framework._registry import installed
 from framework_plugins.models.resnet import resnet18
-from framework_plugins.sparsifiers import RigL
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Step = Callable[[Tensor, Tensor], object]
@@ -98,18 +101,18 @@ def main() -> None:
         model.train()
         return Trainer(model, nn.CrossEntropyLoss(), optimizer(model), masks=masks, precision=precision)
 
-    def updated() -> Step:
-        """A step in which RigL drops and grows 30 % of the weights: every one of them, here."""
+    def updated(**chosen: Any) -> Step:
+        """A step in which masks change: each of them, here, and from the same masks every time."""
         model = copy.deepcopy(masked)
         parameters = {name: model.get_parameter(name) for name in masks}
-        trained, own, sparsifier = trainer(model, masks), dict(masks), RigL(every=1)
+        trained, sparsifier = trainer(model, masks), build(installed(), "sparsifier", {**chosen, "every": 1})()
 
         def before_step() -> bool:
-            changed = sparsifier.update(Moment(1, 10**6, parameters, own, seed=0))
+            moment = Moment(1000, 10_000, parameters, masks, seed=0)
+            changed = sparsifier.update(moment)
             assert changed is not None
-            own.update(changed)
-            trained.set_masks(own)
-            return False
+            trained.set_masks(changed)
+            return not moment.skipped
 
         return lambda images, labels: trained.step(images, labels, before_step)
 
@@ -118,7 +121,8 @@ def main() -> None:
         "plain loop + hooks": plain(hooked, optimizer(hooked), options.bfloat16),
         "Trainer": trainer(dense, {}).step,
         "Trainer, masked": trainer(masked, masks).step,
-        "Trainer, update": updated(),
+        "RigL": updated(name="rigl"),
+        "gradual": updated(name="gradual", amount=0.9),
     }
     load_before = load()
     measured = take_turns({name: timed(now, step, images, labels) for name, step in steps.items()}, repeats, warmup=5)
@@ -142,15 +146,16 @@ def main() -> None:
             verdict(median(ratio), 1.02, least=False) if ratio and against == "Trainer" else "",
             end_section=against is not None,
         )
-    amortised = [1 + (ratio - 1) / 100 for ratio in ratios(measured["Trainer, update"], measured["Trainer, masked"])]
-    result.add_row(
-        "Trainer",
-        "RigL, update every 100",
-        "",
-        f"{show(amortised, '.3f')} × masked",
-        "",
-        verdict(median(amortised), 1.03, least=False),
-    )
+    for name in ("RigL", "gradual"):
+        amortised = [1 + (ratio - 1) / 100 for ratio in ratios(measured[name], measured["Trainer, masked"])]
+        result.add_row(
+            "Trainer",
+            f"{name}, update every 100",
+            "",
+            f"{show(amortised, '.3f')} × masked",
+            "",
+            verdict(median(amortised), 1.03, least=False),
+        )
     print_table(result, load_before, measured_in(options))
 
     moved = sum(int(masked.get_parameter(name)[~mask].count_nonzero()) for name, mask in masks.items())
