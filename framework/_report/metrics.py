@@ -15,7 +15,9 @@ def is_fraction(metric: str) -> bool:
 
 def called(metric: str) -> str:
     """A metric in words: ``test accuracy``."""
-    return {"frozen": "frozen fraction"}.get(metric, metric.replace("/", " ").replace("_", " "))
+    return {"frozen": "frozen fraction", "remaining": "remaining weights"}.get(
+        metric, metric.replace("/", " ").replace("_", " ")
+    )
 
 
 def shown(metric: str, value: float | None, spread: float | None = None) -> str:

@@ -164,7 +164,8 @@ class Results:
         """A metric against another one, or against a number that was swept, with 95 % intervals over the seeds.
 
         Args:
-            x: ``sparsity``, ``frozen``, another metric, or a swept number such as ``prune.amount``.
+            x: ``sparsity``, ``frozen``, another metric, a swept number such as ``prune.amount``; or ``remaining``, the
+                fraction of weights that are not 0, on a logarithmic axis, with variants that are not pruned as a band.
             metric: its last value; None: the primary one, on the test set.
 
         Raises:

@@ -58,7 +58,7 @@ def means(axes: Axes) -> dict[str, list[tuple[float, float]]]:
         (OUTPUTS, ["accuracy-against-model.scale", "accuracy-by-variant", "accuracy-over-epochs"]),
         (BOTH, ["accuracy-against-sparsity", "accuracy-by-variant", "accuracy-over-epochs"]),
         (sweep({}, same), ["accuracy-over-epochs"]),
-        (pruned([i / 20 for i in range(1, 19)]), ["accuracy-against-sparsity"]),
+        (pruned([i / 20 for i in range(1, 19)]), ["accuracy-against-remaining"]),
         (
             sweep({"prune.amount": [0.1, 0.5], "train.lr": [0.1, 0.2]}, by_amount),
             ["accuracy-against-sparsity", "accuracy-against-train.lr", "accuracy-over-epochs"],
@@ -131,12 +131,115 @@ def test_what_else_is_swept_sets_lines_apart() -> None:
 
 
 def test_points_that_no_single_number_orders_are_not_connected() -> None:
-    table = together(*(pruned(experiment=name) for name in "abcdefgh"))
+    table = together(*(pruned(experiment=name) for name in "abcdefghijklmno"))
     [axes] = plot_against(table, "sparsity").axes
     assert axes.get_legend() is None
     points = sweep({"a.x": [1, 2, 3], "b.y": [1, 2, 3]}, lambda p, seed: {**same(p, seed), "sparsity": p["a.x"] / 10})
     [axes] = plot_against(points, "sparsity").axes
     assert {*means(axes)} == {"1", "2", "3"}  # b.y
+
+
+def test_more_lines_than_colours_are_dashed_and_named_beside_the_panel_and_trials_are_left_out() -> None:
+    table = together(*(pruned(experiment=f"method{i}", amounts=[0.5, 0.9]) for i in range(13)))
+    figure = plot_against(table, "sparsity")
+    check_legible(figure)
+    [axes] = figure.axes
+    lines = [line for line in axes.lines if not line.get_label().startswith("_")]
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == 13
+    assert not [line for line in axes.lines if line.get_alpha()]
+    assert figure.texts[1].get_text() == "mean over 3 seeds, with its 95 % interval"
+    drawn_legend = axes.get_legend().get_window_extent()
+    assert drawn_legend.x0 >= axes.get_window_extent().x1
+
+
+def test_each_experiment_is_a_line_along_the_number_by_which_its_own_sparsity_varies() -> None:
+    amount = sweep({"prune.amount": [0.5, 0.75]}, by_amount, experiment="once")
+    halved = {"times": [1, 2]}
+    times = sweep(halved, lambda p, s: by_amount({"prune.amount": 1 - 0.5 ** p["times"]}, s), experiment="on")
+    [axes] = plot_against(together(amount, times), "sparsity").axes
+    assert means(axes) == {name: [(0.5, 0.81), (0.75, 0.76)] for name in ("once", "on")}
+    assert {line.get_linestyle() for line in axes.lines if not line.get_label().startswith("_")} == {"-"}
+
+
+# --- against what remains ------------------------------------------------------------------------------------------
+
+HALVES = [0.5, 0.75, 0.875, 0.9375, 0.96875, 0.984375]
+
+
+def labels(axes: Axes) -> list[str]:
+    return [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
+
+
+def test_far_sparsities_are_drawn_by_what_remains_on_a_logarithmic_axis_with_the_compression() -> None:
+    figure = sweep_figures(pruned(HALVES))["accuracy-against-remaining"]
+    check_legible(figure)
+    [axes] = figure.axes
+    assert axes.get_xscale() == "log"
+    assert axes.xaxis_inverted()
+    assert labels(axes) == ["50 % 2×", "25 % 4×", "12.5 % 8×", "6.25 % 16×", "3.12 % 32×", "1.56 % 64×"]
+    *_, line = axes.lines
+    assert line.get_xdata() == pytest.approx([2**-k for k in (6, 5, 4, 3, 2, 1)])
+    assert line.get_ydata() == pytest.approx([0.91 - (1 - x) / 5 for x in line.get_xdata()])
+    assert len([found for found in axes.lines if found.get_marker() == "_"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("amounts", "shown"),
+    [
+        ([0.5, 0.8, 0.9, 0.95], ["50 % 2×", "20 % 5×", "10 % 10×", "5 % 20×"]),
+        ([1 - 0.8**k for k in range(1, 16)], ["50 % 2×", "25 % 4×", "12.5 % 8×", "6.25 % 16×"]),
+        (
+            [1 - 10 ** -(k / 4) for k in range(4, 21)],
+            ["10 % 10×", "1 % 100×", "0.1 % 1,000×", "0.01 % 10,000×", "0.001 % 100,000×"],
+        ),
+        ([0.9], ["10 % 10×"]),
+    ],
+    ids=["points", "halves", "tenths", "one"],
+)
+def test_its_ticks_are_the_points_if_they_have_room_and_else_powers(amounts: list[float], shown: list[str]) -> None:
+    figure = plot_against(pruned(amounts), "remaining")
+    check_legible(figure)
+    assert labels(figure.axes[0]) == shown
+
+
+def test_what_is_not_pruned_is_a_line_with_the_interval_of_its_seeds_as_a_band() -> None:
+    dense = sweep({}, lambda point, seed: {"test/accuracy": 0.9 + seed / 100, "sparsity": 0.0}, experiment="baseline")
+    figure = plot_against(together(dense, pruned(HALVES, experiment="prune")), "remaining")
+    check_legible(figure)
+    [axes] = figure.axes
+    found = means(axes)
+    assert {*found} == {"dense"}
+    assert [y for _, y in found["dense"]] == pytest.approx([0.91, 0.91])
+    [band] = axes.patches
+    low, high = interval([0.90, 0.91, 0.92])
+    assert (band.get_y(), band.get_y() + band.get_height()) == (pytest.approx(low), pytest.approx(high))
+    assert max(max(line.get_xdata()) for line in axes.lines if line.get_marker() == "o") == 0.5
+
+
+def test_variants_that_come_out_the_same_without_pruning_are_one_baseline_of_as_many_seeds() -> None:
+    table = sweep({"prune.amount": [0, *HALVES], "prune.criterion": ["l1", "snip"]}, by_amount)
+    [axes] = plot_against(table, "remaining").axes
+    assert {*means(axes)} == {"l1", "snip", "dense"}
+    assert len(axes.patches) == 1
+
+
+def test_of_several_baselines_each_has_the_colour_of_its_line() -> None:
+    def by_model(point: Mapping[str, Any], seed: int) -> dict[str, float]:
+        found = by_amount(point, seed)
+        return {**found, "test/accuracy": found["test/accuracy"] - (point["model"] == "small") / 10}
+
+    table = sweep({"prune.amount": [0, *HALVES], "model": ["large", "small"]}, by_model)
+    [axes] = plot_against(table, "remaining").axes
+    assert {*means(axes)} == {"large", "small"}
+    lines = {line.get_label(): line.get_color() for line in axes.lines}
+    assert [to_hex(band.get_facecolor()) for band in axes.patches] == [to_hex(lines["large"]), to_hex(lines["small"])]
+
+
+def test_without_any_weight_left_there_is_no_point_and_without_pruning_no_figure() -> None:
+    [axes] = plot_against(pruned([0.9, 1.0]), "remaining").axes
+    assert labels(axes) == ["10 % 10×"]
+    with pytest.raises(DataError, match="no trial that has 'test/accuracy' is pruned"):
+        plot_against(RATES, "remaining")
 
 
 def test_what_was_swept_over_decades_stands_on_a_logarithmic_axis() -> None:

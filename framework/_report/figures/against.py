@@ -1,10 +1,15 @@
 """A metric against another one, or against a number that was swept."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
+from framework._report.figures import remaining
+from framework._report.figures.remaining import REMAINING
 from framework._report.figures.style import (
+    LETTER,
+    LINES,
     PALETTE,
     WIDTH,
     canvas,
@@ -18,7 +23,7 @@ from framework._report.figures.variants import (
     FEWEST,
     Row,
     Sweep,
-    driver,
+    drivers,
     explained,
     finished,
     is_number,
@@ -43,46 +48,70 @@ _ASIDE = 4  # points from a mean to its trials
 def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
     """A metric against another one or a swept number: a point for each variant, its mean over the seeds.
 
-    A bar is the 95 % interval of the mean (Student's t), from three seeds on; behind it the seeds, faint. Lines connect
-    variants that differ only in the number by which ``x`` varies.
+    A bar is the 95 % interval of the mean (Student's t), from three seeds on; behind it the seeds, faint, unless there
+    are many lines. Lines connect variants that differ only in the number by which ``x`` varies.
 
     Args:
         sweep: the results.
-        x: ``sparsity``, ``frozen``, another metric, or a swept number such as ``prune.amount``.
+        x: ``sparsity``, ``frozen``, another metric, a swept number such as ``prune.amount``; or ``remaining``, the
+            fraction of weights that are not 0, on a logarithmic axis. There, variants that are not pruned are a dashed
+            line with a band, and those without any weight are left out.
         metric: its last value; None: the primary one, on the test set.
 
     Raises:
         DataError: no trial has one of them; names the nearest.
     """
     metric = metric or f"test/{sweep.primary}"
-    trials = finished(sweep, metric)
-    known = [*sweep.metrics, *(column for column in sweep.swept if is_number(trials, column))]
-    if x not in known:
-        raise DataError(f"there is nothing called {x!r} to draw against ({nearest(x, known)})")
-    trials = trials[trials[x].notna()]
-    found = variants(trials, sweep.swept)
-    if not found:
-        raise DataError(f"no trial that has {metric!r} has {x!r}")
-    along = driver(trials, sweep.swept, x)
-    apart = [column for column in varying(found, sweep.swept) if column != along]
-    if len(_series(found, apart)) > len(PALETTE):
+    found, dense, along = _selected(sweep, x, metric)
+    apart = [column for column in varying(found, sweep.swept) if column not in along]
+    if len(_series(found, apart)) > len(LINES):
         apart = [column for column in apart if column == "experiment"]
-    series = _series(found, apart)
+    series, title = _series(found, apart), ", ".join(apart)
+    few, named = len(series) <= len(PALETTE), len(series) <= len(LINES)
+    beside = LETTER * max(map(len, (*series, title))) + 0.5 if named and not few else 0.0
+    bottom = 0.54 if x == REMAINING else 0.42
     with styled():
-        figure, [axes] = canvas(WIDTH, 3.3, top=0.45, left=0.78)
-        headline(figure, f"{titled(found)}:  {called(metric)} against {called(x)}", explained(found, metric))
-        for index, (label, members) in enumerate(series.items()):
-            connected = along is not None and {*varying(members, sweep.swept)} <= {along}
-            _draw(axes, members, x, metric, PALETTE[index % len(PALETTE)], label if apart else "", connected)
-        measure(axes.xaxis, x)
+        figure, [axes] = canvas(WIDTH, 3.3, top=0.45, left=0.78, right=0.2 + beside, bottom=bottom)
+        heading = f"{titled([*dense, *found])}:  {called(metric)} against {called(x)}"
+        headline(figure, heading, explained(found, metric, each=few))
+        for (label, members), look in zip(series.items(), cycle(LINES), strict=False):
+            style = {**look, "label": label if apart else None}
+            if not along or {*varying(members, sweep.swept)} - along:
+                style["ls"] = ""
+            _draw(axes, members, x, metric, style, each=few)
         measure(axes.yaxis, metric)
+        if x == REMAINING:
+            remaining.scale(axes, [mean(numbers(variant.trials, x)) for variant in found])
+            colors = {label: look["color"] for label, look in zip(series, cycle(LINES), strict=False)}
+            remaining.draw_dense(axes, dense, metric, apart, colors)
+        else:
+            measure(axes.xaxis, x)
         stay_possible(axes, metric)
         if x in sweep.swept:
             _scale(axes, sorted({value for variant in found for value in numbers(variant.trials, x)}))
         axes.grid(axis="y")
-        if len(series) <= len(PALETTE):
-            legend(axes, ", ".join(apart))
+        if beside:
+            axes.legend(title=title, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        elif named:
+            legend(axes, title)
     return figure
+
+
+def _selected(sweep: Sweep, x: str, metric: str) -> tuple[list[Variant[Row]], list[Variant[Row]], set[str]]:
+    """The variants, apart from them those that are not pruned where that is a baseline, and what x varies by."""
+    trials = finished(sweep, metric)
+    if x == REMAINING and "sparsity" in trials:
+        trials = trials.assign(remaining=1 - trials["sparsity"]).query("remaining > 0")
+    known = [*trials.columns.intersection([REMAINING]), *sweep.metrics]
+    known += [column for column in sweep.swept if is_number(trials, column)]
+    if x not in known:
+        raise DataError(f"there is nothing called {x!r} to draw against ({nearest(x, known)})")
+    found = variants(trials[trials[x].notna()], sweep.swept)
+    dense = [variant for variant in found if x == REMAINING and remaining.is_dense(variant)]
+    pruned = [variant for variant in found if x != REMAINING or not remaining.is_dense(variant)]
+    if not pruned:
+        raise DataError(f"no trial that has {metric!r} {'is pruned' if dense else f'has {x!r}'}")
+    return pruned, dense, drivers(trials, sweep.swept, x)
 
 
 def _series(found: Sequence[Variant[Row]], apart: Sequence[str]) -> dict[str, list[Variant[Row]]]:
@@ -94,21 +123,21 @@ def _series(found: Sequence[Variant[Row]], apart: Sequence[str]) -> dict[str, li
 
 
 def _draw(
-    axes: "Axes", members: Sequence[Variant[Row]], x: str, metric: str, color: str, label: str, connected: bool
+    axes: "Axes", members: Sequence[Variant[Row]], x: str, metric: str, style: dict[str, Any], *, each: bool
 ) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     beside = axes.transData + ScaledTranslation(_ASIDE / 72, 0, axes.figure.dpi_scale_trans)
-    places = []
+    places, color = [], style["color"]
     for variant in members:
         xs, ys = (numbers(variant.trials, name) for name in (x, metric))
-        axes.plot(xs, ys, "o", ms=3, color=color, alpha=0.4, mew=0, zorder=2, transform=beside)
+        if each:
+            axes.plot(xs, ys, "o", ms=3, color=color, alpha=0.4, mew=0, zorder=2, transform=beside)
         place = mean(xs), mean(ys)
         places.append(place)
         if len(ys) >= FEWEST and (bounds := interval(ys)):
             axes.plot([place[0]] * 2, bounds, "_-", color=color, lw=1, ms=5, zorder=2.5)
-    style = "o-" if connected else "o"
-    axes.plot(*zip(*sorted(places), strict=True), style, color=color, label=label or None, zorder=3)
+    axes.plot(*zip(*sorted(places), strict=True), zorder=3, **style)
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:

@@ -21,6 +21,11 @@ LINE = 0.145  # height of a line of it
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+# Of lines. Where colours do not suffice, each comes once more, dashed.
+LINES: tuple[dict[str, Any], ...] = (
+    *({"color": color, "ls": "-", "marker": "o"} for color in PALETTE),
+    *({"color": color, "ls": (0, (4, 1.5)), "marker": "s"} for color in PALETTE),
+)
 INK, PALE, GRID = "#333333", "#BBBBBB", "#DDDDDD"
 SHADES = ("#F1F3F5", "#FFFFFF")
 _DPI = 160

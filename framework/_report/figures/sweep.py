@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from framework._errors import PluginError, describe
 from framework._report.figures import dots, history
 from framework._report.figures.against import plot_against
-from framework._report.figures.variants import Row, Sweep, driver, finished, is_number, variants, varying
+from framework._report.figures.remaining import REMAINING
+from framework._report.figures.variants import Row, Sweep, drivers, finished, is_number, variants, varying
 from framework._report.statistics import mean
 from framework._report.variants import EXPERIMENT, Variant, numbers
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from framework._registry import Registry
 
 _VARIES = 0.005  # of the sparsity and of the frozen fraction, between variants
+_FAR = 0.8  # a sparsity beyond which a linear axis shows too little
 _THERE = 0.001  # of them, below which it is by chance
 
 
@@ -29,10 +31,11 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
         sweep: the results, of one experiment or of several.
 
     Returns:
-        With ``accuracy``, or what else the primary metric is: ``accuracy-against-sparsity`` and
-        ``accuracy-against-frozen`` where these differ between variants, ``accuracy-against-<name>`` for each other
-        number that was swept, ``accuracy-by-variant`` where something was swept that is no number,
-        ``accuracy-over-epochs`` (with sparsity and frozen fraction) of up to seven variants.
+        With ``accuracy``, or what else the primary metric is: ``accuracy-against-sparsity`` (instead
+        ``accuracy-against-remaining`` if a sparsity is beyond 80 %) and ``accuracy-against-frozen`` where these differ
+        between variants, ``accuracy-against-<name>`` for each other number that was swept, ``accuracy-by-variant``
+        where something was swept that is no number, ``accuracy-over-epochs`` (with sparsity and frozen fraction) of up
+        to seven variants.
     """
     frame = sweep.frame()
     done = frame[(frame["status"] == "FINISHED") & ~frame["stopped"].astype(bool)]
@@ -43,8 +46,10 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
         found = variants(trials, sweep.swept)
         columns = varying(found, sweep.swept)
         measured = [x for x in ("sparsity", "frozen") if x in trials and _spread(found, x) > _VARIES]
-        along = {driver(trials, sweep.swept, x) for x in measured}
+        along = {name for x in measured for name in drivers(trials, sweep.swept, x)}
         growing = [column for column in columns if column != EXPERIMENT and is_number(trials, column)]
+        if "sparsity" in measured and max(_means(found, "sparsity")) > _FAR:
+            measured[measured.index("sparsity")] = REMAINING
         for x in (*measured, *(column for column in growing if column not in along)):
             figures[f"{sweep.primary}-against-{x}"] = plot_against(sweep, x, metric)
         if {*columns} - {*growing} and len(found) <= dots.MOST:
@@ -59,8 +64,12 @@ def _primaries(sweep: Sweep) -> list[str]:
     return [f"{split}/{sweep.primary}" for split in ("test", "val", "train")]
 
 
+def _means(found: Sequence[Variant[Row]], x: str) -> list[float]:
+    return [mean(values) for variant in found if (values := numbers(variant.trials, x))]
+
+
 def _spread(found: Sequence[Variant[Row]], x: str) -> float:
-    means = [mean(values) for variant in found if (values := numbers(variant.trials, x))]
+    means = _means(found, x)
     return max(means, default=0.0) - min(means, default=0.0)
 
 

@@ -119,6 +119,11 @@ def driver(trials: "DataFrame", swept: Sequence[str], x: str) -> str | None:
     return best if best is not None and explained[best] > 0.5 else None
 
 
+def drivers(trials: "DataFrame", swept: Sequence[str], x: str) -> set[str]:
+    """The swept numbers by which a metric varies most, in one experiment or another."""
+    return {found for _, part in trials.groupby("experiment") if (found := driver(part, swept, x)) is not None}
+
+
 def _explained(trials: "DataFrame", column: str, x: str) -> float:
     """Which part of the variance of x is that between the values of the column."""
     total = float(trials[x].var(ddof=0))
@@ -141,10 +146,11 @@ def titled(found: Sequence[Variant[Row]]) -> str:
     return told if len(told) <= _LONGEST else f"{len(names)} experiments"
 
 
-def explained(found: Sequence[Variant[Row]], metric: str) -> str:
+def explained(found: Sequence[Variant[Row]], metric: str, *, each: bool = True) -> str:
     """What a point shows: ``mean over 3 seeds, with its 95 % interval; each trial faint``."""
     counts = sorted({len(numbers(variant.trials, metric)) for variant in found})
     if counts[-1] == 1:
         return "one seed each"
     told = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-    return f"mean over {told} seeds{', with its 95 % interval' if counts[-1] >= FEWEST else ''}; each trial faint"
+    sure = ", with its 95 % interval" if counts[-1] >= FEWEST else ""
+    return f"mean over {told} seeds{sure}{'; each trial faint' if each else ''}"
