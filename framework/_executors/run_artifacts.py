@@ -1,5 +1,7 @@
 """What a trial's run keeps besides what was reported: its network, files and notes."""
 
+import csv
+import io
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
@@ -10,7 +12,8 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
 from framework._report.anatomy import anatomy
-from framework._report.gradients import no_gradient
+from framework._report.gradients import NO_GRADIENT, no_gradient
+from framework._report.results import LAYERS
 from framework._store import Store
 from framework._tracking import MASKS, RunArtifacts, encode_masks
 from framework._trial import build_model, masks_in, restore_network
@@ -65,7 +68,22 @@ def run_artifacts(
             metrics |= no_gradient(model, shape)
         except Exception as error:
             note(f"which of its weights never get a gradient cannot be said: {first_line(error)}")
+    files[LAYERS] = _layers({**result.metrics, **metrics})
     return RunArtifacts(files, metrics=metrics, model=model, shape=shape)
+
+
+def _layers(metrics: Mapping[str, float]) -> bytes:
+    """The layers in forward order, which metrics in MLflow have not."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["layer", "sparsity", NO_GRADIENT])
+    for name, value in metrics.items():
+        what, _, layer = name.partition("/")
+        if what == "sparsity" and layer:
+            writer.writerow(
+                [layer, value, metrics.get(f"{NO_GRADIENT}/{layer}", 0.0 if NO_GRADIENT in metrics else "")]
+            )
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def _network(plan: TrialPlan, source: Source, registry: Registry, tensors: Mapping[str, Tensor]) -> nn.Module:

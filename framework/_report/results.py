@@ -1,12 +1,14 @@
 """The trials of experiments, as tables."""
 
+import csv
+import io
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
 from framework._task import Classification
-from framework._tracking import Reader, TrialRun
+from framework._tracking import Reader, TrialRun, valid_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from framework._report.models import Loaded
 
+LAYERS = "layers.csv"  # a file of each run that has come to its end
 # Columns that every frame has; then come the swept values, then the metrics.
 COLUMNS = ("experiment", "variant", "seed", "status", "stopped", "run_id", "key")
 
@@ -195,6 +198,16 @@ class Results:
 
         return plot_variants(self, metric)
 
+    def plot_densities(self) -> "Figure":
+        """The density of each layer, in forward order, by variant; of many variants, of those pruned the most.
+
+        Raises:
+            DataError: none is pruned, too many are, or their networks have different layers.
+        """
+        from framework._report.figures.densities import plot_densities
+
+        return plot_densities(self)
+
     def __repr__(self) -> str:
         return f"<Results: {len(self.trials)} trials of {', '.join(self.experiments) or 'no experiment'}>"
 
@@ -216,6 +229,18 @@ class Results:
     def stages(self, run_id: str) -> list[str]:
         """The names of the stages of a trial."""
         return next(trial.stages for trial in self.trials if trial.run_id == run_id)
+
+    def layers(self, run_id: str) -> list[str]:
+        """The names of a trial's layers that can be pruned, as its metrics ``sparsity/<layer>`` have them.
+
+        They are in forward order; those of a trial that has not come to its end are in the order of their names.
+        """
+        metrics = next(trial.metrics for trial in self.trials if trial.run_id == run_id)
+        known = [name.removeprefix("sparsity/") for name in sorted(metrics) if name.startswith("sparsity/")]
+        table = self.file(run_id, LAYERS)
+        rows = csv.DictReader(io.StringIO(table.decode())) if table else []
+        found = [valid_name(row["layer"]) for row in rows]
+        return found if {*found} == {*known} else known
 
 
 def _identity(trial: TrialRun) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class Table:
     def stages(self, run_id: str) -> list[str]:
         return list(self.names[run_id])
 
+    def layers(self, run_id: str) -> list[str]:
+        return [name.removeprefix("sparsity/") for name in self.trials if name.startswith("sparsity/")]
+
 
 def sweep(
     swept: Mapping[str, Sequence[Any]],

@@ -18,6 +18,7 @@ from framework._report.figures import (
     all_sweep_figures,
     as_files,
     plot_against,
+    plot_densities,
     plot_history,
     plot_variants,
     sweep_figures,
@@ -256,6 +257,64 @@ def test_what_cannot_be_drawn_is_told_with_what_could_be() -> None:
         plot_against(pruned(), "prune.amont")
     with pytest.raises(DataError, match=r"nothing called 'model.output' to draw against"):
         plot_against(OUTPUTS, "model.output")
+
+
+# --- by layer ------------------------------------------------------------------------------------------------------
+
+
+def by_layer(point: Mapping[str, Any], seed: int) -> dict[str, float]:
+    """The first layer keeps more than the last one."""
+    amount = point["prune.amount"]
+    return {**by_amount(point, seed), "sparsity/stem": amount / 2, "sparsity/block": amount, "sparsity/fc": amount**2}
+
+
+def test_the_density_of_each_layer_is_a_line_per_variant_in_forward_order() -> None:
+    found = sweep_figures(sweep({"prune.amount": [0, 0.2, 0.5]}, by_layer))
+    assert [*found] == ["accuracy-against-sparsity", "density-by-layer", "accuracy-over-epochs"]
+    check_legible(found["density-by-layer"])
+    [axes] = found["density-by-layer"].axes
+    assert labels(axes) == ["stem", "block", "fc"]
+    assert means(axes) == {"0.2": [(0, 0.9), (1, 0.8), (2, 0.96)], "0.5": [(0, 0.75), (1, 0.5), (2, 0.75)]}
+    assert axes.get_yscale() == "linear"
+    assert axes.figure.texts[1].get_text() == "in forward order; mean over 3 seeds"
+
+
+def test_of_more_variants_than_can_be_told_apart_there_are_the_sparsest_with_empty_layers_as_crosses() -> None:
+    def emptied(point: Mapping[str, Any], seed: int) -> dict[str, float]:
+        far = point["prune.amount"] > 0.98
+        return {**by_layer(point, seed), "sparsity/block": 1.0 if far else 0.5}
+
+    tables = [sweep({"prune.amount": HALVES}, emptied, experiment=name) for name in ("magnitude", "random", "synflow")]
+    figure = plot_densities(together(*tables))
+    check_legible(figure)
+    [axes] = figure.axes
+    assert axes.get_yscale() == "log"
+    far = 1 - HALVES[-1] ** 2
+    assert {name: [y for x, y in points if x != 1] for name, points in means(axes).items()} == {
+        name: pytest.approx([1 - HALVES[-1] / 2, far], abs=1e-8) for name in ("magnitude", "random", "synflow")
+    }
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert [list(line.get_xdata()) for line in crosses] == [[1]] * 3
+    assert all(axes.get_ylim()[0] < line.get_ydata()[0] < far for line in crosses)
+    told = "in forward order; mean over 3 seeds; where most is pruned; ×: no weight left"
+    assert figure.texts[1].get_text() == told
+
+
+def test_layers_that_differ_or_are_not_pruned_are_not_drawn() -> None:
+    other = sweep({"prune.amount": [0.5]}, lambda p, s: {**by_amount(p, s), "sparsity/a": 0.1, "sparsity/b": 0.2})
+    with pytest.raises(DataError, match="no trial that has finished is pruned"):
+        plot_densities(RATES)
+    with pytest.raises(DataError, match="the networks have a single layer, if any"):
+        plot_densities(pruned())
+    orders = {"toy prune.amount=0.5 0": ["a", "b"], "b prune.amount=0.2 0": ["a"]}
+
+    class Differing(Table):
+        def layers(self, run_id: str) -> list[str]:
+            return orders[run_id]
+
+    table = together(other, pruned([0.2], experiment="b"))
+    with pytest.raises(DataError, match="the networks have different layers"):
+        plot_densities(Differing(table.swept, table.trials, table.histories, table.names))
 
 
 # --- over the epochs -----------------------------------------------------------------------------------------------

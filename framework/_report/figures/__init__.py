@@ -2,6 +2,7 @@
 
 from framework._report.figures.against import plot_against
 from framework._report.figures.data import CONFUSION, WEIGHTS, FigureData, figure_data
+from framework._report.figures.densities import plot_densities
 from framework._report.figures.dots import plot_variants
 from framework._report.figures.files import FORMATS, as_files, as_svg
 from framework._report.figures.history import plot_history
@@ -19,6 +20,7 @@ __all__ = [
     "as_svg",
     "figure_data",
     "plot_against",
+    "plot_densities",
     "plot_history",
     "plot_variants",
     "sweep_figures",

@@ -14,6 +14,7 @@ from framework._report.figures.style import (
     VERMILLION,
     WIDTH,
     canvas,
+    ending,
     extent,
     headline,
     measure,
@@ -46,7 +47,7 @@ def layers(trial: FigureData) -> "Figure | None":
     if not states:
         return None
     names = list(states[-1].layers)
-    left = 0.2 + LETTER * max(len(_brief(name)) for name in names)
+    left = 0.2 + LETTER * max(len(ending(name, _LONGEST)) for name in names)
     height = min(0.9 + LINE + _ROW * len(names), _HIGHEST)
     figure, [axes] = canvas(WIDTH, height, left=left, top=0.45 + LINE)
     headline(figure, trial.title, "each layer in forward order; dashed: all layers together")
@@ -66,13 +67,9 @@ def _name_layers(axes: "Axes", names: Sequence[str]) -> None:
     _, room = extent(axes)
     every = -(-len(names) * LINE // room)
     shown = range(0, len(names), max(1, int(every)))
-    axes.set_yticks(shown, [_brief(names[index]) for index in shown])
+    axes.set_yticks(shown, [ending(names[index], _LONGEST) for index in shown])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.4, -0.6)
-
-
-def _brief(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
 
 
 def _states(trial: FigureData) -> list[_State]:

@@ -111,6 +111,11 @@ def _cut(text: str, width: float, size: float) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
+def ending(name: str, longest: int) -> str:
+    """The end of a name, such as a layer's, that is too long."""
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
+
+
 def ordered(count: int) -> list[Any]:
     """So many colours, from dark to light: for values that have an order."""
     import matplotlib

@@ -3,11 +3,13 @@
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from framework._errors import PluginError, describe
+from framework._errors import DataError, PluginError, describe
 from framework._report.figures import dots, history
 from framework._report.figures.against import plot_against
+from framework._report.figures.densities import plot_densities
 from framework._report.figures.remaining import REMAINING
 from framework._report.figures.variants import Row, Sweep, drivers, finished, is_number, variants, varying
 from framework._report.statistics import mean
@@ -33,7 +35,8 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
     Returns:
         With ``accuracy``, or what else the primary metric is: ``accuracy-against-sparsity`` (instead
         ``accuracy-against-remaining`` if a sparsity is beyond 80 %) and ``accuracy-against-frozen`` where these differ
-        between variants, ``accuracy-against-<name>`` for each other number that was swept, ``accuracy-by-variant``
+        between variants, ``accuracy-against-<name>`` for each other number that was swept, ``density-by-layer`` where
+        something is pruned and there are variants, ``accuracy-by-variant``
         where something was swept that is no number, ``accuracy-over-epochs`` (with sparsity and frozen fraction) of up
         to seven variants.
     """
@@ -52,6 +55,9 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
             measured[measured.index("sparsity")] = REMAINING
         for x in (*measured, *(column for column in growing if column not in along)):
             figures[f"{sweep.primary}-against-{x}"] = plot_against(sweep, x, metric)
+        if "sparsity" in trials and sum(sparsity > _THERE for sparsity in _means(found, "sparsity")) > 1:
+            with suppress(DataError):  # more variants than can be told apart, or networks with different layers
+                figures["density-by-layer"] = plot_densities(sweep)
         if {*columns} - {*growing} and len(found) <= dots.MOST:
             figures[f"{sweep.primary}-by-variant"] = dots.plot_variants(sweep, metric)
     if 0 < len(history.shown(sweep)) <= history.MOST and (histories := _histories(sweep)):

@@ -38,6 +38,9 @@ class Sweep(Protocol):
     def stages(self, run_id: str) -> list[str]:
         """The names of a trial's stages."""
 
+    def layers(self, run_id: str) -> list[str]:
+        """The names of a trial's layers that can be pruned, in forward order, as in its metrics."""
+
 
 class Row(NamedTuple):
     """A trial as its row of the frame tells it; its metrics are all columns, the swept ones too."""
