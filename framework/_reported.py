@@ -10,7 +10,6 @@ from torch import Tensor
 from framework._errors import INTERRUPTS, shown
 from framework._paths import name_fault
 
-EMPTY = "empty_layers"
 LAST_EPOCH = 2**53  # up to here a JSON number is exact
 _LONGEST_METRIC = 250  # characters; MLflow takes no more
 _LONGEST_PATH = 500  # bytes; object stores take little more
@@ -27,11 +26,6 @@ def plain_metrics(given: object) -> dict[str, float]:
     if not isinstance(given, Mapping):
         raise ValueError(f"they must be metrics by name, not {type(given).__name__}")
     return {_metric_name(name): _number(name, value) for name, value in given.items()}
-
-
-def empty_layers(metrics: Mapping[str, float]) -> list[str]:
-    """The layers all of whose weights are pruned, by what was reported last."""
-    return [name.removeprefix(f"{EMPTY}/") for name, value in metrics.items() if name.startswith(f"{EMPTY}/") and value]
 
 
 def is_epoch(value: object) -> bool:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from framework import _masks as masks
 from framework._batches import Batches
 from framework._data import Data, SplitName
+from framework._emptied import EMPTY, empty_layers
 from framework._errors import StageError, shown
 from framework._masks import Masks
-from framework._reported import EMPTY, artifact_fault, clash, empty_layers, is_epoch, plain_metrics
+from framework._reported import artifact_fault, clash, is_epoch, plain_metrics
 
 
 @dataclass(frozen=True)

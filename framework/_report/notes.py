@@ -6,12 +6,12 @@ from shlex import quote as quoted
 from typing import Any
 from urllib.parse import quote
 
+from framework._emptied import empty_layers
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._report.formats import render
 from framework._report.metrics import TEST, called, shown
 from framework._report.variants import Variant
-from framework._reported import empty_layers
 from framework._tracking import WEIGHTS
 
 _LONGEST = 5000  # characters: what a tag has room for

@@ -7,8 +7,8 @@ from functools import cached_property
 from math import isfinite, nan
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from framework._emptied import empty_layers
 from framework._report.statistics import deviation, interval, mean
-from framework._reported import empty_layers
 
 EXPERIMENT = "experiment"
 _NAMED = 3  # layers

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from framework._component import build
 from framework._data import Source
+from framework._emptied import empty_layers
 from framework._engine import evaluate
 from framework._errors import DamagedError, StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
 from framework._registry import Registry
-from framework._reported import empty_layers
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
