@@ -14,6 +14,7 @@ TRIALS = {
     "prune_finetuned": 3,
     "prune_pretrained": 3,
     "quickstart": 3,
+    "sensitivity": 28,
     "unprune": 3,
 }
 
@@ -33,7 +34,7 @@ def test_each_is_valid_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_each_runs_on_digits_by_settings_alone(cluster: str, tmp_path: Path) -> None:
-    files = sorted(map(str, EXPERIMENTS.glob("*.yaml")))
+    files = sorted(str(path) for path in EXPERIMENTS.glob("*.yaml") if path.stem != "sensitivity")  # many trials
     # Few images are left to train on: one epoch is three batches.
     settings = ["data.name=digits", "data.validation=0.8", "stages.*.train.epochs=1", "model.weights=null"]
     options = [word for setting in settings for word in ("--set", setting)]
@@ -41,7 +42,7 @@ def test_each_runs_on_digits_by_settings_alone(cluster: str, tmp_path: Path) -> 
     done = framework("run", *files, *options, folder=tmp_path)
     assert done.stderr == ""
     assert done.returncode == 0
-    for name, count in TRIALS.items():
+    for name, count in TRIALS.items() - {("sensitivity", 28)}:
         runs = trials(tmp_path / "results", name)
         assert len(runs) == count
         assert {run.info.status for run in runs.values()} == {"FINISHED"}
@@ -52,6 +53,15 @@ def test_each_runs_on_digits_by_settings_alone(cluster: str, tmp_path: Path) -> 
             assert run.data.metrics["sparsity"] == pytest.approx(float(amount), abs=1e-6)
     for run in trials(tmp_path / "results", "freeze").values():
         assert run.data.metrics["frozen"] > 0
+
+
+def test_the_sensitivity_of_each_layer_is_measured_on_one_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here("plan", str(EXPERIMENTS / "sensitivity.yaml"), "--seeds", "0", monkeypatch=monkeypatch) == 0
+    told = capsys.readouterr().out
+    assert "stages: 56 naive → 29 shared" in told  # the training, and of each of four layers seven amounts
+    assert "epochs: 280 naive → 10 shared" in told
 
 
 def test_the_comparison_computes_once_what_its_methods_share(

@@ -140,6 +140,19 @@ def test_points_that_no_single_number_orders_are_not_connected() -> None:
     assert {*means(axes)} == {"1", "2", "3"}  # b.y
 
 
+def test_the_sensitivity_of_layers_is_a_line_for_each_along_the_amount() -> None:
+    share = {"[conv1]": 0.05, "[conv2]": 0.9, "[fc]": 0.05}
+
+    def alone(point: Mapping[str, Any], seed: int) -> dict[str, float]:
+        return {**by_amount(point, seed), "sparsity": point["prune.amount"] * share[point["prune.layers"]]}
+
+    found = sweep_figures(sweep({"prune.layers": [*share], "prune.amount": [0.1, 0.5, 0.9, 0.99]}, alone))
+    figure = found["accuracy-against-prune.amount"]
+    check_legible(figure)
+    points = [(amount, round(0.91 - amount / 5, 9)) for amount in (0.1, 0.5, 0.9, 0.99)]
+    assert means(figure.axes[0]) == dict.fromkeys(share, points)
+
+
 def test_more_lines_than_colours_are_dashed_and_named_beside_the_panel_and_trials_are_left_out() -> None:
     table = together(*(pruned(experiment=f"method{i}", amounts=[0.5, 0.9]) for i in range(13)))
     figure = plot_against(table, "sparsity")
