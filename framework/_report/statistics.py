@@ -21,6 +21,15 @@ def deviation(values: Sequence[float]) -> float:
         return nan
 
 
+def without_outliers(values: Sequence[float]) -> list[float]:
+    """Leave out values that lie more than three interquartile ranges beyond the quartiles (Tukey 1977: far out)."""
+    if len(values) < 8:  # of which quartiles say little
+        return list(values)
+    low, _, high = statistics.quantiles(values, n=4)
+    reach = 3 * (high - low)
+    return [value for value in values if low - reach <= value <= high + reach]
+
+
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """The confidence interval of the mean of values that are drawn independently from one normal distribution.
 

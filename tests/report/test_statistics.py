@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from framework._report.statistics import deviation, interval, mean
+from framework._report.statistics import deviation, interval, mean, without_outliers
 
 
 def test_the_interval_is_the_one_worked_out_by_hand() -> None:
@@ -43,3 +43,12 @@ def test_whatever_trials_report_has_a_mean_and_a_deviation(values: list[float]) 
     assert isinstance(deviation(values), float)
     low, high = interval(values) or (0.0, 0.0)
     assert not low > high
+
+
+def test_what_lies_far_out_is_left_out_of_eight_values_and_more() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]  # quartiles with one more: 2.25 and 6.75
+    assert without_outliers([*values, 20.2]) == [*values, 20.2]
+    assert without_outliers([*values, 20.3]) == values
+    assert without_outliers([-20.0, *values]) == values
+    assert without_outliers([1.0, 1.0, 1.0, 1.0, 9.0]) == [1.0, 1.0, 1.0, 1.0, 9.0]
+    assert without_outliers([3.0] * 8) == [3.0] * 8

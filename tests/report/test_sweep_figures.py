@@ -256,6 +256,23 @@ def test_without_any_weight_left_there_is_no_point_and_without_pruning_no_figure
         plot_against(RATES, "remaining")
 
 
+def test_a_collapse_does_not_hide_what_tells_the_others_apart() -> None:
+    def measure(point: Mapping[str, Any], seed: int) -> dict[str, float]:
+        collapsed = point["prune.criterion"] == "fisher" and point["prune.amount"] == HALVES[-1]
+        return {**by_amount(point, seed), **({"test/accuracy": 0.1} if collapsed else {})}
+
+    table = sweep({"prune.amount": HALVES, "prune.criterion": ["magnitude", "fisher"]}, measure)
+    figure = plot_against(table, "remaining")
+    check_legible(figure)
+    low, high = figure.axes[0].get_ylim()
+    worst = 0.9 - HALVES[-1] / 5 + 0.01
+    assert worst - 0.02 < low < worst
+    assert high < 1
+    assert any("; 1 far off are not shown" in text.get_text() for text in figure.texts)
+    [axes] = plot_against(pruned([0.5, 0.999]), "remaining").axes  # too few to tell
+    assert axes.get_ylim()[0] < 0.9 - 0.999 / 5
+
+
 def test_what_was_swept_over_decades_stands_on_a_logarithmic_axis() -> None:
     assert plot_against(RATES, "train.lr").axes[0].get_xscale() == "log"
     [axes] = plot_against(pruned(), "prune.amount").axes

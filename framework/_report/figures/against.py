@@ -33,7 +33,7 @@ from framework._report.figures.variants import (
     varying,
 )
 from framework._report.metrics import called
-from framework._report.statistics import interval, mean
+from framework._report.statistics import interval, mean, without_outliers
 from framework._report.variants import Variant, numbers
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _DECADES = 100  # a range from which on an axis is logarithmic
 _TICKS = 8  # values that each have a tick of their own
 _ASIDE = 4  # points from a mean to its trials
+_APART = 1.2  # points from one of many lines to the next
 
 
 def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
@@ -70,15 +71,20 @@ def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
     few, named = len(series) <= len(PALETTE), len(series) <= len(LINES)
     beside = LETTER * max(map(len, (*series, title))) + 0.5 if named and not few else 0.0
     bottom = 0.54 if x == REMAINING else 0.42
+    means = [mean(numbers(variant.trials, metric)) for variant in (*dense, *found)]
+    near = without_outliers(means)
+    outside = f"; {len(means) - len(near)} far off are not shown" if len(near) < len(means) else ""
     with styled():
         figure, [axes] = canvas(WIDTH, 3.3, top=0.45, left=0.78, right=0.2 + beside, bottom=bottom)
         heading = f"{titled([*dense, *found])}:  {called(metric)} against {called(x)}"
-        headline(figure, heading, explained(found, metric, each=few))
-        for (label, members), look in zip(series.items(), cycle(LINES), strict=False):
+        headline(figure, heading, explained(found, metric, each=few) + outside)
+        for number, ((label, members), look) in enumerate(zip(series.items(), cycle(LINES), strict=False)):
+            # Many lines stand beside each other, so that their intervals can be told apart.
+            shift = 0.0 if few else _APART * (number - (len(series) - 1) / 2)
             style = {**look, "label": label if apart else None}
             if not along or {*varying(members, sweep.swept)} - along:
                 style["ls"] = ""
-            _draw(axes, members, x, metric, style, each=few)
+            _draw(axes, members, x, metric, style, each=few, shift=shift)
         measure(axes.yaxis, metric)
         if x == REMAINING:
             remaining.scale(axes, [mean(numbers(variant.trials, x)) for variant in found])
@@ -86,6 +92,9 @@ def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
             remaining.draw_dense(axes, dense, metric, apart, colors)
         else:
             measure(axes.xaxis, x)
+        if outside:  # one that has collapsed would hide what tells the others apart
+            margin = 0.05 * (max(near) - min(near))
+            axes.set_ylim(min(near) - margin, max(near) + margin)
         stay_possible(axes, metric)
         if x in sweep.swept:
             _scale(axes, sorted({value for variant in found for value in numbers(variant.trials, x)}))
@@ -123,11 +132,21 @@ def _series(found: Sequence[Variant[Row]], apart: Sequence[str]) -> dict[str, li
 
 
 def _draw(
-    axes: "Axes", members: Sequence[Variant[Row]], x: str, metric: str, style: dict[str, Any], *, each: bool
+    axes: "Axes",
+    members: Sequence[Variant[Row]],
+    x: str,
+    metric: str,
+    style: dict[str, Any],
+    *,
+    each: bool,
+    shift: float,
 ) -> None:
     from matplotlib.transforms import ScaledTranslation
 
-    beside = axes.transData + ScaledTranslation(_ASIDE / 72, 0, axes.figure.dpi_scale_trans)
+    def moved(points: float) -> Any:
+        return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
+
+    here, beside = moved(shift) if shift else axes.transData, moved(_ASIDE)
     places, color = [], style["color"]
     for variant in members:
         xs, ys = (numbers(variant.trials, name) for name in (x, metric))
@@ -136,8 +155,8 @@ def _draw(
         place = mean(xs), mean(ys)
         places.append(place)
         if len(ys) >= FEWEST and (bounds := interval(ys)):
-            axes.plot([place[0]] * 2, bounds, "_-", color=color, lw=1, ms=5, zorder=2.5)
-    axes.plot(*zip(*sorted(places), strict=True), zorder=3, **style)
+            axes.plot([place[0]] * 2, bounds, "_-", color=color, lw=1, ms=5, zorder=2.5, transform=here)
+    axes.plot(*zip(*sorted(places), strict=True), zorder=3, transform=here, **style)
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:
