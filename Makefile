@@ -44,6 +44,7 @@ schema: install ## write the schema of new databases anew, after an upgrade of M
 bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/masked_step.py
+	$(BIN)/python benchmarks/scoring.py
 	$(BIN)/python benchmarks/many_trials.py
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/snapshot.py

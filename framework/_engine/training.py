@@ -13,6 +13,7 @@ from framework._engine.groups import ParameterGroup, split_groups
 from framework._engine.loop import EarlyStopping, fit
 from framework._engine.precision import Precision
 from framework._engine.trainer import Objective, Trainer, loss_of_outputs
+from framework._errors import StageError
 from framework._stage import Stage, Trial
 
 
@@ -32,6 +33,8 @@ class Training(Stage):
         schedule: how the learning rate changes from step to step, over the stage.
         schedule_from: the epoch at which the schedule begins: training goes on as if so many epochs had been made
             already, such as after rewinding to the network of that epoch.
+        schedule_until: the epoch at which the schedule ends, if training goes on in another stage; null: with the
+            stage.
         sparsifier: what changes masks on the way; null changes none.
         groups: what the optimizer does otherwise with some of the parameters.
         layer_decay: what the learning rate of a layer is multiplied by, once for each layer with weights that comes
@@ -57,6 +60,7 @@ class Training(Stage):
     optimizer: Optimizer = "sgd"
     schedule: Schedule = "constant"
     schedule_from: Annotated[float, Interval(ge=0)] = 0.0
+    schedule_until: Annotated[float, Interval(gt=0)] | None = None
     sparsifier: SparsifierParameter | None = None
     groups: tuple[ParameterGroup, ...] = ()
     layer_decay: Annotated[float, Interval(gt=0, le=1)] = 1.0
@@ -106,7 +110,11 @@ class Training(Stage):
         batches = trial.batches("train", self.batch_size, channels_last=self.channels_last)
         trial.model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         steps = self.steps or (self.epochs or 0) * len(batches)
-        began, whole = self.schedule_from, self.schedule_from + steps / len(batches)
+        began = self.schedule_from
+        ends = began + steps / len(batches)
+        whole = ends if self.schedule_until is None else self.schedule_until
+        if whole < ends - 1e-9:  # floating point may miss it by a hair
+            raise StageError(f"schedule_until is {whole:g}, but the stage trains to epoch {ends:g} of the schedule")
         whole_steps = round(whole * len(batches))
         objective = self.objective(trial)
         optimizer = self.optimizer(params=trainable(trial.model, trial.frozen), model=trial.model)

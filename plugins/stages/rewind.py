@@ -11,7 +11,8 @@ class Rewind(Stage):
 
     Biases and the statistics of normalisation go back as well. With ``initial``, prune and rewind find lottery tickets
     (Frankle & Carbin 2019, arXiv:1803.03635); with the state after some training, as Frankle et al. 2020
-    (arXiv:1912.05671), let the schedule of what follows begin there: ``schedule_from``.
+    (arXiv:1912.05671), let the schedule of what follows begin there: ``schedule_from``. A schedule that depends on its
+    length, as ``cosine`` does, is cut by ``schedule_until`` in the stage before.
 
     Attributes:
         to: ``initial``, the network that the trial began with; or the label of an earlier stage, the network after it

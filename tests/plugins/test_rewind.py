@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from framework import StageError
 from framework.testing import check_stage, run_stage, tiny_trial
 from framework_plugins.stages import Rewind
 
@@ -49,3 +50,25 @@ def test_a_schedule_can_begin_where_training_goes_on(begins, lrs):
     run_stage("train", trial, epochs=2, batch_size=18, schedule="linear", schedule_from=begins, optimizer=optimizer)
     expected = [0.1 * 7 / 6 * (1 - (begins + e) / (2 + begins)) for e in (0.5, 1.5)]
     assert found == pytest.approx(expected)
+
+
+def test_a_schedule_can_be_cut_at_a_step_and_goes_on_there():
+    trial, found = tiny_trial(), []
+    trial.emit = lambda epoch, metrics: found.append(metrics["lr"])
+    options = {"batch_size": 18, "schedule": "linear", "optimizer": {"name": "sgd", "lr": 1.0}}
+    # Two epochs of two steps, cut after the first step: the last steps of the passes begin at 0, 1 and 1.5 epochs.
+    run_stage("train", trial, steps=1, schedule_until=2, **options)
+    run_stage("train", trial, steps=3, schedule_from=0.5, **options)
+    assert found == pytest.approx([1.0, 1 - 1 / 2, 1 - 1.5 / 2])
+    with pytest.raises(StageError, match=r"^schedule_until is 2, but the stage trains to epoch 2.5 of the schedule$"):
+        run_stage("train", trial, steps=3, schedule_from=1.0, schedule_until=2, **options)
+
+
+def test_learning_rate_rewinding_repeats_the_last_part_of_the_schedule_on_the_weights_as_they_are():
+    trial, found = tiny_trial(), []
+    trial.emit = lambda epoch, metrics: found.append(metrics["lr"])
+    options = {"batch_size": 18, "schedule": "cosine", "optimizer": {"name": "sgd", "lr": 1.0}}
+    run_stage("train", trial, epochs=4, **options)
+    run_stage("prune", trial, amount=0.5)
+    run_stage("train", trial, epochs=3, schedule_from=1, **options)
+    assert found[4:] == pytest.approx(found[1:4])
