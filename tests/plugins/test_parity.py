@@ -188,7 +188,10 @@ def test_a_hundred_rounds_of_synflow_leave_the_density_that_its_paper_says(netwo
         masks = {n: m.view(weights[n].shape) for n, m in zip(weights, kept.split(sizes), strict=True)}
         logarithms = {name: weight.abs().where(masks[name], 0.0).log() for name, weight in weights.items()}
         found = grad(lambda values: flow(trial, values, rest))(logarithms)
-        flat = torch.cat([score.flatten() for score in found.values()]).masked_fill(~kept, -1.0)
+        mantissa, exponent = torch.frexp(torch.cat([score.flatten() for score in found.values()]))
+        # The weights of a unit that has one weight before it and one behind have equal scores, whatever rounding makes
+        # of them; the first one goes.
+        flat = torch.ldexp(mantissa.round(decimals=9), exponent).masked_fill(~kept, -1.0)
         # What is gone already is the lowest; so many more go that 0.001 ** (k / 100) of all are left.
         kept[flat.sort(stable=True).indices[: round(sum(sizes) * (1 - (1 - amount) ** (k / 100)))]] = False
     run_stage("prune", trial, amount=amount, criterion="synflow", rounds=100)
