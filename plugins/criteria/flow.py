@@ -72,10 +72,10 @@ def synflow(network: Network) -> dict[str, Tensor]:
     flow = torch.autograd.grad(model(ones).sum(), list(network.weights.values()), materialize_grads=True)
     with torch.no_grad():
         return {
-            name: _rounded((weight * g).abs()) for (name, weight), g in zip(network.weights.items(), flow, strict=True)
+            name: _rounded((weight * g).abs_()) for (name, weight), g in zip(network.weights.items(), flow, strict=True)
         }
 
 
 def _rounded(scores: Tensor) -> Tensor:
-    """Round numbers of float64, which are not negative, to 32 bits of their 52."""
-    return scores.view(torch.int64).add(1 << 19).bitwise_and_(-1 << 20).view(torch.float64)
+    """Round numbers of float64, which are not negative, in place to 32 bits of their 52."""
+    return scores.view(torch.int64).add_(1 << 19).bitwise_and_(-1 << 20).view(torch.float64)
