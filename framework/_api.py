@@ -26,6 +26,7 @@ def run(
     *,
     settings: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
+    plugins: Sequence[str | Path] = (),
     root: str | Path | None = None,
     tracking_uri: str | None = None,
     store: str | None = None,
@@ -42,6 +43,7 @@ def run(
         specs: files, such as ``experiments/unprune.yaml``; one or several.
         settings: values to change in every spec, by path: ``{"data.name": "digits", "stages.*.train.epochs": 1}``.
         seeds: replicates to run instead of the specs'.
+        plugins: files with hooks to use besides, such as ``mine.py``.
         root: the folder of results. None: ``$FRAMEWORK_ROOT``, else ``mlruns``.
         tracking_uri: the MLflow store. None: ``$MLFLOW_TRACKING_URI``, else a database in ``root``.
         store: where the results of stages are kept. None: ``$FRAMEWORK_STORE``, else ``stages`` in ``root``.
@@ -64,6 +66,7 @@ def run(
     sets = [f"{path}={json.dumps(value, default=str)}" for path, value in (settings or {}).items()]
     folder = _root(root)
     registry = installed(frozenset(os.environ.get("FRAMEWORK_DISABLE_PLUGINS", "").split()))
+    registry = registry.with_files([Path(file) for file in plugins])
     loaded = load_specs(files, sets, seeds, registry, max_trials)
     options = RunOptions(
         root=folder,
@@ -73,7 +76,7 @@ def run(
         address=address,
         max_concurrent=max_concurrent,
         force=force,
-        command=_command(files, sets, seeds, folder, executor, force),
+        command=_command(files, sets, seeds, plugins, folder, executor, force),
     )
     console = Console(quiet=True) if quiet else make_console()
     with make_view(console) as view:
@@ -103,13 +106,20 @@ def _root(given: str | Path | None) -> Path:
 
 
 def _command(
-    files: Sequence[Path], sets: Sequence[str], seeds: Sequence[int] | None, root: Path, executor: str, force: bool
+    files: Sequence[Path],
+    sets: Sequence[str],
+    seeds: Sequence[int] | None,
+    plugins: Sequence[str | Path],
+    root: Path,
+    executor: str,
+    force: bool,
 ) -> str:
     """The command that runs the same trials."""
     words = ["framework", "run", *map(str, files)]
     words += [word for setting in sets for word in ("--set", setting)]
     if seeds is not None:
         words += ["--seeds", ",".join(map(str, seeds))]
+    words += [word for file in plugins for word in ("--plugin", str(file))]
     if root != RESULTS:
         words += ["--root", str(root)]
     if executor != "ray":

@@ -41,8 +41,8 @@ class Recipe(Protocol):
     def __call__(self) -> nn.Module:
         """Make what it describes."""
 
-    def plain(self) -> Mapping[str, Any]:
-        """Itself as plain data."""
+    def plain(self, *, stored: bool = False) -> Mapping[str, Any]:
+        """Itself as plain data; as it is stored with states, which other specs read too, if that is asked for."""
 
 
 @dataclass(eq=False)
@@ -179,7 +179,7 @@ class Trial:
 
     def use_loss(self, loss: Recipe) -> nn.Module:
         """Make the loss that evaluation reports from now on, on the trial's device."""
-        self.loss, self.loss_recipe = loss().to(self.device), loss.plain()
+        self.loss, self.loss_recipe = loss().to(self.device), loss.plain(stored=True)
         return self.loss
 
     def checkpoint(self, progress: Callable[[], Any]) -> None:

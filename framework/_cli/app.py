@@ -15,6 +15,7 @@ from framework._cli.options import (
     Executor,
     Kinds,
     MaxTrials,
+    PluginFiles,
     PluginFolder,
     Root,
     Seeds,
@@ -67,7 +68,8 @@ def run(
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0, help="Longest time between checkpoints of a trial within a stage.")
     ] = 5.0,
-    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
+    disable_plugin: Disabled = [],  # noqa: B006
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show what Ray and MLflow log.")] = False,
 ) -> None:
     """Run every trial of the specs that is not finished yet.
@@ -95,7 +97,7 @@ def run(
             specs,
             sets,
             parse_seeds(seeds),
-            load_registry(disable_plugin),
+            load_registry(disable_plugin, plugin),
             options,
             max_trials=max_trials,
             dry_run=dry_run,
@@ -121,7 +123,8 @@ def plan(
         ),
     ] = None,
     max_trials: MaxTrials = None,
-    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
+    disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
     with report_errors():
@@ -131,7 +134,7 @@ def plan(
             specs,
             sets,
             parse_seeds(seeds),
-            load_registry(disable_plugin),
+            load_registry(disable_plugin, plugin),
             max_trials=max_trials,
             store=stages_in(root, store),
             whole=whole,
@@ -145,25 +148,29 @@ def validate(
     sets: Sets = [],  # noqa: B006 - typer reads it
     seeds: Seeds = None,
     max_trials: MaxTrials = None,
+    plugin: PluginFiles = [],  # noqa: B006
     disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Check specs, and report every mistake with its place."""
     with report_errors():
         from framework._cli.plan import validate_specs
 
-        validate_specs(specs, sets, parse_seeds(seeds), load_registry(disable_plugin), max_trials)
+        validate_specs(specs, sets, parse_seeds(seeds), load_registry(disable_plugin, plugin), max_trials)
 
 
 app.add_typer(outcomes_app)
 
 
 @app.command()
-def schema(disable_plugin: Disabled = []) -> None:  # noqa: B006 - typer reads it
+def schema(
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
+    disable_plugin: Disabled = [],  # noqa: B006
+) -> None:
     """Print the JSON schema of specs, for editors."""
     with report_errors():
         from framework._cli.plugins import print_schema
 
-        print_schema(load_registry(disable_plugin))
+        print_schema(load_registry(disable_plugin, plugin))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from framework._cli.options import Disabled, Root, StoreUri, TrackingUri, parse_age
+from framework._cli.options import Disabled, PluginFiles, Root, StoreUri, TrackingUri, parse_age
 from framework._cli.report_errors import load_registry, report_errors
 from framework._paths import RESULTS, stages_in
 
@@ -18,7 +18,7 @@ store_app = typer.Typer(help="Look after the stored stages.", no_args_is_help=Tr
 def plugins(context: typer.Context) -> None:
     """Show the components that specs can name."""
     if context.invoked_subcommand is None:
-        list_plugins(disable_plugin=[])
+        list_plugins(plugin=[], disable_plugin=[])
 
 
 @plugins_app.command("list")
@@ -27,13 +27,14 @@ def list_plugins(
         bool,
         typer.Option("-v", "--verbose", help="Show the distributions, their hooks and how long they take to load."),
     ] = False,
-    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
+    disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """List all components, and what is wrong with plugins that cannot be used."""
     with report_errors():
         from framework._cli.plugins import list_components, list_distributions
 
-        (list_distributions if verbose else list_components)(load_registry(disable_plugin))
+        (list_distributions if verbose else list_components)(load_registry(disable_plugin, plugin))
 
 
 @plugins_app.command("show")
@@ -42,13 +43,14 @@ def show_plugin(
         str,
         typer.Argument(help="Such as stage, loss or criterion."),
     ],
-    name: Annotated[str, typer.Argument(help="the component's name")],
+    name: Annotated[str, typer.Argument(help="the component's name, or FILE:NAME, such as mine.py:Net")],
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
 ) -> None:
     """Show a component's parameters: types, bounds, defaults, and where it comes from."""
     with report_errors():
         from framework._cli.plugins import show_component
 
-        show_component(load_registry(()), kind, name)
+        show_component(load_registry((), plugin), kind, name)
 
 
 @store_app.command("list")

@@ -81,6 +81,9 @@ Page = Annotated[Path, typer.Option("--output", "-o", help="The page.", callback
 FigureFolder = Annotated[
     Path, typer.Option("-o", "--output", help="The folder they are written to.", callback=home_option)
 ]
+ReproducedFolder = Annotated[
+    Path, typer.Option("--output", "-o", help="The folder for its spec, code and results.", callback=home_option)
+]
 ModelFile = Annotated[
     Path | None,
     typer.Option(
@@ -128,6 +131,15 @@ Disabled = Annotated[
         help="Leave out the plugins of a distribution, such as a broken one. May be given several times.",
         metavar="DIST",
         envvar="FRAMEWORK_DISABLE_PLUGINS",
+        show_default=False,
+    ),
+]
+PluginFiles = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugin",
+        help="Also use the hooks in a file, such as mine.py. May be given several times.",
+        metavar="FILE",
         show_default=False,
     ),
 ]

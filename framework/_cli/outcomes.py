@@ -11,10 +11,13 @@ from framework._cli.options import (
     Baseline,
     Chosen,
     Disabled,
+    Executor,
     FigureFolder,
     Metric,
     ModelFile,
     Page,
+    PluginFiles,
+    ReproducedFolder,
     Root,
     Run,
     TableFormat,
@@ -61,7 +64,8 @@ def figures(
     format: Annotated[str, typer.Option(help="Which kinds of files.")] = "png,svg",
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
-    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
+    disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Draw what came out, for papers: PNG and SVG files of sweeps and of trials.
 
@@ -71,7 +75,9 @@ def figures(
     with report_errors():
         from framework._cli.figures import write_figures
 
-        code = write_figures(names, load_registry(disable_plugin), output, formats, root, tracking_uri, trials=trials)
+        code = write_figures(
+            names, load_registry(disable_plugin, plugin), output, formats, root, tracking_uri, trials=trials
+        )
     raise typer.Exit(code)
 
 
@@ -83,7 +89,8 @@ def report(
     baseline: Baseline = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
-    disable_plugin: Disabled = [],  # noqa: B006 - typer reads it
+    plugin: PluginFiles = [],  # noqa: B006 - typer reads it
+    disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
     """Write one page that shows experiments to others: question, set-up, results, figures, how to reproduce."""
     with report_errors():
@@ -94,7 +101,7 @@ def report(
             output,
             root,
             tracking_uri,
-            load_registry(disable_plugin),
+            load_registry(disable_plugin, plugin),
             metric=metric,
             baseline=baseline,
             command=redact(shlex.join(["framework", *sys.argv[1:]])),
@@ -115,6 +122,28 @@ def inspect(
         from framework._cli.inspect import inspect_run
 
         inspect_run(trial, root, tracking_uri, latency=latency)
+
+
+@outcomes_app.command()
+def reproduce(
+    trial: Run,
+    output: ReproducedFolder = Path("reproduced"),
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Run the code that the run keeps: look at it first.")
+    ] = False,
+    executor: Annotated[Executor, typer.Option(help="As of framework run.")] = Executor.INLINE,
+    root: Root = RESULTS,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Run a trial again from what its run keeps: its spec, and the files of code that the spec names.
+
+    Code is written to --output and not run, unless you say that you trust it.
+    """
+    with report_errors():
+        from framework._cli.reproduce import reproduce_run
+
+        code = reproduce_run(trial, output, root, tracking_uri, executor.value, trusted=trust_code)
+    raise typer.Exit(code)
 
 
 @outcomes_app.command()

@@ -1,12 +1,14 @@
 """``framework plugins`` and ``framework schema``."""
 
 import json
+from pathlib import Path
 from textwrap import indent
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from framework._code import canonical, file_in
 from framework._component import KINDS, usable
 from framework._component.described import Parameter, described
 from framework._component.docstring import sections
@@ -54,8 +56,9 @@ def show_component(registry: Registry, kind: str, name: str) -> None:
     Raises:
         PluginError: there is none of that kind and name.
     """
-    entry, console = registry.get(kind, name), make_console()
-    console.print(f"[bold]{kind} {name}[/bold], from {entry.source}\n", highlight=False)
+    files = [Path(registry.code.root, path) for path in registry.code.plugins]
+    entry, console = registry.with_files(files, [name]).get(kind, called_here(name)), make_console()
+    console.print(f"[bold]{kind} {name}[/bold], from {entry.place or entry.source}\n", highlight=False)
     about, parameters = sections(entry.factory), described(entry)
     for title, text in about.items():
         if title not in ("Args", "Attributes"):  # they are in the table
@@ -70,6 +73,12 @@ def show_component(registry: Registry, kind: str, name: str) -> None:
     for parameter in parameters:
         table.add_row(*map(escape, parameter))
     console.print(table)
+
+
+def called_here(name: str) -> str:
+    """What is in a file is looked up by what the file is called from the working folder."""
+    split = file_in(name)
+    return f"{canonical(split[0], Path.cwd(), Path.cwd())}:{split[1]}" if split else name
 
 
 def print_schema(registry: Registry) -> None:

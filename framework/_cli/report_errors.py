@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     from framework._registry import Registry
 
 
-def load_registry(disabled: Iterable[str]) -> "Registry":
-    """Load all installed plugins, except those of the distributions that are disabled."""
+def load_registry(disabled: Iterable[str], files: Sequence[Path] = ()) -> "Registry":
+    """Load all installed plugins, except those of the distributions that are disabled, and those in files.
+
+    Raises:
+        PluginError: a file cannot be used.
+    """
     from framework._registry import installed
 
-    return installed(frozenset(disabled))
+    return installed(frozenset(disabled)).with_files(files)
 
 
 @contextmanager

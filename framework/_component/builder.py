@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from framework._code import place_in
 from framework._component.component import Component
 from framework._component.kinds import Catalog, unknown
 from framework._component.messages import mistakes
@@ -45,7 +46,7 @@ def build(catalog: Catalog, kind: str, value: Any) -> Component:
     except (FrameworkError, ValidationError, *INTERRUPTS):
         raise
     except BaseException as error:  # a validator is code, which may raise anything
-        message = f"{kind} {name!r} of {entry.source} cannot validate its parameters: {describe(error)}"
+        message = f"{entry} cannot validate its parameters: {describe(error)}"
         raise mistakes([((), message, value)]) from error
     fields = parameters.model_fields
     params = {field: getattr(model, field) for field in fields}
@@ -76,10 +77,18 @@ def _probe(component: Component) -> None:
         with _without_compiler() if entry.kind == "optimizer" else nullcontext():
             component(params=[torch.zeros(2, 2, requires_grad=True)])
     except (ValueError, TypeError) as error:
-        raise mistakes([((), f"{entry.kind} {component.name!r}: {error}", dict(component.params))]) from None
+        raise mistakes([((), f"{_where(component, error)}: {error}", dict(component.params))]) from None
     except RuntimeError:
         # What only holds on another device (fused=True) shows when the trial runs.
         return
+    except Exception as error:
+        raise mistakes([((), f"{_where(component, error)}: {describe(error)}", dict(component.params))]) from error
+
+
+def _where(component: Component, error: Exception) -> str:
+    """What could not be made, and of what is in a file, the line that says so."""
+    line = place_in(error.__traceback__) or component.entry.place
+    return f"{component.entry.kind} {component.name!r}" + (f" ({line})" if line else "")
 
 
 @contextmanager

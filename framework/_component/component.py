@@ -37,7 +37,8 @@ class Component:
 
         What it raises has a note that names it.
         """
-        with located(f"in {self.entry.kind} {self.entry.name} of {self.entry.source}"):
+        place = f"({self.entry.place})" if self.entry.place else f"of {self.entry.source}"
+        with located(f"in {self.entry.kind} {self.entry.name} {place}"):
             return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs if k in inputs}, **self.params)
 
     @property
@@ -45,10 +46,11 @@ class Component:
         """What specs call it."""
         return self.entry.name
 
-    def plain(self, *, identity: bool = False) -> dict[str, Any]:
+    def plain(self, *, identity: bool = False, stored: bool = False) -> dict[str, Any]:
         """Return itself as plain data that validates to itself again.
 
         Args:
+            stored: name files of code by their content, as another spec may call them otherwise.
             identity: return what stage keys are made of instead: the distribution that it comes from, and only the
                 parameters that differ from their defaults, so that a new parameter with a default changes no key. A
                 path is replaced by a digest of what is there, see `digest`. Of a default that is a component of
@@ -63,20 +65,21 @@ class Component:
             foreign = {k: theirs for k, theirs in used.items() if theirs != source}
             # What a label is called does not matter, but which stage has it: that is up to the plan.
             given = {k: plain(v, identity=True) for k, v in self.given.items() if k not in self.entry.labels}
-            return {"name": self.name, "source": source, **foreign, **given}
-        return {"name": self.name, **{k: plain(v) for k, v in self.params.items()}}
+            return {"name": self.entry.part or self.name, "source": source, **foreign, **given}
+        name = self.entry.stored_name if stored else self.name
+        return {"name": name, **{k: plain(v, stored=stored) for k, v in self.params.items()}}
 
 
-def plain(value: Any, *, identity: bool = False) -> Any:
+def plain(value: Any, *, identity: bool = False, stored: bool = False) -> Any:
     """Return a validated value as JSON-able data; see `Component.plain`."""
     if isinstance(value, Component):
-        return value.plain(identity=identity)
+        return value.plain(identity=identity, stored=stored)
     if is_dataclass(value) and not isinstance(value, type):
         value = vars(value)
     if isinstance(value, Mapping):
-        return {k: plain(v, identity=identity) for k, v in value.items()}
+        return {k: plain(v, identity=identity, stored=stored) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(v, identity=identity) for v in value]
+        return [plain(v, identity=identity, stored=stored) for v in value]
     if isinstance(value, Path):
         if identity:
             return digest(value)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
+from framework._code import Code
 from framework._component.parameters import labels_in, parameters_of
 from framework._errors import PluginError, nearest
 
@@ -42,6 +43,8 @@ class Entry:
         factory: the callable.
         source: the distribution that registered it, with its version.
         origin: what stands for that distribution in stage keys; empty: the source.
+        part: of what is named by its file, what it is called in there: the file's name is in no key.
+        place: the line of a file that defines it, such as ``./mine.py:12``; empty if it comes from a distribution.
     """
 
     kind: str
@@ -49,6 +52,17 @@ class Entry:
     factory: Callable[..., Any]
     source: str
     origin: str = ""
+    part: str = ""
+    place: str = ""
+
+    def __str__(self) -> str:
+        """It and where it comes from, for messages."""
+        return f"{self.kind} {self.name!r} {f'({self.place})' if self.place else f'of {self.source}'}"
+
+    @property
+    def stored_name(self) -> str:
+        """What names it wherever there is the same code: what a file is called does not matter."""
+        return f"{self.origin}:{self.part}" if self.part else self.name
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -63,7 +77,7 @@ class Entry:
         Raises:
             PluginError: a parameter without a default has a type that YAML cannot express.
         """
-        return parameters_of(self.factory, KINDS[self.kind].inputs, f"{self.kind} {self.name!r} of {self.source}")
+        return parameters_of(self.factory, KINDS[self.kind].inputs, str(self))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -89,6 +103,9 @@ class Catalog(Protocol):
     def broken(self) -> Sequence[str]:
         """The reasons why some plugins cannot be used."""
 
+    def faults(self, source: str) -> Sequence[str]:
+        """The reasons why the plugins of a distribution, or a file, cannot be used."""
+
     @property
     def observers(self) -> Sequence[str]:
         """The distributions whose plugins observe every trial."""
@@ -96,6 +113,13 @@ class Catalog(Protocol):
     @property
     def origins(self) -> Mapping[str, str]:
         """What stands for each distribution in stage keys: its version, or its version and code."""
+
+    @property
+    def code(self) -> Code:
+        """The files among the plugins, and those that have components which are named by their files."""
+
+    def with_code(self, code: Code) -> "Catalog":
+        """Return the same catalog with these files instead of its own."""
 
 
 def unknown(catalog: Catalog, kind: str, name: object, also: Sequence[str] = ()) -> str:

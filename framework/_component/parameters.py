@@ -125,6 +125,7 @@ StageLabel = Annotated[str, _Labelled()]
 """An earlier state of a trial: ``initial``, or the label (``as:``) of a stage before; see `Trial.earlier_state`."""
 
 _FOLDER = AfterValidator(lambda path: Folder(path))
+_PLAIN = (str, int, float, bool)
 _CONFIG = ConfigDict(extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, protected_namespaces=())
 
 
@@ -152,8 +153,10 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
     for name, parameter in signature.parameters.items():
         if name in inputs or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        expressible = _expressible(hints[name]) if name in hints else None
         required = parameter.default is parameter.empty
+        # Without an annotation, a default says what else there may be.
+        hint = hints.get(name, type(parameter.default) if type(parameter.default) in _PLAIN else None)
+        expressible = None if hint is None else _expressible(hint)
         if expressible is None and required:
             raise PluginError(
                 f"{owner}: parameter {name!r} has no default and is annotated {hints.get(name, 'with nothing')}, "
@@ -198,7 +201,7 @@ def _expressible(hint: Any) -> Any:
         if not any(inner is not type(None) for inner in kept):
             return None
         return Union[tuple(kept)]  # noqa: UP007 - made at run time
-    if origin is Literal or hint in (str, int, float, bool, type(None)):
+    if origin is Literal or hint in (*_PLAIN, type(None)):
         return hint
     if hint is Path:
         return Annotated[Path, Field(strict=False), _HOME, _REACHABLE]

@@ -26,12 +26,13 @@ class DataCache:
         """Load a trial's data; if they cannot be had, the result of the trial, which has failed."""
         key = _key(plan)
         if key not in self._loaded:
+            registry = self._registry.with_code(plan.code)
             try:
-                self._loaded[key] = prepare(plan.data, self._registry)
+                self._loaded[key] = prepare(plan.data, registry)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a dataset plugin's failure must not end what runs on other data
-                self._registry.blame(error)
+                registry.blame(error)
                 self._loaded[key] = failure(plan, error, 0.0)
         data = self._loaded[key]
         return replace(data, plan=plan) if isinstance(data, Result) else None
@@ -43,4 +44,5 @@ class DataCache:
 
 
 def _key(plan: TrialPlan) -> str:
-    return json.dumps([plan.data["dataset"], plan.data["validation"]], sort_keys=True)
+    dataset = json.dumps([plan.data["dataset"], plan.data["validation"]], sort_keys=True)
+    return f"{plan.code.digest} {dataset}" if plan.code else dataset  # what names stand for depends on the code

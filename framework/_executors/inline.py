@@ -32,6 +32,7 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
     try:
         while (index := queue.next()) is not None:
             plan, source = queue.plan(index), queue.source(index)
+            own = registry.with_code(plan.code)
             handle(plan, Started())
             for left in range(plan.resources["retries"], -1, -1):
                 began, deadline = time.monotonic(), Deadline(plan.resources["timeout"])
@@ -41,7 +42,7 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
                 report = _reporting(plan, handle, deadline)
                 try:
                     with deadline:
-                        result = attempt(plan, registry, source, store, report, checkpoint_seconds)
+                        result = attempt(plan, own, source, store, report, checkpoint_seconds)
                 except Expired:
                     result = timed_out(plan, time.monotonic() - began)
                 if result.error is None or not left:

@@ -182,7 +182,7 @@ class RunRecorder:
         plan = result.plan
         source, note = self.data.source(plan), partial(self._note, plan)
         files = {**result.files, **self._figures(plan, drawing)}
-        artifacts = run_artifacts(result, files, source, self.registry, self.store, note)
+        artifacts = run_artifacts(result, files, source, self.registry.with_code(plan.code), self.store, note)
         links = RunLinks(run_id, artifacts.files, self.command, self.tracker.uri)
         noted = source.notes if source and artifacts.model else {}
         normalisation = (noted["data.mean"], noted["data.std"]) if "data.mean" in noted else None
@@ -213,7 +213,8 @@ def _as_spec(plan: TrialPlan) -> str:
         "stages": stages,
         "resources": plan.resources,
     }
-    others = [source.replace(" ", "==") for source in plan.plugins if not source.startswith("framework ")]
-    if others:
-        spec["plugins"] = others
+    # Files and modules that are named where they are used have no version.
+    others = [s.replace(" ", "==") for s in plan.plugins if " " in s and not s.startswith(("framework ", ".", "/"))]
+    if others or plan.code.plugins:
+        spec["plugins"] = [*others, *map(plan.code.name, plan.code.plugins)]
     return dump(spec)

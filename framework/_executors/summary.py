@@ -47,7 +47,7 @@ def summarise(
             found = Results(reader, [spec.name], only)
             variants = compare(found) if f"test/{found.primary}" in found.metrics else []
             files = {"summary.csv": render(variants, "csv").encode()} if variants else {}
-            files |= _figures(spec.name, found, registry, remark)
+            files |= _figures(spec.name, found, registry.with_code(spec.code), remark)
             failed = [(result.plan.name, result.error) for result in results[spec.name] if result.error]
             note = partial(_note, spec.description, variants, failed, files, command, tracker.uri)
             tracker.summarised(spec.name, files=files, note=note)

@@ -12,7 +12,8 @@ A key covers all that changes a result:
   folder that must exist (`pydantic.DirectoryPath`) the names, sizes and times of the files in it. Any other path,
   such as one to download to, counts by its name, as do ``runs:/…`` and the weights that torchvision knows by name;
 - where each component comes from: its distribution and that one's version, and its code where that may change without
-  a new version (see `framework._registry.code`). So do the distributions that observe every trial;
+  a new version (see `framework._registry.code`); for a file of code its content, and that of what it imports from
+  beside it, whatever it is called. So do the distributions that observe every trial;
 - of the framework itself, and what it brings, `RESULTS`, not the version.
 
 A parameter that is left at its default is not in the key, written out or not, so that a new parameter with a default

@@ -22,12 +22,15 @@ def explain(one: TrialPlan, other: TrialPlan, catalog: Catalog) -> list[str]:
         catalog: where their components are looked up.
     """
     lines = [f"seed: {one.seed} ≠ {other.seed}"] if one.seed != other.seed else []
-    lines += _part("model", one.model, other.model, catalog)
-    lines += _part("data", one.data, other.data, catalog)
+    catalogs = catalog.with_code(one.code), catalog.with_code(other.code)
+    origins = [dict(zip(plan.plugins, plan.origins, strict=False)) for plan in (one, other)]
+    lines += [f"{file}: its code" for file in origins[0] if origins[0][file] != origins[1].get(file, origins[0][file])]
+    lines += _part("model", one.model, other.model, catalogs)
+    lines += _part("data", one.data, other.data, catalogs)
     if len(one.stages) != len(other.stages):
         lines.append(f"number of stages: {len(one.stages)} ≠ {len(other.stages)}")
     for index, (a, b) in enumerate(zip(one.stages, other.stages, strict=False)):
-        lines += _part(f"stages.{index}", a, b, catalog)
+        lines += _part(f"stages.{index}", a, b, catalogs)
         went = [plan.went_back[index : index + 1] for plan in (one, other)]
         if a["name"] == b["name"] and went[0] != went[1]:
             after = " ≠ ".join(", ".join(map(str, *counts)) for counts in went)
@@ -35,12 +38,12 @@ def explain(one: TrialPlan, other: TrialPlan, catalog: Catalog) -> list[str]:
     return lines
 
 
-def _part(where: str, one: Mapping[str, Any], other: Mapping[str, Any], catalog: Catalog) -> list[str]:
+def _part(where: str, one: Mapping[str, Any], other: Mapping[str, Any], catalogs: tuple[Catalog, Catalog]) -> list[str]:
     found = list(_differences((), one, other))
     if not found:
         return []
     # Parameters that are written differently may still mean the same: a file and its copy.
-    identities = _identity(where, one, catalog), _identity(where, other, catalog)
+    identities = _identity(where, one, catalogs[0]), _identity(where, other, catalogs[1])
     found = [(path, a, b) for path, a, b in found if _at(identities[0], path) != _at(identities[1], path)]
     names = {part.get("name", part.get("dataset", {}).get("name")) for part in (one, other)}
     owner = f"{where} {names.pop()}" if len(names) == 1 else where

@@ -109,6 +109,7 @@ class Planner:
                 went_back=went_back,
                 plugins=plugins,
                 origins=origins,
+                code=self._spec.code,
             )
             plans.append(plan)
         return plans

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from framework._code import NO_CODE, Code
 from framework._plan.names import short
 from framework._spec import INITIAL
 
@@ -27,6 +28,7 @@ class TrialPlan:
         went_back: of each stage, after how many stages there are the states that it goes back to.
         plugins: the distributions that it uses, with their versions, sorted.
         origins: of each of them what stands for its code in the keys.
+        code: the files of code that its spec names, with what is in them.
     """
 
     experiment: str
@@ -42,6 +44,7 @@ class TrialPlan:
     went_back: tuple[tuple[int, ...], ...] = ()
     plugins: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    code: Code = NO_CODE
 
     @property
     def key(self) -> str:

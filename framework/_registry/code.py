@@ -19,12 +19,20 @@ def code_of(point: metadata.EntryPoint) -> str:
     Read once per process, when plugins are imported: what is changed later is not what this process runs.
     """
     dist = point.dist
+    own = [other.module for other in dist.entry_points if other.group == point.group] if dist else [point.module]
+    return code_of_modules(dist, *own)
+
+
+def code_of_modules(dist: metadata.Distribution | None, *modules: str) -> str:
+    """Digest some modules and all others of their distribution; empty if its version identifies them.
+
+    Args:
+        dist: the distribution; None if they only lie on the path.
+        modules: of it.
+    """
     if dist is None:
-        return _digest(frozenset({point.module}))
-    if _from_index(dist):
-        return ""
-    own = (other.module for other in dist.entry_points if other.group == point.group)
-    return _digest(frozenset({*own, *(dist.read_text("top_level.txt") or "").split()}))
+        return _digest(frozenset(modules))
+    return "" if _from_index(dist) else _digest(frozenset({*modules, *(dist.read_text("top_level.txt") or "").split()}))
 
 
 def _from_index(dist: metadata.Distribution) -> bool:

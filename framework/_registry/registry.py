@@ -1,20 +1,21 @@
 """The registry of components by kind and name, and of the plugins that they come from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from traceback import walk_tb
-from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from framework import _hookspecs as hookspecs
+from framework._code import NO_CODE, Code, canonical, file_in, module_in, place_in, place_of, read_code
 from framework._component import KINDS, Entry, unknown
-from framework._errors import PluginError, describe, located, locations, nearest
-
-HOOKS = (*(kind.hook for kind in KINDS.values()), *hookspecs.LIFECYCLE, *hookspecs.RESULTS)
+from framework._errors import PluginError, located, locations, nearest
+from framework._registry.hooks import components_of, hooks_of, package_of
+from framework._registry.named import Named
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,86 @@ class Registry:
         self._entries: dict[str, dict[str, list[Entry]]] = {kind: {} for kind in KINDS}
         self._sources: dict[int, str] = {}
         self._packages: dict[str, str] = {}
+        self._bare, self._named = self, Named(NO_CODE, {})
+        self._with_code: dict[tuple[str, str], Registry] = {}
         self._manager = pluggy.PluginManager("framework")
         self._manager.add_hookspecs(hookspecs)
         for plugin, source in plugins:
             self.add(plugin, source)
 
+    @property
+    def code(self) -> Code:
+        """The files among the plugins, and those that have components which are named by their files."""
+        return self._named.code
+
+    def with_code(self, code: Code) -> "Registry":
+        """Return a registry with these files and modules beside the installed plugins, instead of its own.
+
+        A file that cannot be used as a plugin is kept with the reason.
+        """
+        if not code:
+            return self._bare
+        known, which = self._bare._with_code, (code.digest, code.root)
+        if which not in known:
+            made = known[which] = Registry(disabled=self.disabled)
+            made._take(self._bare)
+            made._named = Named(code, self._bare.origins)
+            made.origins |= made._named.origins
+            for file, found in made._named.hooks():
+                made._add_file(file, found)
+        return known[which]
+
+    def with_files(self, plugins: Sequence[Path], names: Sequence[str] = ()) -> "Registry":
+        """Return a registry with files that are named from the working folder.
+
+        Args:
+            plugins: files with hooks.
+            names: components that are named by their file or module.
+
+        Raises:
+            PluginError: a file among the plugins cannot be used.
+        """
+        here = Path.cwd()
+        try:
+            files = [canonical(str(file), here, here) for file in plugins]
+            named = [canonical(split[0], here, here) for name in names if (split := file_in(name))]
+        except ValueError as error:
+            raise PluginError(f"--plugin: {error}") from None
+        made = self.with_code(read_code(here, named, files, [split[0] for name in names if (split := module_in(name))]))
+        for fault in (fault for file in files for fault in made.faults(file)):
+            raise PluginError(fault)
+        return made
+
+    def _take(self, other: "Registry") -> None:
+        """Have all plugins that another one has; what they register is not asked for again."""
+        self._bare, self.strict = other, other.strict
+        self.plugins, self.origins = [*other.plugins], {**other.origins}
+        self._sources, self._packages = {**other._sources}, {**other._packages}
+        for kind, named in other._entries.items():
+            self._entries[kind] = {name: [*claims] for name, claims in named.items()}
+        for name, plugin in other._manager.list_name_plugin():
+            self._manager.register(plugin, name=name)
+
+    def _add_file(self, file: str, found: object) -> None:
+        try:
+            if isinstance(found, PluginError):
+                raise found
+            if not hooks_of(self._manager, found, file):
+                raise PluginError(
+                    f"{file} has no hook: register what is in it (@hookimpl), or name it where it is used, "
+                    f"such as {file}:Net"
+                )
+            self.add(found, file, file, origin=self.origins[file])
+        except PluginError as error:
+            self.reject(file, file, str(error))
+
     def add(
-        self, plugin: object, source: str, module: str = "", seconds: float = 0.0, origin: str | None = None
+        self,
+        plugin: object,
+        source: str,
+        module: str = "",
+        seconds: float = 0.0,
+        origin: str | None = None,
     ) -> None:
         """Register a plugin whole, or not at all.
 
@@ -88,17 +162,18 @@ class Registry:
         """
         if id(plugin) in self._sources:
             raise PluginError(f"{source} registers the same plugin as {self._sources[id(plugin)]}: {plugin!r}")
-        hooks = _hooks(self._manager, plugin, source)
+        hooks = hooks_of(self._manager, plugin, source)
         try:
             # A name of its own: by default pluggy takes the module's, and refuses a second of that name.
             self._manager.register(plugin, name=f"{len(self.plugins) + 1}: {source}")
         except pluggy.PluginValidationError as error:
-            raise PluginError(f"{source}: {error}") from error
+            hook = next((hook for hook in hooks if f"{hook!r}" in str(error)), "")
+            raise PluginError(f"{place_of(getattr(plugin, hook, None)) or source}: {error}") from error
         try:
             found = [
-                replace(entry, origin=origin or source)
+                replace(entry, origin=origin or source, place=place_of(entry.factory))
                 for kind in KINDS
-                for entry in _components(plugin, kind, source, hooks)
+                for entry in components_of(plugin, kind, source, hooks)
             ]
         except PluginError:
             self._manager.unregister(plugin)
@@ -106,7 +181,7 @@ class Registry:
         for entry in found:
             self._entries[entry.kind].setdefault(entry.name, []).append(entry)
         self._sources[id(plugin)] = source
-        self._packages[_package(plugin)] = source
+        self._packages[package_of(plugin)] = source
         self.origins[source] = origin or source
         self.plugins.append(Plugin(source, module, tuple(hooks), tuple(found), seconds))
 
@@ -119,10 +194,14 @@ class Registry:
         """The reasons why some plugins cannot be used, each once."""
         return list(dict.fromkeys(plugin.fault for plugin in self.plugins if plugin.fault))
 
+    def faults(self, source: str) -> Sequence[str]:
+        """The reasons why the plugins of a distribution, or a file, cannot be used."""
+        return [plugin.fault for plugin in self.plugins if plugin.fault and plugin.source == source]
+
     @property
     def sources(self) -> Sequence[str]:
-        """The distributions whose plugins can be used."""
-        return sorted({plugin.source for plugin in self.plugins if not plugin.fault})
+        """The distributions whose plugins can be used, and the files that specs name components in."""
+        return sorted(self.origins)
 
     @property
     def observers(self) -> Sequence[str]:
@@ -142,7 +221,7 @@ class Registry:
                 f"{kind} {name!r} is registered by both {', '.join(others)} and {last}: uninstall one, or leave it out "
                 "with --disable-plugin"
             )
-        return claims[0] if claims else None
+        return claims[0] if claims else self._named.entry(kind, name)
 
     def names(self, kind: str) -> Sequence[str]:
         """List all names of that kind, sorted."""
@@ -166,8 +245,14 @@ class Registry:
         return bool(getattr(self._manager.hook, hook).get_hookimpls())
 
     def blame(self, error: BaseException) -> None:
-        """Note on an exception the plugin in whose code it was raised, unless a note names it already."""
+        """Note on an exception the plugin in whose code it was raised, unless a note names it already.
+
+        Of a file, the line is noted.
+        """
         with suppress(Exception):
+            if line := place_in(error.__traceback__):
+                error.__notes__ = [f"at {line}", *locations(error)]
+                return
             packages = [
                 str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(error.__traceback__)
             ]
@@ -189,43 +274,3 @@ class Registry:
 def _call(implementation: pluggy.HookImpl, where: str, **arguments: Any) -> Any:
     with located(where):
         return implementation.function(**{name: arguments[name] for name in implementation.argnames})
-
-
-def _package(plugin: object) -> str:
-    """Return the top-level package or module that a plugin's code is in."""
-    name = getattr(plugin, "__name__", None) if isinstance(plugin, ModuleType) else type(plugin).__module__
-    return str(name).partition(".")[0]
-
-
-def _hooks(manager: pluggy.PluginManager, plugin: object, source: str) -> list[str]:
-    """List the hooks that a plugin implements, and refuse unknown ones, which pluggy would ignore silently."""
-    found = []
-    for name in dir(plugin):
-        options = manager.parse_hookimpl_opts(plugin, name)
-        if options is None:
-            continue
-        hook = options.get("specname") or name
-        if hook not in HOOKS:
-            raise PluginError(f"{source}: there is no hook {hook!r} ({nearest(hook, HOOKS)})")
-        if options.get("wrapper") or options.get("hookwrapper"):
-            raise PluginError(f"{source}: {hook} cannot be wrapped: implement it without wrapper=True")
-        found.append(hook)
-    return found
-
-
-def _components(plugin: object, kind: str, source: str, hooks: Sequence[str]) -> list[Entry]:
-    hook = KINDS[kind].hook
-    if hook not in hooks:
-        return []
-    try:
-        registered = getattr(plugin, hook)()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # as for a plugin that cannot be imported
-        raise PluginError(f"{source}: {hook} failed: {describe(error)}") from error
-    if not isinstance(registered, Mapping):
-        raise PluginError(f"{source}: {hook} must return a mapping of names, not {type(registered).__name__}")
-    for name, factory in registered.items():
-        if not callable(factory):
-            raise PluginError(f"{source}: {kind} {name!r} must be callable, not {type(factory).__name__}")
-    return [Entry(kind, name, factory, source) for name, factory in registered.items()]

@@ -1,18 +1,20 @@
 """What runs say of themselves in MLflow's UI: Markdown."""
 
+import posixpath
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from shlex import quote as quoted
 from typing import Any
 from urllib.parse import quote
 
+from framework._code import Code
 from framework._emptied import empty_layers
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._report.formats import render
 from framework._report.metrics import TEST, called, shown
 from framework._report.variants import Variant
-from framework._tracking import WEIGHTS
+from framework._tracking import CODE, SPEC, WEIGHTS
 
 _LONGEST = 5000  # characters: what a tag has room for
 _LONGEST_TEXT, _LONGEST_LINE, _NAMED = 1000, 150, 10
@@ -61,7 +63,7 @@ def trial_note(
     parts += [_image(run, name) for name in run.files if name.rpartition("/")[2] == "curves.png"]
     if normalisation:
         parts += [f"### Load the {'network' if exported else 'weights'}", _loading(run, exported, *normalisation)]
-    return "\n\n".join([*parts, "### Reproduce", _reproducing(run)])
+    return "\n\n".join([*parts, "### Reproduce", _reproducing(run, plan.code)])
 
 
 def sweep_note(
@@ -163,13 +165,15 @@ def _numbers(values: Sequence[float]) -> str:
     return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
 
 
-def _reproducing(run: RunLinks) -> str:
+def _reproducing(run: RunLinks, code: Code) -> str:
+    kept, spec = (CODE, posixpath.join(CODE, code.base, SPEC)) if code.texts else (SPEC, SPEC)
     alone = _block(
         "sh",
         f"MLFLOW_TRACKING_URI={quoted(run.tracking_uri)} \\",
         "  mlflow artifacts download --dst-path . \\",
-        f"  --artifact-path spec.yaml --run-id {run.run_id}",
-        "framework run spec.yaml --root reproduced \\",
+        f"  --artifact-path {kept} --run-id {run.run_id}",
+        *(["# Look at the code in this folder before you run it."] if code.texts else []),
+        f"framework run {quoted(spec)} --root reproduced \\",
         "  --tracking-uri sqlite:///reproduced/mlflow.db",  # where it is, it would be found to be finished
     )
     return f"This trial alone:\n\n{alone}\n\nAll that was run with it: {_line(run.command)}"

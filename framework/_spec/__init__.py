@@ -1,5 +1,6 @@
 """Specs: YAML files, validated, with every mistake at once and in its place."""
 
+from framework._spec.code import names_files
 from framework._spec.count import MAX_TRIALS
 from framework._spec.dump import dump
 from framework._spec.experiment import ExperimentSpec, load, read_name
@@ -23,6 +24,7 @@ __all__ = [
     "dump",
     "load",
     "load_specs",
+    "names_files",
     "read_name",
     "schema",
 ]

@@ -22,13 +22,12 @@ def check_defaults(root: Node, written: Node, file: str, resolver: Resolver, fou
     """
     uses = _uses(root, resolver)
     before = _uses(written, resolver) if written is not root else uses
-    names = resolver.catalog.names("stage")
     for defaults in space.alternatives(root.value.get("defaults")):
         if not mapping_or_null(defaults, "stages and their parameters", found) or not defaults.value:
             continue
         for stage, params in defaults.value.items():
             mark = defaults.keys.get(stage, params.mark)
-            if stage not in names:
+            if not resolver.may_be_stage(stage):
                 found.append(defaults.key_problem(stage, unknown(resolver.catalog, "stage", stage)))
                 continue
             alternatives = [a for a in space.alternatives(params) if mapping_or_null(a, "parameters", found)]

@@ -8,11 +8,13 @@ from numbers import Integral  # NumPy's too
 from pathlib import Path as FilePath
 from typing import Any
 
+from framework._code import Code
 from framework._component import Catalog, Component
 from framework._errors import Problem, SpecError
 from framework._paths import expand_home, name_fault
 from framework._spec import space
 from framework._spec.checks import integer, stage_list, unknown_keys
+from framework._spec.code import read_files, rename_files
 from framework._spec.count import MAX_TRIALS, TREE, check_size, check_stages, check_trials
 from framework._spec.defaults import check_defaults
 from framework._spec.document import read
@@ -70,6 +72,11 @@ class ExperimentSpec:
     def origins(self) -> Mapping[str, str]:
         """By distribution, what stands for it in stage keys."""
         return self._resolver.catalog.origins
+
+    @property
+    def code(self) -> Code:
+        """The files of code that it names, and those that the user has named beside it."""
+        return self._resolver.catalog.code
 
     @cached_property
     def spaces(self) -> tuple[Space, ...]:
@@ -150,10 +157,11 @@ def load(
     if seeds is not None:
         changed = replace(changed, value={**changed.value, "seeds": _given(seeds, max_trials)})
     root = _without_wrong_spaces(changed, found)
-    written = root if changed is written else _without_wrong_spaces(written, [])
+    root, catalog = read_files(root, file, catalog, found)
     resolver = Resolver(catalog)
     fields = _fields(root, file, found)
     check_plugins(root.value.get("plugins"), found)
+    written = root if changed is written else rename_files(_without_wrong_spaces(written, []), file.parent)[0]
     search = read_search(root.value.get("search"), _spaces(root), _spaces(written), found)
     try:
         stages = check_stages(root)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from framework._code import file_in, module_in
 from framework._component import Catalog, Component, build, unknown
 from framework._errors import PluginError, Problem, nearest
 from framework._spec.checks import integer, mapping_or_null, number, stage_list, unknown_keys
@@ -146,14 +147,21 @@ class Resolver:
         known: list[str] = []
         items = stage_list(root.value.get("stages"), [])
         for stage in (stage for item in items for stage in self.flatten(item, [])):
-            entry = self.catalog.entry("stage", stage.name)
-            for name in entry.labels if entry else ():
+            for name in self._labels(stage.name):
                 node = with_defaults(stage, root.value.get("defaults")).value.get(name)
                 if node is not None and isinstance(node.value, str) and node.value not in (INITIAL, *known):
                     hint = nearest(node.value, [INITIAL, *known])
                     found.append(node.problem(f"no stage before this one is labelled {node.value!r} ({hint})"))
             if (label := stage.value.get(LABEL)) is not None and isinstance(label.value, str):
                 known.append(label.value)
+
+    def _labels(self, stage: str) -> Sequence[str]:
+        """A stage's parameters that are labels; what is wrong with a stage is told when it is built."""
+        try:
+            entry = self.catalog.entry("stage", stage)
+            return entry.labels if entry else ()
+        except PluginError:
+            return ()
 
     def flatten(self, item: Node, found: list[Problem]) -> list[Node]:
         """An element of a list of stages as stages with names and own parameters, repetitions written out."""
@@ -177,8 +185,12 @@ class Resolver:
             found.append(item.key_problem(LABEL, "a repeat has no label: give it to a stage inside"))
         return self._repeated(params, found)
 
+    def may_be_stage(self, name: str) -> bool:
+        """Whether there is a stage of this name, or it names something in a file or module: is that one?"""
+        return name in self.catalog.names("stage") or bool(file_in(name) or module_in(name))
+
     def _stage(self, item: Node, name: str, params: Node, found: list[Problem]) -> list[Node]:
-        if name not in self.catalog.names("stage"):
+        if not self.may_be_stage(name):
             message = unknown(self.catalog, "stage", name, ["repeat"])
             found.append(item.misspelled_space() or item.key_problem(name, message))
             return []

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from framework._code import PATTERN
 from framework._component import KINDS, Catalog, Entry, usable
 from framework._paths import MOST_BYTES
 from framework._spec.node import SPACES
@@ -15,7 +16,13 @@ JSON = dict[str, Any]
 _SPACE = {"$ref": "#/$defs/space"}
 _STAGES = {"$ref": "#/$defs/stages"}
 _LISTED: JSON = {"type": "array", "minItems": 1}
+_FILES: JSON = {
+    "description": "Something in a file: ./mine.py:Net; or in a module.",
+    "type": "string",
+    "pattern": PATTERN,
+}
 _NAME = r"^[^/\\\n]*[^/\\\s][^/\\\n]*$"
+_FILED_STAGE: JSON = {"type": ["object", "null"]}
 _RANGE: JSON = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _INTEGERS: JSON = {**_RANGE, "items": {"type": "integer"}}
 
@@ -42,7 +49,10 @@ def schema(catalog: Catalog) -> JSON:
             "data": _kind(catalog, "dataset", _data_options()),
             "space": _space(),
             "stages": _or_space({**_LISTED, "items": _stage_item(catalog)}),
-            "defaults": _object({e.name: _nullable(_component(e)) for e in _entries(catalog, "stage")}),
+            "defaults": {
+                **_object({e.name: _nullable(_component(e)) for e in _entries(catalog, "stage")}),
+                "patternProperties": {PATTERN: _FILED_STAGE},
+            },
         },
     }
 
@@ -57,7 +67,7 @@ def _top() -> JSON:
         },
         "description": _text("What the experiment is for."),
         "plugins": {
-            "description": "The plugin packages that it needs, as pip names them: framework-lion>=1.2.",
+            "description": "What it needs: packages as pip names them (framework-lion>=1.2), and files (./mine.py).",
             "type": "array",
             "items": {"type": "string"},
         },
@@ -153,7 +163,9 @@ def _kind(catalog: Catalog, kind: str, options: JSON | None = None) -> JSON:
     entries = _entries(catalog, kind)
     nameless = {"type": "object", "not": {"anyOf": [{"required": [key]} for key in ("name", *SPACES)]}}
     named = [_component(entry, {"name": {"const": entry.name}, **(options or {})}) for entry in entries]
-    return _or_space({"enum": [entry.name for entry in entries]}, *named, nameless)
+    # Of what is in a file, no schema knows the parameters.
+    filed = {"type": "object", "properties": {"name": _FILES}, "required": ["name"]}
+    return _or_space({"enum": [entry.name for entry in entries]}, *named, _FILES, filed, nameless)
 
 
 def _component(entry: Entry, more: JSON | None = None) -> JSON:
@@ -201,10 +213,11 @@ def _stage_item(catalog: Catalog) -> JSON:
     labelled = {"maxProperties": 2, "required": [LABEL]}
     item = {
         **_object({**named, "repeat": repeat, LABEL: label}),
+        "patternProperties": {PATTERN: _FILED_STAGE},
         "minProperties": 1,
         "anyOf": [{"maxProperties": 1, "not": {"required": [LABEL]}}, {**labelled, "not": {"required": ["repeat"]}}],
     }
-    return _or_space({"enum": [entry.name for entry in entries]}, item)
+    return _or_space({"enum": [entry.name for entry in entries]}, item, _FILES)
 
 
 def _space() -> JSON:

@@ -1,5 +1,6 @@
 """Which run a trial writes to, where others may be running the same trial."""
 
+import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,20 @@ from framework._tracking.earlier import Earlier, is_live, is_whole
 from framework._tracking.origin import source
 from framework._tracking.params import parameters, run_name, variant
 from framework._tracking.run import OpenRun
-from framework._tracking.tags import KEY, LONGEST_TAG, PARENT, PLUGINS, PRIMARY, REASON, STAGE, STAGES, STOPPED, VARIANT
+from framework._tracking.tags import (
+    CODE,
+    KEY,
+    LONGEST_TAG,
+    PARENT,
+    PLUGINS,
+    PRIMARY,
+    REASON,
+    SPEC,
+    STAGE,
+    STAGES,
+    STOPPED,
+    VARIANT,
+)
 from framework._tracking.view import NOTE
 
 if TYPE_CHECKING:
@@ -133,7 +147,11 @@ class Opener:
         new = [Param(name, value) for name, value in known.items() if name not in there.data.params]
         for batch in batches(new, _PARAMS):
             self._client.log_batch(run.run_id, params=batch)
-        self._client.log_text(run.run_id, run.spec, "spec.yaml")
+        self._client.log_text(run.run_id, run.spec, SPEC)
+        if run.plan.code.texts:
+            files = {posixpath.join(run.plan.code.base, SPEC): run.spec, **run.plan.code.texts}
+            for path, text in files.items():
+                self._client.log_text(run.run_id, text, f"{CODE}/{path}")
 
 
 def _tags(run: OpenRun) -> dict[str, str]:

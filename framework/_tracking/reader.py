@@ -176,6 +176,19 @@ class Reader:
             except (MlflowException, FileNotFoundError):
                 return None
 
+    def files(self, run_id: str, folder: str) -> dict[str, int]:
+        """The files that a run keeps in a folder and the folders in it: paths and bytes."""
+        with translate_errors(self.uri):
+            found: dict[str, int] = {}
+            folders = [folder]
+            while folders:
+                for info in self._client.list_artifacts(run_id, folders.pop()):
+                    if info.is_dir:
+                        folders.append(info.path)
+                    else:
+                        found[info.path] = info.file_size or 0
+            return found
+
     def _find(self, experiment: str) -> "Experiment":
         if experiment not in self._experiments:
             raise DataError(f"there is no experiment {experiment!r} ({nearest(experiment, self._experiments)})")

@@ -220,7 +220,10 @@ class _Run:
         trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial)
         observers.tell("stage_started", name=name, stage=stage)
         before, aside = layout(trial.model), unkept(trial.model)
-        with located(f"in stage {self.index + 1}, {name} of {self.registry.get('stage', name).source}"):
+        entry = self.registry.get("stage", name)
+        with located(
+            f"in stage {self.index + 1}, {name} {f'({entry.place})' if entry.place else f'of {entry.source}'}"
+        ):
             with self._resuming(), in_module(trial.model):
                 stage.run(trial)
             check_layout(before, layout(trial.model))

@@ -38,9 +38,15 @@ def test_what_is_missing_is_told_with_its_place_and_how_to_get_it(tmp_path: Path
 @pytest.mark.parametrize(
     ("plugins", "text"),
     [
-        ("lion", "4:10 plugins: must be a list of packages, such as [framework-lion>=1.2], not 'lion'"),
-        ("[3]", "4:11 plugins.0: must be a package as pip names it, such as framework-lion>=1.2, not 3"),
-        ("['a b']", "4:11 plugins.0: must be a package as pip names it, such as framework-lion>=1.2, not 'a b'"),
+        (
+            "lion",
+            "4:10 plugins: must be a list of packages and files, such as [framework-lion>=1.2, ./mine.py], not 'lion'",
+        ),
+        ("[3]", "4:11 plugins.0: must be a package as pip names it (framework-lion>=1.2) or a file (./mine.py), not 3"),
+        (
+            "['a b']",
+            "4:11 plugins.0: must be a package as pip names it (framework-lion>=1.2) or a file (./mine.py), not 'a b'",
+        ),
     ],
 )
 def test_what_is_no_package_is_a_mistake(plugins: str, text: str, tmp_path: Path) -> None:

@@ -188,8 +188,9 @@ def _train(
         faulthandler.dump_traceback_later(min(plan.resources["timeout"], LONGEST), exit=True, file=_STDERR)
     # Reported, not raised: the worker lives on and takes the next trial.
     try:
-        source = ray.get(task.source)
-        result = attempt(plan, installed(disabled), source, store, reports.send, checkpoint_seconds)
+        registry = installed(disabled).with_code(plan.code)
+        source = ray.get(task.source)  # its class may be in a file of code, which can be imported from here on
+        result = attempt(plan, registry, source, store, reports.send, checkpoint_seconds)
     except BaseException as error:  # plugins or data that this machine cannot load; Ctrl-C comes to the driver alone
         result = failure(plan, error, time.monotonic() - began)
     finally:
