@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 
 import torch
+from running import here, trials
 from torch import nn
 from typer.testing import CliRunner
 
@@ -41,6 +42,15 @@ def test_the_plugin_registers_and_does_what_it_says():
     before = network[1].weight.detach().clone()
     stage.run(Trial(network, data, torch.device("cpu")))
     assert torch.equal(network[1].weight, before * 0.25)
+
+
+def test_a_file_of_ones_own_runs_with_one_command(tmp_path, monkeypatch):
+    for language in ("python", "yaml"):
+        block = next(block for block in blocks(language) if block.startswith("# mine."))
+        (tmp_path / block.partition("\n")[0].removeprefix("# ")).write_text(block)
+    monkeypatch.chdir(tmp_path)
+    assert here("run", "mine.yaml", "--executor", "inline", monkeypatch=monkeypatch) == 0
+    assert [run.info.status for run in trials(tmp_path / "mlruns", "mine").values()] == ["FINISHED"] * 2
 
 
 def test_the_tree_is_the_one_that_plan_draws(monkeypatch, capsys):
