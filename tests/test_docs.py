@@ -186,7 +186,8 @@ REST = {"model": "convnet", "data": "digits", "stages": "[prune: {amount: {unifo
 def test_specs_are_valid(page: Path, line: int, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rest = "".join(f"{key}: {value}\n" for key, value in REST.items() if key not in yaml.safe_load(text))
     (tmp_path / "my.yaml").write_text(text + rest)
-    (tmp_path / "mine.npz").touch()
+    for name in ("mine.npz", "mine.csv", "mine.parquet"):
+        (tmp_path / name).touch()
     (tmp_path / "images").mkdir()
     plugins = [*run_blocks(page, monkeypatch)]
     monkeypatch.chdir(tmp_path)

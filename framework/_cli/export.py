@@ -59,7 +59,10 @@ def export_run(name: str, format: Target, output: Path | None, root: Path, track
         say(console, "load it as docs/export.md shows: torch alone masks no layer that is never called (attention)")
     if {"data.mean", "data.std"} <= trial.params.keys():
         mean, std = trial.params["data.mean"], trial.params["data.std"]
-        say(console, f"it takes images in [0, 1], less {mean}, divided by {std}")
+        # Of a table there may be many.
+        rows = "it takes rows of the columns data.columns, less data.mean, divided by data.std: parameters of the run"
+        images = f"it takes images in [0, 1], less {mean}, divided by {std}"
+        say(console, rows if "data.columns" in trial.params else images)
 
 
 # What is written, or why it cannot be; the file is begun only then.

@@ -22,7 +22,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "stage": Kind("register_stages"),
-    "model": Kind("register_models", ("shape", "classes")),
+    "model": Kind("register_models", ("shape", "classes", "data_mean", "data_std")),
     "dataset": Kind("register_datasets", ("validation",)),
     "loss": Kind("register_losses"),
     "optimizer": Kind("register_optimizers", ("params", "model")),

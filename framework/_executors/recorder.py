@@ -184,11 +184,8 @@ class RunRecorder:
         files = {**result.files, **self._figures(plan, drawing)}
         artifacts = run_artifacts(result, files, source, self.registry.with_code(plan.code), self.store, note)
         links = RunLinks(run_id, artifacts.files, self.command, self.tracker.uri)
-        noted = source.notes if source and artifacts.model else {}
-        normalisation = (noted["data.mean"], noted["data.std"]) if "data.mean" in noted else None
-        return replace(
-            artifacts, note=partial(trial_note, result, result.error or result.stopped, links, normalisation)
-        )
+        noted = source.notes if source and artifacts.model else None
+        return replace(artifacts, note=partial(trial_note, result, result.error or result.stopped, links, noted))
 
     def _figures(self, plan: TrialPlan, drawing: "Future[Mapping[str, bytes]]") -> Mapping[str, bytes]:
         try:

@@ -46,12 +46,17 @@ def register_models() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore
     """Models: callables that return the network of a trial, a `torch.nn.Module`.
 
     It takes images, float32 (N, channels, height, width), with each channel normalised to mean 0 and standard deviation
-    1 over the training set. It gives outputs (N, classes). It is made on the CPU, with torch already seeded; and anew
-    for every stage, so what training changes has to be in its parameters and buffers.
+    1 over the training set; or what else a `framework.Source` gives. It gives outputs (N, classes). It is made on the
+    CPU, with torch already seeded; and anew for every stage, so what training changes has to be in its parameters and
+    buffers.
 
     Called with:
-        shape: (channels, height, width) of one image, three ints.
+        shape: of one input, ints; of an image (channels, height, width). A model that annotates it as
+            ``tuple[int, int, int]`` is refused other data than images.
         classes: int, how many outputs.
+        data_mean: floats, what has been subtracted from each channel of the images scaled to [0, 1], or from each
+            column of a table; None of data that says nothing of it.
+        data_std: as ``data_mean``; has been divided by.
 
     Example:
         from framework import hookimpl

@@ -39,7 +39,7 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
 
     Args:
         model: any module that takes one batch of images.
-        shape: (channels, height, width) of one image.
+        shape: of one input, such as (channels, height, width).
 
     Returns:
         The names, of shared modules and tied weights all of them.

@@ -86,7 +86,7 @@ def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
 
     Args:
         model: the network, which is left as it is.
-        shape: (channels, height, width) of one image.
+        shape: of one input, such as (channels, height, width).
 
     Returns:
         ``model/parameters``, ``model/nonzero``, ``model/flops``, ``model/flops_effective``, ``model/dead_filters`` and
@@ -103,7 +103,7 @@ def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int
     Args:
         model: the network, as it evaluates; it is left as it is.
         weights: its prunable weights by name.
-        shape: (channels, height, width) of one image.
+        shape: of one input, such as (channels, height, width).
     """
     flops, by_weight = _count(model, weights, shape)
     layers = [_layer(name, weights[name].detach(), by_weight) for name in {**by_weight.flops, **weights}]

@@ -39,7 +39,7 @@ def no_gradient(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
 
     Args:
         model: the network, which is left as it is.
-        shape: (channels, height, width) of one image.
+        shape: of one input, such as (channels, height, width).
 
     Returns:
         ``no_gradient``, of all prunable weights, and ``no_gradient/<layer>`` of each layer that has such weights;

@@ -41,7 +41,7 @@ def latencies(network: nn.Module, weights: Sequence[str], shape: Sequence[int]) 
     Args:
         network: it, on the CPU, as it evaluates; it is left as it is.
         weights: the names of the parameters whose zeros count.
-        shape: (channels, height, width) of one image.
+        shape: of one input, such as (channels, height, width).
     """
     # Both are copies: an exported network as it is loaded checks its inputs, and its copies do not.
     sparse, dense = copy.deepcopy(network), copy.deepcopy(network)

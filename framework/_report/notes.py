@@ -1,7 +1,7 @@
 """What runs say of themselves in MLflow's UI: Markdown."""
 
 import posixpath
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote as quoted
 from typing import Any
@@ -41,7 +41,7 @@ def trial_note(
     result: Result,
     why: str | None,
     run: RunLinks,
-    normalisation: tuple[Sequence[float], Sequence[float]] | None,
+    data: Mapping[str, Any] | None,
     exported: bool,
 ) -> str:
     """What a trial's run says of itself: what it is, its result, how to load its network and how to reproduce it.
@@ -50,8 +50,8 @@ def trial_note(
         result: how it came out.
         why: why it failed, or was stopped; None if it came to its end.
         run: its run.
-        normalisation: of the images that its network takes, each channel's mean and standard deviation; None if the
-            run keeps no network.
+        data: what is noted of the data that its network takes, such as ``data.mean``, see `framework.Source`; None if
+            the run keeps no network.
         exported: it keeps the network; otherwise only its weights.
     """
     plan = result.plan
@@ -61,8 +61,8 @@ def trial_note(
     if empty := empty_layers(result.metrics):
         parts.append(f"**All weights are pruned of:** {_cut(', '.join(f'`{name}`' for name in empty), _LONGEST_TEXT)}")
     parts += [_image(run, name) for name in run.files if name.rpartition("/")[2] == "curves.png"]
-    if normalisation:
-        parts += [f"### Load the {'network' if exported else 'weights'}", _loading(run, exported, *normalisation)]
+    if data is not None:
+        parts += [f"### Load the {'network' if exported else 'weights'}", _loading(run, exported, _inputs(data))]
     return "\n\n".join([*parts, "### Reproduce", _reproducing(run, plan.code)])
 
 
@@ -130,7 +130,7 @@ def _image(run: RunLinks, name: str) -> str:
     return f"![{name}](get-artifact?path={quote(name)}&run_uuid={run.run_id})"
 
 
-def _loading(run: RunLinks, exported: bool, mean: Sequence[float], std: Sequence[float]) -> str:
+def _loading(run: RunLinks, exported: bool, inputs: Sequence[str]) -> str:
     # The UI is as wide as the longest line of a block.
     imports, load, what, after = _NETWORK if exported else _WEIGHTS
     return _block(
@@ -142,10 +142,20 @@ def _loading(run: RunLinks, exported: bool, mean: Sequence[float], std: Sequence
         f'    "runs:/{run.run_id}/{what}"',
         ")",
         *after,
-        "# The network takes images of values in [0, 1],",
-        f"# less {_numbers(mean)},",
-        f"# divided by {_numbers(std)}.",
+        *(f"# {line}" for line in inputs),
     )
+
+
+def _inputs(data: Mapping[str, Any]) -> list[str]:
+    if not {"data.mean", "data.std"} <= data.keys():
+        return []
+    if "data.columns" in data:  # of which there may be many
+        return [
+            "The network takes rows of the columns data.columns,",
+            "less data.mean, divided by data.std (see parameters).",
+        ]
+    mean, std = _numbers(data["data.mean"]), _numbers(data["data.std"])
+    return ["The network takes images of values in [0, 1],", f"less {mean},", f"divided by {std}."]
 
 
 _NETWORK = ["import mlflow"], "network = mlflow.pytorch.load_model", "model", list[str]()

@@ -77,15 +77,15 @@ class LoggedModel:
 
     @property
     def shape(self) -> list[int]:
-        """(channels, height, width) of one image.
+        """The shape of one input, such as (channels, height, width).
 
         Raises:
             DataError: there are only weights, or it cannot be loaded safely.
         """
-        [images] = self.program.graph_signature.user_inputs
-        found = next(node.meta["val"].shape for node in self.program.graph.nodes if node.name == images)
-        if len(found) != 4 or not all(isinstance(size, int) for size in found[1:]):
-            raise DataError(f"{self.uri} takes no images of one size: {tuple(found)}")
+        [inputs] = self.program.graph_signature.user_inputs
+        found = next(node.meta["val"].shape for node in self.program.graph.nodes if node.name == inputs)
+        if len(found) < 2 or not all(isinstance(size, int) for size in found[1:]):
+            raise DataError(f"{self.uri} takes no inputs of one size: {tuple(found)}")
         return list(found[1:])
 
     def module(self) -> "nn.Module":

@@ -21,7 +21,7 @@ class RunArtifacts:
         metrics: by name; logged at the trial's last epoch.
         note: makes what the run says of itself, Markdown, given whether its network could be exported.
         model: the trained network; nobody else uses it.
-        shape: (channels, height, width) of the network's input; needed with a model.
+        shape: of the network's input, such as (channels, height, width); needed with a model.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)

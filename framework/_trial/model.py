@@ -1,15 +1,17 @@
 """Build the network that a trial begins with."""
 
 from collections import Counter
+from collections.abc import Sequence
+from inspect import isclass
 from itertools import chain
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from framework._component import Catalog, build
+from framework._component import Catalog, Component, build
 from framework._data import Source
 from framework._errors import StageError
 from framework._plan import TrialPlan
@@ -30,7 +32,14 @@ def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
     with random_state_kept():
         torch.manual_seed(seed)
         with _DrawsByShape(seed):
-            model = build(catalog, "model", plan.model)(shape=shape, classes=len(source.classes))
+            component = build(catalog, "model", plan.model)
+            _check_rank(component, shape)
+            model = component(
+                shape=shape,
+                classes=len(source.classes),
+                data_mean=source.notes.get("data.mean"),
+                data_std=source.notes.get("data.std"),
+            )
             if not isinstance(model, nn.Module):
                 raise StageError(f"model {plan.model['name']!r} gave a {type(model).__name__}, not a torch.nn.Module")
             fill_lazy(model, plan.model["name"], shape)
@@ -43,6 +52,16 @@ def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
                 "let its get_extra_state give a tensor"
             )
     return model.train()
+
+
+def _check_rank(model: Component, shape: Sequence[int]) -> None:
+    """Check that the data has as many dimensions as a model says that it takes, by how it annotates ``shape``."""
+    factory = model.entry.factory
+    hint = get_type_hints(factory.__init__ if isclass(factory) else factory).get("shape")
+    wanted = get_args(hint) if get_origin(hint) is tuple else ()
+    if wanted and ... not in wanted and len(wanted) != len(shape):
+        expected = "images (channels, height, width)" if len(wanted) == 3 else f"inputs of {len(wanted)} dimensions"
+        raise StageError(f"model {model.name!r} takes {expected}, and the data has inputs of shape {tuple(shape)}")
 
 
 class _DrawsByShape(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -72,7 +91,7 @@ def fill_lazy(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
     Args:
         model: the network.
         name: what specs call it.
-        shape: (channels, height, width) of one image.
+        shape: of one input, such as (channels, height, width).
 
     Raises:
         StageError: they cannot.

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from itertools import pairwise
+from math import prod
 from typing import Annotated, Literal
 
 from torch import nn
@@ -15,7 +16,7 @@ _BLOCKS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2
 
 
 def mlp(
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     classes: int,
     widths: tuple[Width, ...] = (300, 100),
     weights: Weights | None = None,
@@ -25,7 +26,7 @@ def mlp(
     The hidden layers are called ``fc1``, ``fc2``, …, and the last layer ``fc``.
 
     Args:
-        shape: (channels, height, width) of one image.
+        shape: of one input, of any number of dimensions, which are flattened.
         classes: how many outputs.
         widths: of the hidden layers.
         weights: where to start from: a file, or a model of an earlier run as ``runs:/<id>/model``.
@@ -33,9 +34,8 @@ def mlp(
     Example:
         model: {name: mlp, widths: [300, 100]}
     """
-    channels, height, width = shape
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    sizes = (channels * height * width, *widths)
+    sizes = (prod(shape), *widths)
     for i, (inputs, outputs) in enumerate(pairwise(sizes), 1):
         layers[f"fc{i}"], layers[f"relu{i}"] = nn.Linear(inputs, outputs), nn.ReLU()
     layers["fc"] = nn.Linear(sizes[-1], classes)

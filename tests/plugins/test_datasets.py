@@ -17,11 +17,13 @@ def test_all_datasets_are_registered():
     assert installed().names("dataset") == [
         "cifar10",
         "cifar100",
+        "csv",
         "digits",
         "fashion_mnist",
         "imagefolder",
         "mnist",
         "npz",
+        "parquet",
     ]
 
 

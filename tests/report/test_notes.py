@@ -22,12 +22,12 @@ KEPT = RunLinks(
 
 def note_of(
     why: str | None = None,
-    normalisation: Any = ((0.5,), (0.25,)),
+    data: Any = {"data.mean": (0.5,), "data.std": (0.25,)},  # noqa: B006
     kept: RunLinks = KEPT,
     exported: bool = True,
     **fields: Any,
 ) -> str:
-    return trial_note(replace(RESULT, **fields), why, kept, normalisation, exported)
+    return trial_note(replace(RESULT, **fields), why, kept, data, exported)
 
 
 def test_a_trials_note_says_what_came_out_and_how_to_have_it() -> None:

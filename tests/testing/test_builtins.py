@@ -1,6 +1,7 @@
 """Every built-in component keeps the contracts that a third party's must keep."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from pydantic import ValidationError
@@ -60,9 +61,14 @@ def on_disk(tmp_path):
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / f"{i}.png")
     np.savez(tmp_path / "arrays.npz", **arrays)
+    table = pd.DataFrame(rng.normal(size=(40, 3)), columns=["a", "b", "c"]).assign(kind=["x", "y"] * 20)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    table.to_parquet(tmp_path / "table.parquet")
     return {
         "npz": {"path": str(tmp_path / "arrays.npz")},
+        "csv": {"path": str(tmp_path / "table.csv"), "label": "kind"},
         "imagefolder": {"root": str(tmp_path / "images"), "size": 8},
+        "parquet": {"path": str(tmp_path / "table.parquet"), "label": "kind"},
     }
 
 
