@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from framework import Dataset, Source, hookimpl
 from framework_plugins.datasets.digits import digits
 from framework_plugins.datasets.downloaded import cifar10, cifar100, fashion_mnist, mnist
+from framework_plugins.datasets.hf import hf
 from framework_plugins.datasets.imagefolder import imagefolder
 from framework_plugins.datasets.npz import npz
 from framework_plugins.datasets.tables import csv, parquet
@@ -18,6 +19,7 @@ def register_datasets() -> Mapping[str, Callable[..., Dataset | Source]]:
         "csv": csv,
         "digits": digits,
         "fashion_mnist": fashion_mnist,
+        "hf": hf,
         "imagefolder": imagefolder,
         "mnist": mnist,
         "npz": npz,

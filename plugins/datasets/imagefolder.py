@@ -6,20 +6,16 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import DirectoryPath
 
 from framework import DataError, Dataset, Interval, nearest
-
-if TYPE_CHECKING:
-    from PIL import Image
+from framework_plugins.datasets.pictures import pixels
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-# By what is in it, whatever it is called: Pillow can read more, and starts other programs for some of that.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 class _Files(NamedTuple):
@@ -103,8 +99,7 @@ def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
         raise DataError(f"{len(files)} images of {size}×{size} do not fit into memory: take a smaller size") from error
 
     def decode(index: int) -> bool:
-        pixels, animated = _read(files[index], size)
-        images[index] = pixels.transpose(2, 0, 1)
+        images[index], animated = _read(files[index], size)
         return animated
 
     # Pillow decodes and resizes without Python's lock.
@@ -119,39 +114,12 @@ def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
 
 
 def _read(file: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
-    """An image as uint8, (size, size, 3), and whether it has more frames than this one."""
-    from PIL import Image, ImageOps
-
+    """An image as uint8, (3, size, size), and whether it has more frames than this one."""
     if file.exists() and not file.is_file():
         raise DataError(f"{file} is no file")  # reading from a pipe would wait for ever
     try:
-        with Image.open(file, formats=_FORMATS) as opened:
-            # Cameras put a preview beside a photograph.
-            animated = opened.format != "MPO" and getattr(opened, "is_animated", False)
-            image = _rgb(ImageOps.exif_transpose(opened), opened.format)
-            side = min(image.size)
-            left, top = ((length - side) // 2 for length in image.size)
-            box = (left, top, left + side, top + side)
-            return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box)), animated
+        return pixels(file, size)
     except MemoryError as error:
         raise DataError(f"{file} does not fit into memory as an image") from error
     except Exception as error:  # a damaged file makes Pillow raise anything at all
         raise DataError(f"{file} cannot be read as an image: {error}") from error
-
-
-def _rgb(image: "Image.Image", kind: str | None) -> "Image.Image":
-    """In 8-bit RGB. Pillow alone would cut 16 bits off at 255, and show what is transparent.
-
-    Raises:
-        ValueError: its pixels have more than 16 bits.
-    """
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and kind in ("PNG", "PPM")):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits, and what range they have is not known: save it with 8 or 16")
-    if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-    return image.convert("RGB")

@@ -8,6 +8,7 @@ from framework import hookimpl
 from framework_plugins.models.classics import lenet5, mlp, vgg
 from framework_plugins.models.convnet import convnet
 from framework_plugins.models.resnet import resnet18
+from framework_plugins.models.timm import timm
 from framework_plugins.models.zoo import torchvision
 
 
@@ -18,6 +19,7 @@ def register_models() -> Mapping[str, Callable[..., nn.Module]]:
         "lenet5": lenet5,
         "mlp": mlp,
         "resnet18": resnet18,
+        "timm": timm,
         "torchvision": torchvision,
         "vgg": vgg,
     }

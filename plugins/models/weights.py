@@ -54,8 +54,21 @@ def load(
     """
     if weights is None:
         return
-    weights = str(weights)
-    state = _read(weights, architecture)
+    fit(model, read(weights, architecture), str(weights), replaceable=replaceable)
+
+
+def fit(model: nn.Module, state: Mapping[str, Tensor], weights: str, *, replaceable: Sequence[str]) -> None:
+    """Load a state dict into a model.
+
+    Args:
+        model: the model.
+        state: the state dict.
+        weights: what it is called in messages.
+        replaceable: as in `load`.
+
+    Raises:
+        DataError: it does not fit elsewhere than in these layers.
+    """
     fresh, wrong = _compare(model.state_dict(), state, tuple(f"{layer}." for layer in replaceable))
     if wrong:
         more = f", and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -89,20 +102,31 @@ def _compare(
     return fresh, wrong
 
 
-def _read(weights: str, architecture: str | None) -> Mapping[str, Tensor]:
+def read(weights: str | Path, architecture: str | None = None) -> Mapping[str, Tensor]:
+    """Read a state dict from where `load` takes it.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    weights = str(weights)
     if weights.startswith("runs:/"):
         from framework import load_model_state
 
         return load_model_state(weights)
     file = Path(weights)
     if file.is_file():
-        return _read_file(file)
+        return read_file(file)
     if file.suffix in _SUFFIXES or "/" in weights or architecture is None:
         raise DataError(f"weights {weights!r}: there is no such file")
     return _download(weights, architecture)
 
 
-def _read_file(file: Path) -> Mapping[str, Tensor]:
+def read_file(file: Path) -> Mapping[str, Tensor]:
+    """Read a state dict from a file, and run nothing that is in it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     from safetensors.torch import load_file
 
     try:

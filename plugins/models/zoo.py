@@ -43,7 +43,7 @@ def torchvision(
         options = {"aux_logits": False, "init_weights": True}
     with _stem_of(shape[0]):
         model: nn.Module = models.get_model(architecture, weights=None, num_classes=classes, **options)
-    _check_size(model, architecture, shape)
+    check_size(model, architecture, shape)
     if weights is not None:
         larger = models.get_model(architecture, weights=None, num_classes=classes + 1, **options)
         stem = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
@@ -85,7 +85,12 @@ def _differing(model: nn.Module, larger: nn.Module) -> list[str]:
     ]
 
 
-def _check_size(model: nn.Module, architecture: str, shape: tuple[int, int, int]) -> None:
+def check_size(model: nn.Module, architecture: str, shape: tuple[int, int, int]) -> None:
+    """Check that a network takes images of that size.
+
+    Raises:
+        StageError: it does not.
+    """
     try:
         with torch.no_grad():
             model.eval()(torch.zeros(1, *shape))

@@ -20,6 +20,7 @@ def test_all_datasets_are_registered():
         "csv",
         "digits",
         "fashion_mnist",
+        "hf",
         "imagefolder",
         "mnist",
         "npz",

@@ -26,7 +26,7 @@ VARIANTS = [
 
 
 def test_all_models_are_registered():
-    assert installed().names("model") == ["convnet", "lenet5", "mlp", "resnet18", "torchvision", "vgg"]
+    assert installed().names("model") == ["convnet", "lenet5", "mlp", "resnet18", "timm", "torchvision", "vgg"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -170,7 +170,7 @@ def stem_of(network):
 def test_a_stem_for_other_channels_begins_as_the_architecture_has_its_stems_begin(
     architecture, channels, deviation, monkeypatch
 ):
-    monkeypatch.setattr(zoo_module, "_check_size", lambda *args: None)
+    monkeypatch.setattr(zoo_module, "check_size", lambda *args: None)
     _, stem = stem_of(zoo((channels, 64, 64), 2, architecture))
     assert stem.in_channels == channels
     assert stem.weight.std().item() == pytest.approx(deviation, rel=0.1)
@@ -187,7 +187,7 @@ FAMILIES.pop("torchvision.models.regnet")
 
 @pytest.mark.parametrize("architecture", sorted(FAMILIES.values()))
 def test_every_architecture_differs_by_its_stem_only_where_images_have_other_channels(architecture, monkeypatch):
-    monkeypatch.setattr(zoo_module, "_check_size", lambda *args: None)
+    monkeypatch.setattr(zoo_module, "check_size", lambda *args: None)
     with torch.device("meta"):
         three, five = (zoo((channels, 224, 224), 7, architecture) for channels in (3, 5))
     name, stem = stem_of(five)

@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from running import here
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_iris
 
 import framework
-from framework import DataError, load_model
+from framework import DataError
 from framework_plugins.datasets import csv, parquet
 
 ROWS = "a,b,flag,kind\n1,10,True,x\n3,10,False,y\n5,10,True,x\n"
@@ -132,50 +131,6 @@ def test_a_class_that_is_only_tested_on_is_refused(files: tuple[Path, Path]) -> 
     with pytest.raises(DataError) as caught:
         csv(files[0], "kind", test=files[1])
     assert str(caught.value) == f"{files[1]}: kind is 'z', which {files[0]} has no row of (valid: x, y)"
-
-
-SPEC = """
-name: cancer
-model: {name: mlp, widths: [16, 8]}
-data: {name: csv, path: cancer.csv, label: target, validation: 0.2}
-stages:
-  - train: {epochs: 4, batch_size: 32, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}}
-  - freeze: {fraction: 0.2, unit: weights}
-  - prune: {amount: {grid_search: [0.5, 0.8]}, criterion: snip}
-  - train: {epochs: 2, batch_size: 32}
-"""
-
-
-def test_a_table_goes_through_all_that_images_go_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    frame = load_breast_cancer(as_frame=True).frame
-    frame["target"] = frame["target"].map({0: "malignant", 1: "benign"})
-    frame.to_csv("cancer.csv", index=False)
-    Path("spec.yaml").write_text(SPEC)
-    root = tmp_path / "results"
-    results = framework.run("spec.yaml", root=root, executor="inline", quiet=True)
-    trial = results.frame().iloc[0]
-    assert trial["test/accuracy"] > 0.85
-    assert trial["model/parameters"] == 30 * 16 + 16 + 16 * 8 + 8 + 8 * 2 + 2
-    assert trial["model/flops"] == 2 * (30 * 16 + 16 * 8 + 8 * 2)
-    given = ["--root", str(root)]
-    name = "cancer/prune.amount=0.5 seed=0"
-    for target in ("torch-export", "onnx"):
-        assert here("export", name, "--format", target, *given, monkeypatch=monkeypatch) == 0
-    said = capsys.readouterr().out
-    assert "it takes rows of the columns data.columns, less data.mean, divided by data.std" in said
-    assert here("inspect", name, *given, monkeypatch=monkeypatch) == 0
-    assert "fc1" in capsys.readouterr().out
-    for command in ("report", "figures"):
-        assert here(command, "cancer", *given, monkeypatch=monkeypatch) == 0
-    exported = torch.export.load("cancer_prune.amount=0.5_seed=0.pt2").module()
-    rows = csv(Path("cancer.csv"), "target", validation=0.2).splits["test"][0]
-    network = load_model(f"runs:/{trial['run_id']}/model", f"sqlite:///{root / 'mlflow.db'}")
-    with torch.no_grad():
-        torch.testing.assert_close(exported(torch.tensor(rows)), network(torch.tensor(rows)))
-    assert [file.name for file in tmp_path.glob("*.html")] != []
 
 
 def test_a_network_for_images_refuses_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ PARAMETERS = {
     "step": {"every": 0.3},
     "multistep": {"milestones": [0.3, 2]},
     "vgg": {"depth": 11, "shapes": [(1, 8, 8)]},
+    "timm": {"architecture": "test_vit", "shapes": [(3, 32, 32)]},
     "torchvision": {"architecture": "squeezenet1_1", "shapes": [(3, 32, 32)]},
     "lenet5": {"shapes": [(1, 16, 16)]},
     "resnet18": {"head": [16], "shapes": [(1, 8, 8)]},
@@ -67,6 +68,7 @@ def on_disk(tmp_path):
     return {
         "npz": {"path": str(tmp_path / "arrays.npz")},
         "csv": {"path": str(tmp_path / "table.csv"), "label": "kind"},
+        "hf": {"path": str(tmp_path / "images")},
         "imagefolder": {"root": str(tmp_path / "images"), "size": 8},
         "parquet": {"path": str(tmp_path / "table.parquet"), "label": "kind"},
     }
