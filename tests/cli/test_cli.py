@@ -74,7 +74,8 @@ def test_parameters_are_flat_and_swept_ones_have_a_short_name_too(study: Study) 
 
 def test_metrics_are_what_was_measured_and_no_noise(study: Study) -> None:
     measured = re.compile(
-        r"(train|val|test)/(loss|accuracy)|sparsity(/[\w.]+)?|frozen|lr|images_per_second|model/\w+|stage|epochs|seconds"
+        r"(train|val|test)/(loss|accuracy)|sparsity(/[\w.]+)?|frozen|empty_layers|no_gradient|lr|images_per_second|"
+        r"model/\w+|stage|epochs|seconds"
     )
     for run in trials(study.root, "study").values():
         assert [name for name in run.data.metrics if not measured.fullmatch(name)] == []
