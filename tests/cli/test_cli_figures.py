@@ -16,7 +16,7 @@ def test_the_figures_of_an_experiment_and_of_its_trials_are_written_and_named(
     monkeypatch.chdir(study.folder)
     options = ("--root", "results", "-o", str(tmp_path / "out"), "--trials", "--format", "svg")
     assert here("figures", "study.yaml", *options, monkeypatch=monkeypatch) == 0
-    sweep = {"accuracy-against-sparsity.svg", "accuracy-over-epochs.svg"}
+    sweep = {"accuracy-against-sparsity.svg", "accuracy-over-epochs.svg", "density-by-layer.svg"}
     trials = {
         f"trials/prune.amount={amount}_seed={seed}/{name}.svg"
         for amount in (0.2, 0.5)
@@ -26,7 +26,7 @@ def test_the_figures_of_an_experiment_and_of_its_trials_are_written_and_named(
     assert written(tmp_path / "out") == sweep | trials
     told = capsys.readouterr().out.splitlines()
     assert {Path(line).relative_to(tmp_path / "out") for line in told} == {Path(name) for name in sweep | trials}
-    against, over_epochs = ((tmp_path / "out" / name).read_text() for name in sorted(sweep))
+    against, over_epochs, _ = ((tmp_path / "out" / name).read_text() for name in sorted(sweep))
     assert "study:  test accuracy against sparsity</text>" in against
     assert "study:  val accuracy and sparsity over the epochs</text>" in over_epochs
     for stage in ("train", "prune", "unprune"):
@@ -43,8 +43,10 @@ def test_experiments_that_are_named_are_drawn_each_and_together(
         "accuracy-against-sparsity.png",
         "accuracy-by-variant.png",
         "accuracy-over-epochs.png",
+        "density-by-layer.png",
         "study/accuracy-against-sparsity.png",
         "study/accuracy-over-epochs.png",
+        "study/density-by-layer.png",
         "single/accuracy-over-epochs.png",
     }
 
