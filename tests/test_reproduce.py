@@ -47,7 +47,9 @@ def test_the_python_of_a_note_loads_the_weights_of_a_network_without_a_graph(tmp
 
     def artifacts(run_id: str) -> RunArtifacts:
         kept = RunLinks(run_id, [], "framework run moody.yaml", uri)
-        note = partial(trial_note, Result(plan, {}, 1, 1.0, None), None, kept, {"data.mean": (0.5,), "data.std": (0.25,)})
+        note = partial(
+            trial_note, Result(plan, {}, 1, 1.0, None), None, kept, {"data.mean": (0.5,), "data.std": (0.25,)}
+        )
         return RunArtifacts(model=network, shape=SHAPE, note=note)
 
     with Tracker(uri, tmp_path) as tracker:
