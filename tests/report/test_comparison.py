@@ -176,7 +176,7 @@ def test_settings_that_were_changed_between_runs_are_not_pooled_without_a_word()
 
 
 def test_a_value_may_be_null_or_a_drawn_number() -> None:
-    groups = compare(results_of(*(trial(0.9, swept={"lr": lr}) for lr in (None, 0.0123456789))))
+    groups = compare(results_of(*(trial(0.9, swept={"lr": lr}) for lr in (None, 0.012345678901234))))
     assert [group.label for group in groups] == ["lr=None", "lr=0.01235"]
 
 
