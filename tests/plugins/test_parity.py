@@ -35,7 +35,7 @@ NETWORKS = {
     "resnet18": ((3, 32, 32), resnet18),
     "vgg16_bn": ((3, 32, 32), lambda: vgg((3, 32, 32), 10)),
 }
-EACH = [name if name != "vgg16_bn" else pytest.param(name, marks=pytest.mark.long) for name in NETWORKS]
+EACH = [name if name == "mlp" else pytest.param(name, marks=pytest.mark.long) for name in NETWORKS]
 each_network = pytest.mark.parametrize("network", EACH)
 
 

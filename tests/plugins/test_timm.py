@@ -42,16 +42,14 @@ def own(name: str, path: Path, **options: Any) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 32, 48), (5, 32, 32)])
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize(("name", "shape"), [("test_resnet", (1, 32, 48)), ("test_vit", (5, 32, 32))])
 def test_it_takes_any_channels_sizes_and_classes(name: str, shape: tuple[int, int, int]) -> None:
     network = timm(shape, 7, name)
     assert network.training
     assert network(torch.randn(2, *shape)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+@pytest.mark.parametrize(("name", "channels"), [("test_resnet", 1), ("test_resnet", 3), ("test_vit", 4)])
 def test_weights_are_adapted_as_timm_adapts_them(
     name: str, channels: int, published: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
