@@ -80,6 +80,7 @@ def test_the_comparison_computes_once_what_its_methods_share(
     assert f" {stages} shared" in told
 
 
+@pytest.mark.long
 def test_what_reproduces_papers_runs_when_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = EXPERIMENTS / "reproductions"
     short = {
