@@ -388,15 +388,15 @@ def test_a_trial_that_takes_too_long_is_ended_in_this_process_too(gate: str, tmp
         name: late
         model: convnet
         data: {name: digits, validation: 0.5}
-        resources: {retries: 0, timeout: 2}
+        resources: {retries: 0, timeout: 5}
         stages:
           - grid_search:
               - wait: {path: never}
-              - train: {steps: 1, batch_size: 16}
+              - freeze: {fraction: 0.5}
         """
     write(tmp_path, {"late.yaml": text})
     done = framework("run", "late.yaml", "--executor", "inline", "--root", "r", folder=tmp_path, PYTHONPATH=gate)
-    reason = "it was ended after its timeout of 2 s (resources.timeout)"
+    reason = "it was ended after its timeout of 5 s (resources.timeout)"
     assert (done.returncode, done.stderr) == (1, "")
     assert f"failed: late stages.0=wait(path=never) seed=0: {reason}" in done.stdout
     statuses = sorted(run.info.status for run in trials(tmp_path / "r", "late").values())

@@ -82,7 +82,8 @@ def _probe(component: Component) -> None:
         # What only holds on another device (fused=True) shows when the trial runs.
         return
     except Exception as error:
-        raise mistakes([((), f"{_where(component, error)}: {describe(error)}", dict(component.params))]) from error
+        message = f"{_where(component, error)} cannot be made: {describe(error)}"
+        raise mistakes([((), message, dict(component.params))]) from error
 
 
 def _where(component: Component, error: Exception) -> str:

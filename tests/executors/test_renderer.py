@@ -49,8 +49,9 @@ def test_a_process_can_be_started_before_there_is_anything_to_draw() -> None:
         renderer.warm()
         renderer.warm()
         wait_for(workers)
+        [started] = workers()
         renderer.draw(TRIAL).result()
-        assert len(workers()) == 1
+        assert started in workers()
 
 
 def test_when_its_process_is_killed_a_trial_is_drawn_here_and_the_next_one_has_a_new_process() -> None:
