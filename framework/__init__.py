@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from annotated_types import Interval
 
     from framework._api import results, run
-    from framework._batches import Batches, ImageBatches
+    from framework._batches import Batches, ImageBatches, TensorBatches
     from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule, StageLabel
     from framework._data import Data, ImageData, Source, Split
     from framework._dataset import Dataset
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "annotated_types": ["Interval"],
     "framework._api": ["results", "run"],
-    "framework._batches": ["Batches", "ImageBatches"],
+    "framework._batches": ["Batches", "ImageBatches", "TensorBatches"],
     "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule", "StageLabel"],
     "framework._data": ["Data", "ImageData", "Source", "Split"],
     "framework._dataset": ["Dataset"],
@@ -129,6 +129,7 @@ __all__ = [
     "Step",
     "StoreError",
     "Task",
+    "TensorBatches",
     "Tester",
     "TrackingError",
     "Trainer",

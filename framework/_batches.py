@@ -25,7 +25,40 @@ class Batches(Protocol):
         """Yield the inputs and targets of the pass with this number, on the trial's device."""
 
 
-class ImageBatches:
+class TensorBatches:
+    """Batches of rows of two tensors, shuffled anew in every pass if there is a seed.
+
+    Args:
+        inputs: of any type and shape, (N, …).
+        targets: as ``inputs``, on the same device.
+        batch_size: rows per batch. The last batch of a pass may be smaller; one of a single row is left out when
+            shuffling, as batch normalisation cannot train on it.
+        seed: of the order; None: the given order.
+    """
+
+    def __init__(self, inputs: Tensor, targets: Tensor, *, batch_size: int, seed: int | None = None) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def __len__(self) -> int:
+        """Batches per pass."""
+        full, rest = divmod(len(self.inputs), self.batch_size)
+        return full + (rest > (1 if self.seed is not None and full else 0))
+
+    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield rows of the inputs and of the targets."""
+        order = None
+        if self.seed is not None:
+            order = torch.randperm(len(self.inputs), generator=_generator(self.seed, "order", number))
+            order = order.to(self.inputs.device)
+        for i in range(len(self)):
+            chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            index = chosen if order is None else order[chosen]
+            yield self.inputs[index], self.targets[index]
+
+
+class ImageBatches(TensorBatches):
     """Normalised batches of images, shuffled and augmented anew in every pass.
 
     The images lie on the device as uint8; augmentation and normalisation happen there, batch by batch.
@@ -35,8 +68,7 @@ class ImageBatches:
         labels: int64, (N,).
         mean: float32, (channels,), of the images scaled to [0, 1]; subtracted.
         std: as ``mean``; divided by.
-        batch_size: images per batch. The last batch of a pass may be smaller; one of a single image is left out
-            when shuffling, as batch normalisation cannot train on it.
+        batch_size: images per batch, see `TensorBatches`.
         augment: any of ``crop`` (shift by up to 1/8 of the height and of the width, zeros move in), ``flip`` (left to
             right, half of the images), ``cutout`` (a square of half the shorter side set to the mean; DeVries & Taylor
             2017).
@@ -57,38 +89,23 @@ class ImageBatches:
         seed: int | None = None,
         channels_last: bool = False,
     ) -> None:
-        self.images, self.labels = images, labels
-        self.batch_size = batch_size
+        super().__init__(images, labels, batch_size=batch_size, seed=seed)
         self.augment = tuple(augment)
-        self.seed = seed
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         # One multiplication and one addition per pixel: x / 255 / std - mean / std.
         self._scale = (1 / (255 * std)).view(1, -1, 1, 1).to(images.device)
         self._fill = (255 * mean).round().to(torch.uint8).view(1, -1, 1, 1).to(images.device)
         self._shift = (-mean / std).view(1, -1, 1, 1).to(images.device)
 
-    def __len__(self) -> int:
-        """Batches per pass."""
-        full, rest = divmod(len(self.images), self.batch_size)
-        return full + (rest > (1 if self.seed is not None and full else 0))
-
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels): float32 (batch, channels, height, width), and int64 (batch,)."""
-        device = self.images.device
-        order = None
-        drawn: dict[str, torch.Generator] = {}
-        if self.seed is not None:
-            order = torch.randperm(len(self.images), generator=_generator(self.seed, "order", number)).to(device)
-            # Each draws for itself, so that one more of them changes nothing of the others.
-            drawn = {name: _generator(self.seed, name, number) for name in self.augment}
-        for i in range(len(self)):
-            chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            index = chosen if order is None else order[chosen]
-            images = self.images[index]
+        # Each draws for itself, so that one more of them changes nothing of the others.
+        drawn = {} if self.seed is None else {name: _generator(self.seed, name, number) for name in self.augment}
+        for images, labels in super().epoch(number):
             for name, generator in drawn.items():
                 images = _AUGMENT[name](images, generator, self._fill)
             images = torch.addcmul(self._shift, images.to(torch.float32), self._scale)
-            yield images.contiguous(memory_format=self._format), self.labels[index]
+            yield images.contiguous(memory_format=self._format), labels
 
 
 def _generator(seed: int, *place: object) -> torch.Generator:

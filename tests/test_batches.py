@@ -94,7 +94,7 @@ def test_images_stay_as_they_are():
     before = images.clone()
     found = batches(images, torch.zeros(9).long(), batch_size=4, augment=["crop", "flip", "cutout"], seed=0)
     list(found.epoch(0))
-    assert found.images is images
+    assert found.inputs is images
     assert torch.equal(images, before)
 
 

@@ -1,6 +1,6 @@
 """Tables of numbers: CSV and Parquet files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import FilePath
 from torch import Tensor
 
-from framework import Batches, Classification, DataError, Interval, StageError, nearest
+from framework import Classification, DataError, Interval, StageError, TensorBatches, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,23 +124,17 @@ class Table:
         if augment:
             raise DataError(f"augment: {', '.join(augment)} is for images, and this is a table: leave it out")
         # Copied: what Ray hands on is read-only, of which torch would warn.
-        return _Rows({name: _Split(*map(torch.tensor, split)).to(device) for name, split in self.splits.items()}, self)
-
-
-@dataclass(frozen=True)
-class _Split:
-    inputs: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device) -> "_Split":
-        return _Split(self.inputs.to(device), self.labels.to(device))
+        return _Rows(
+            {name: tuple(torch.tensor(array).to(device) for array in split) for name, split in self.splits.items()},
+            self,
+        )
 
 
 @dataclass(frozen=True)
 class _Rows:
     """A `framework.Data` of rows, on a trial's device."""
 
-    tensors: Mapping[str, _Split]
+    tensors: Mapping[str, tuple[Tensor, ...]]
     table: Table
 
     @property
@@ -159,35 +153,10 @@ class _Rows:
     def task(self) -> Classification:
         return Classification(self.classes)
 
-    def batches(self, split: str, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
+    def batches(self, split: str, size: int, *, seed: int | None = None, channels_last: bool = False) -> TensorBatches:
         if split not in self.tensors:
             raise StageError("there is no validation set: hold one out with data: {validation: 0.1}")
-        return _RowBatches(self.tensors[split], size, seed)
-
-
-class _RowBatches:
-    """Batches of rows, shuffled anew in every pass if there is a seed.
-
-    The last batch of a pass may be smaller; one of a single row is left out when shuffling, as batch normalisation
-    cannot train on it.
-    """
-
-    def __init__(self, split: _Split, size: int, seed: int | None) -> None:
-        self._split, self._size, self._seed = split, size, seed
-
-    def __len__(self) -> int:
-        full, rest = divmod(len(self._split.labels), self._size)
-        return full + (rest > (1 if self._seed is not None and full else 0))
-
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        inputs, labels = self._split.inputs, self._split.labels
-        order = np.arange(len(labels))
-        if self._seed is not None:
-            order = np.random.default_rng([self._seed, number]).permutation(order)
-        index = torch.from_numpy(order).to(labels.device)
-        for i in range(len(self)):
-            chosen = index[i * self._size : (i + 1) * self._size]
-            yield inputs[chosen], labels[chosen]
+        return TensorBatches(*self.tensors[split], batch_size=size, seed=seed)
 
 
 def _table(

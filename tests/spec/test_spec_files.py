@@ -225,7 +225,9 @@ def test_mistakes_are_told_with_the_lines_of_spec_and_file(wrong: str, folder: P
 
 def test_a_failure_of_what_is_only_tried_is_a_mistake_of_the_spec(folder: Path) -> None:
     (folder / "mine.py").write_text(f"{MINE}\n    def __post_init__(self):\n        raise KeyError('std')\n")
-    assert mistakes(SPEC) == ["my.yaml:7:5 stages.1: stage './mine.py:Shake' (./mine.py:27) cannot be made: KeyError: 'std'"]
+    assert mistakes(SPEC) == [
+        "my.yaml:7:5 stages.1: stage './mine.py:Shake' (./mine.py:27) cannot be made: KeyError: 'std'"
+    ]
 
 
 def test_the_schema_lets_names_of_files_pass(folder: Path) -> None:
