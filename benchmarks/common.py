@@ -34,6 +34,33 @@ def clock(options: Namespace) -> Callable[[], float]:
     return time.process_time
 
 
+def timed(
+    now: Callable[[], float], act: Callable[[], object], after: Callable[[], None] | None = None
+) -> Callable[[], float]:
+    """What measures how long something takes, in milliseconds, up to when the device is done.
+
+    Args:
+        now: what to measure with, see `clock`.
+        act: what is measured.
+        after: what follows and is not measured.
+    """
+    import torch
+
+    def milliseconds() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        began = now()
+        act()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken = 1e3 * (now() - began)
+        if after:
+            after()
+        return taken
+
+    return milliseconds
+
+
 def take_turns(sides: Mapping[str, Callable[[], float]], repeats: int, warmup: int = 1) -> dict[str, list[float]]:
     """Measure all sides in every round, so that whatever else the machine does falls on all of them.
 

@@ -15,11 +15,12 @@ the median of the rounds' ratios. At the end the masked weights are checked to b
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
-from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, verdict
+from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, timed, verdict
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
@@ -58,19 +59,6 @@ def plain(model: nn.Module, optimizer: torch.optim.Optimizer, bfloat16: bool) ->
         optimizer.step()
 
     return step
-
-
-def timed(now: Callable[[], float], step: Step, images: Tensor, labels: Tensor) -> Callable[[], float]:
-    def milliseconds() -> float:
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        began = now()
-        step(images, labels)
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        return 1e3 * (now() - began)
-
-    return milliseconds
 
 
 def main() -> None:
@@ -125,7 +113,9 @@ def main() -> None:
         "gradual": updated(name="gradual", amount=0.9),
     }
     load_before = load()
-    measured = take_turns({name: timed(now, step, images, labels) for name, step in steps.items()}, repeats, warmup=5)
+    measured = take_turns(
+        {name: timed(now, partial(step, images, labels)) for name, step in steps.items()}, repeats, warmup=5
+    )
 
     precision = "bfloat16" if options.bfloat16 else "float32"
     title = f"A masked step (20 % pruned): ResNet-18, batch 128, 32×32, {options.optimizer}, {precision}"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from statistics import median
 
 import torch
-from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, verdict
+from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, timed, verdict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -60,19 +60,6 @@ def squares(model: nn.Module, weights: list[Tensor], batches: list[Batch]) -> No
             total.addcmul_(gradient, gradient)
     for weight, total in zip(weights, sums, strict=True):
         weight.square() * total / len(batches)
-
-
-def timed(now: Callable[[], float], run: Callable[[], object]) -> Callable[[], float]:
-    def milliseconds() -> float:
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        began = now()
-        run()
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        return 1e3 * (now() - began)
-
-    return milliseconds
 
 
 def main() -> None:

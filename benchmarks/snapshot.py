@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns
+from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, timed
 from torch import Tensor
 
 from framework import Dataset, Trial
@@ -153,22 +153,6 @@ def stage(name: str, **parameters: Any) -> Any:
     return build(installed(), "stage", {"name": name, **parameters})()
 
 
-def timed(now: Callable[[], float], act: Callable[[], None], after: Callable[[], None] | None) -> Callable[[], float]:
-    def milliseconds() -> float:
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        began = now()
-        act()
-        if DEVICE.type == "cuda":
-            torch.cuda.synchronize()
-        taken = 1e3 * (now() - began)
-        if after:
-            after()
-        return taken
-
-    return milliseconds
-
-
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--folder", type=Path, help="where to save to: another disk, say")
@@ -179,7 +163,7 @@ def main() -> None:
     with nullcontext(options.folder) if options.folder else tempfile.TemporaryDirectory() as folder:
         for name, optimizer, within in (("stage", SGD, False), ("SGD", SGD, True), ("AdamW", ADAMW, True)):
             case = Case(name, Path(folder), optimizer, within)
-            saves = {"torch": timed(now, case.torch_save, None), "store": timed(now, case.save, None)}
+            saves = {"torch": timed(now, case.torch_save), "store": timed(now, case.save)}
             loads = {
                 "torch": timed(now, case.torch_load, lambda case=case: case.check("torch")),
                 "store": timed(now, case.restore, lambda case=case: case.check("store")),
@@ -198,7 +182,7 @@ def main() -> None:
                 )
     print_table(costs, load_before, measured_in(options))
     content = b"0" * round(case.megabytes * 1e6)
-    hashed = timed(now, lambda: hashlib.sha256(content), None)
+    hashed = timed(now, lambda: hashlib.sha256(content))
     print(f"a SHA-256 of {case.megabytes:.0f} MB takes {median(hashed() for _ in range(repeats)):.0f} ms of these")
 
 

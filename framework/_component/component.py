@@ -37,8 +37,7 @@ class Component:
 
         What it raises has a note that names it.
         """
-        place = f"({self.entry.place})" if self.entry.place else f"of {self.entry.source}"
-        with located(f"in {self.entry.kind} {self.entry.name} {place}"):
+        with located(f"in {self.entry.kind} {self.entry.name} {self.entry.where}"):
             return self.entry.factory(**{k: inputs[k] for k in self.entry.inputs if k in inputs}, **self.params)
 
     @property

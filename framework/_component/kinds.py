@@ -57,7 +57,12 @@ class Entry:
 
     def __str__(self) -> str:
         """It and where it comes from, for messages."""
-        return f"{self.kind} {self.name!r} {f'({self.place})' if self.place else f'of {self.source}'}"
+        return f"{self.kind} {self.name!r} {self.where}"
+
+    @property
+    def where(self) -> str:
+        """Where it comes from, for messages: its line in a file, or its distribution."""
+        return f"({self.place})" if self.place else f"of {self.source}"
 
     @property
     def stored_name(self) -> str:

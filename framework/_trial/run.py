@@ -221,9 +221,7 @@ class _Run:
         observers.tell("stage_started", name=name, stage=stage)
         before, aside = layout(trial.model), unkept(trial.model)
         entry = self.registry.get("stage", name)
-        with located(
-            f"in stage {self.index + 1}, {name} {f'({entry.place})' if entry.place else f'of {entry.source}'}"
-        ):
+        with located(f"in stage {self.index + 1}, {name} {entry.where}"):
             with self._resuming(), in_module(trial.model):
                 stage.run(trial)
             check_layout(before, layout(trial.model))

@@ -24,6 +24,7 @@ from framework._report.figures.variants import (
     drivers,
     finished,
     is_number,
+    over_seeds,
     titled,
     told,
     variants,
@@ -66,9 +67,8 @@ def plot_densities(sweep: Sweep) -> "Figure":
         bottom = 0.2 + LETTER * max(map(len, names))
         figure, [axes] = canvas(WIDTH, 2.4 + bottom, top=0.45, left=0.78, right=0.2 + beside, bottom=bottom)
         crosses = "; ×: no weight left" if any(0 in each for each in densities) else ""
-        headline(
-            figure, f"{titled(found)}:  density of each layer", f"in forward order; {_seeds(found)}{which}{crosses}"
-        )
+        seeds = over_seeds([len(variant.trials) for variant in found])
+        headline(figure, f"{titled(found)}:  density of each layer", f"in forward order; {seeds}{which}{crosses}")
         places = range(len(layers))
         lowest = min((value for each in densities for value in each if value > 0), default=1.0)
         floor = 0.6 * lowest if lowest < _LEAST else 0.0
@@ -118,13 +118,6 @@ def _layers(sweep: Sweep, found: Sequence[Variant[Row]]) -> list[str]:
 
 def _densities(variant: Variant[Row], layers: Sequence[str]) -> list[float]:
     return [1 - mean(numbers(variant.trials, f"sparsity/{layer}")) for layer in layers]
-
-
-def _seeds(found: Sequence[Variant[Row]]) -> str:
-    counts = sorted({len(variant.trials) for variant in found})
-    if counts[-1] == 1:
-        return "one seed each"
-    return f"mean over {'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
 
 
 def _scale(axes: "Axes", floor: float) -> None:

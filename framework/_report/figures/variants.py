@@ -151,9 +151,16 @@ def titled(found: Sequence[Variant[Row]]) -> str:
 
 def explained(found: Sequence[Variant[Row]], metric: str, *, each: bool = True) -> str:
     """What a point shows: ``mean over 3 seeds, with its 95 % interval; each trial faint``."""
-    counts = sorted({len(numbers(variant.trials, metric)) for variant in found})
-    if counts[-1] == 1:
+    counts = [len(numbers(variant.trials, metric)) for variant in found]
+    if max(counts) == 1:
+        return over_seeds(counts)
+    sure = ", with its 95 % interval" if max(counts) >= FEWEST else ""
+    return f"{over_seeds(counts)}{sure}{'; each trial faint' if each else ''}"
+
+
+def over_seeds(counts: Sequence[int]) -> str:
+    """What points are that stand for so many trials each: ``one seed each``, ``mean over 2–3 seeds``."""
+    few, many = min(counts), max(counts)
+    if many == 1:
         return "one seed each"
-    told = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
-    sure = ", with its 95 % interval" if counts[-1] >= FEWEST else ""
-    return f"mean over {told} seeds{sure}{'; each trial faint' if each else ''}"
+    return f"mean over {few if few == many else f'{few}–{many}'} seeds"
