@@ -102,6 +102,7 @@ class RunRecorder:
     _counted: set[tuple[tuple[str, str], int]] = field(default_factory=set)
     # Of running trials.
     _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
+    _unreached: dict[str, Mapping[str, float]] = field(default_factory=dict)
     # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
     _unlogged: Counter[str] = field(default_factory=Counter)
 
@@ -182,7 +183,8 @@ class RunRecorder:
         plan = result.plan
         source, note = self.data.source(plan), partial(self._note, plan)
         files = {**result.files, **self._figures(plan, drawing)}
-        artifacts = run_artifacts(result, files, source, self.registry.with_code(plan.code), self.store, note)
+        registry = self.registry.with_code(plan.code)
+        artifacts = run_artifacts(result, files, source, registry, self.store, note, self._unreached)
         links = RunLinks(run_id, artifacts.files, self.command, self.tracker.uri)
         noted = source.notes if source and artifacts.model else None
         return replace(artifacts, note=partial(trial_note, result, result.error or result.stopped, links, noted))

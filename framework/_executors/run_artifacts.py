@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ def run_artifacts(
     registry: Registry,
     store: Store,
     note: Callable[[str], None],
+    unreached: dict[str, Mapping[str, float]],
 ) -> RunArtifacts:
     """Gather what the run of a trial that has ended keeps.
 
@@ -36,6 +38,8 @@ def run_artifacts(
         registry: where its components are looked up.
         store: has its final state.
         note: takes what the user should know of its network.
+        unreached: what is known of weights that no gradient reaches, by architecture: filled here, as the trials of a
+            sweep have one architecture and counting takes longer than all else here.
 
     Raises:
         StoreError: the final state is not there any more.
@@ -65,11 +69,18 @@ def run_artifacts(
         note("its FLOPs cannot be counted: the network fails where they are")
     else:
         try:
-            metrics |= no_gradient(model, shape)
+            key = _architecture(result.plan, source)
+            if key not in unreached:
+                unreached[key] = no_gradient(model, shape)
+            metrics |= unreached[key]
         except Exception as error:
             note(f"which of its weights never get a gradient cannot be said: {first_line(error)}")
     files[LAYERS] = _layers({**result.metrics, **metrics})
     return RunArtifacts(files, metrics=metrics, model=model, shape=shape)
+
+
+def _architecture(plan: TrialPlan, source: Source) -> str:
+    return json.dumps([plan.code.digest, plan.model, source.shape, len(source.classes)])
 
 
 def _layers(metrics: Mapping[str, float]) -> bytes:
