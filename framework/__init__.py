@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from framework._api import results, run
     from framework._batches import Batches, ImageBatches, TensorBatches
-    from framework._component import Criterion, Distribution, Loss, Optimizer, Schedule, StageLabel
+    from framework._component import Criterion, Distribution, Loss, Model, Optimizer, Schedule, StageLabel
     from framework._data import Data, ImageData, Source, Split
     from framework._dataset import Dataset
     from framework._engine import (
@@ -54,7 +54,7 @@ _HOMES = {
     "annotated_types": ["Interval"],
     "framework._api": ["results", "run"],
     "framework._batches": ["Batches", "ImageBatches", "TensorBatches"],
-    "framework._component": ["Criterion", "Distribution", "Loss", "Optimizer", "Schedule", "StageLabel"],
+    "framework._component": ["Criterion", "Distribution", "Loss", "Model", "Optimizer", "Schedule", "StageLabel"],
     "framework._data": ["Data", "ImageData", "Source", "Split"],
     "framework._dataset": ["Dataset"],
     "framework._engine": [
@@ -111,6 +111,7 @@ __all__ = [
     "Masks",
     "Meter",
     "Mode",
+    "Model",
     "Network",
     "Objective",
     "Optimizer",

@@ -69,6 +69,8 @@ class Trial:
             would have begun with if that were its seed.
         earlier_state: gives the state dict, on the CPU, that the network had at a `framework.StageLabel`: ``initial``,
             or after the latest stage of that label.
+        make_model: makes another network for this data out of a stage's parameter of type `framework.Model`, on the
+            CPU and in train mode, with the weights that it names.
         emit: takes the reported metrics on to the tracking.
         keep: takes a checkpoint on to the store.
         recall: gives the progress of an interrupted stage.
@@ -88,6 +90,7 @@ class Trial:
     seed: int = 0
     initial_state: Callable[..., Mapping[str, Tensor]] = lambda seed=None: {}
     earlier_state: Callable[[str], Mapping[str, Tensor]] = lambda label: {}
+    make_model: Callable[[Any], nn.Module] = lambda model: model()
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     keep: Callable[[Callable[[], Any]], None] = lambda progress: None
     recall: Callable[[], Any] = lambda: None

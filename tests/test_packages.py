@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import torch
 from installing import Environment, install
-from running import client, environment, history, parents, trials, write
+from running import client, environment, history, trials, write
 
 from framework._store import Store
 
 PACKAGES = sorted(path for path in Path(__file__).with_name("packages").iterdir() if path.is_dir())
 
-# All of them but the stage at once; the observer needs no name.
+# All of them at once; the observer needs no name.
 SPECS = {
     "together.yaml": """
         name: together
@@ -38,13 +38,6 @@ SPECS = {
           - train: {epochs: 10}
           - prune: {amount: {grid_search: [0.3, 0.6]}, criterion: saliency}
           - train: {epochs: 2}
-        """,
-    "distilled.yaml": """
-        name: distilled
-        model: {name: convnet, widths: [4, 8]}
-        data: {name: shapes, count: 400, size: 12, imbalance: 4, validation: 0.1}
-        stages:
-          - distill: {teacher: the test fills it in, epochs: 2, batch_size: 32, optimizer: {lr: 0.1, momentum: 0.9}}
         """,
 }
 NAMES = {f"prune.amount={amount} seed={seed}" for amount in (0.3, 0.6) for seed in (0, 1)}
@@ -182,7 +175,6 @@ def test_each_is_listed_with_its_distribution_version_and_hooks(installed: Envir
     lines = done.stdout.splitlines()
     for distribution, what in {
         "framework-balanced 1.2": "register_losses",
-        "framework-distill 1.0": "register_stages",
         "framework-norms 1.5": "stage_started",
         "framework-sam 1.1": "register_optimizers",
         "framework-shapes 1.4": "register_datasets",
@@ -281,20 +273,3 @@ def test_what_was_used_is_told_by_each_run(inline: Ran) -> None:
         told = " ".join(f"{key}={value}" for key, value in [*run.data.tags.items(), *run.data.params.items()])
         for used in ("balanced", "norms", "sam", "shapes", "saliency"):
             assert f"framework-{used}" in told
-        assert "framework-distill" not in told
-
-
-def test_a_small_network_learns_from_the_model_of_an_earlier_run(
-    installed: Environment, two_nodes: Cluster, on_ray: Ran
-) -> None:
-    teacher = trials(on_ray.root, "together")["prune.amount=0.3 seed=0"].info.run_id
-    given = ["--set", f"stages.0.distill.teacher=runs:/{teacher}/model"]
-    where = ["--root", "results", "--address", two_nodes.address]
-    done = installed.framework("run", "distilled.yaml", *given, *where, folder=on_ray.folder, **two_nodes.token)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    [parent] = parents(on_ray.root, "distilled")
-    assert parent.info.status == "FINISHED"
-    run = trials(on_ray.root, "distilled")["seed=0"]
-    assert run.data.params["stages.0.distill.teacher"] == f"runs:/{teacher}/model"
-    losses = [value for _, value in history(on_ray.root, run, "train/loss")]
-    assert losses[1] < losses[0]

@@ -79,6 +79,8 @@ class Nested:
 # What a parameter is annotated with to take another component; its default is a name.
 Loss = Annotated[Any, Reference("loss")]
 """A loss: ``self.loss()`` makes the module; `Trial.use_loss` does, and makes it what evaluation reports."""
+Model = Annotated[Any, Reference("model")]
+"""Another network than the trial's, such as a teacher: ``trial.make_model(self.teacher)`` makes it."""
 Optimizer = Annotated[Any, Reference("optimizer")]
 """An optimizer: ``self.optimizer(params=trainable(…), model=trial.model)`` makes it."""
 Schedule = Annotated[Any, Reference("schedule")]

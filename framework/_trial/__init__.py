@@ -2,7 +2,7 @@
 
 from framework._trial.data import Arrays, prepare
 from framework._trial.layout import describe_changes, unkept
-from framework._trial.model import build_model, fill_lazy
+from framework._trial.model import build_model, fill_lazy, make_model
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
 from framework._trial.run import run_trial
 from framework._trial.snapshot import History, masks_in, model_state, network_state, restore_network
@@ -18,6 +18,7 @@ __all__ = [
     "build_model",
     "describe_changes",
     "fill_lazy",
+    "make_model",
     "masks_in",
     "model_state",
     "network_state",

@@ -20,19 +20,22 @@ from framework._trial.blame import failing_module
 
 
 def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
-    """Build a trial's network in its initial state, on the CPU and in train mode.
+    """Build a trial's network in its initial state, see `make_model`."""
+    return make_model(build(catalog, "model", plan.model), source, derived_seed(plan.seed, "network"))
+
+
+def make_model(component: Component, source: Source, seed: int) -> nn.Module:
+    """Build a network for some data, on the CPU and in train mode.
 
     Torch's global generators are left as they were.
 
     Raises:
         StageError: it cannot be built for this data.
     """
-    shape = source.shape
-    seed = derived_seed(plan.seed, "network")
+    shape, name = source.shape, component.name
     with random_state_kept():
         torch.manual_seed(seed)
         with _DrawsByShape(seed):
-            component = build(catalog, "model", plan.model)
             _check_rank(component, shape)
             model = component(
                 shape=shape,
@@ -41,14 +44,14 @@ def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
                 data_std=source.notes.get("data.std"),
             )
             if not isinstance(model, nn.Module):
-                raise StageError(f"model {plan.model['name']!r} gave a {type(model).__name__}, not a torch.nn.Module")
-            fill_lazy(model, plan.model["name"], shape)
+                raise StageError(f"model {name!r} gave a {type(model).__name__}, not a torch.nn.Module")
+            fill_lazy(model, name, shape)
     if next(model.parameters(), None) is None:
-        raise StageError(f"model {plan.model['name']!r} has no parameter: there is nothing to train")
+        raise StageError(f"model {name!r} has no parameter: there is nothing to train")
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise StageError(
-                f"model {plan.model['name']!r} keeps a {type(value).__name__} as {name}, which cannot be stored: "
+                f"model {name!r} keeps a {type(value).__name__} as {name}, which cannot be stored: "
                 "let its get_extra_state give a tensor"
             )
     return model.train()

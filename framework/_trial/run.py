@@ -22,7 +22,7 @@ from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
 from framework._trial.check import check
 from framework._trial.layout import check_layout, describe_changes, layout, unkept
-from framework._trial.model import build_model
+from framework._trial.model import build_model, make_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.plugins import check_plugins
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
@@ -125,6 +125,7 @@ class _Run:
             records=self.history.records,
             artifacts=artifacts,
             initial_state=lambda seed=None: self._build(seed).state_dict(),
+            make_model=lambda model: make_model(model, self.source, derived_seed(self.plan.seed, "model")),
         )
         trial.earlier_state = lambda label: self._earlier_state(trial, label)
         return trial

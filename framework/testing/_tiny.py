@@ -15,7 +15,7 @@ from framework._component import Entry, build
 from framework._dataset import Dataset
 from framework._registry import Registry, installed
 from framework._stage import Record, Stage, Trial
-from framework._trial import prepare
+from framework._trial import make_model, prepare
 
 
 class TestRegistry(Registry):
@@ -112,6 +112,7 @@ def tiny_trial(
         device=device,
         seed=seed,
         initial_state=lambda seed=None: initial.copy() if seed is None else _drawn_anew(fresh, seed),
+        make_model=lambda model: make_model(model, source, seed),
     )
     trial.emit = lambda epoch, metrics: trial.records.append(Record(epoch, 0, metrics, time.time()))
     if prepared:

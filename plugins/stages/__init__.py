@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from framework import Stage, hookimpl
+from framework_plugins.stages.distill import Distill
 from framework_plugins.stages.freeze import Freeze, Unfreeze
 from framework_plugins.stages.initialize import Initialize
 from framework_plugins.stages.prune import Prune
@@ -18,6 +19,7 @@ def register_stages() -> Mapping[str, type[Stage]]:
     return {
         "initialize": Initialize,
         "train": Train,
+        "distill": Distill,
         "freeze": Freeze,
         "unfreeze": Unfreeze,
         "prune": Prune,

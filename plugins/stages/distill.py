@@ -1,36 +1,42 @@
-"""Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531)."""
+"""Train the network to answer as another one does."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from framework import Interval, Objective, Stage, StageError, Training, Trial, hookimpl, load_model
+from framework import Interval, Model, Objective, Training, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distill(Training):
-    """Train the network to answer as an earlier run's model does, and to fit the labels besides.
+    """Train the network to answer as a teacher does, and to fit the labels besides: knowledge distillation.
 
     What is minimised is ``alpha × temperature² × KL(teacher ‖ network)``, the answers of both softened by the
-    temperature, plus ``(1 - alpha) × loss``. Both see the same images, normalised alike: the teacher must have been
-    trained on the same data.
+    temperature, plus ``(1 - alpha) × loss`` (Hinton et al. 2015, arXiv:1503.02531). Both see the same inputs, so the
+    teacher must take them as this data gives them. Measured is the loss alone, as in `train`.
 
     Attributes:
-        teacher: the model, as ``runs:/<run id>/model``.
+        teacher: a model with its weights: a file, ``runs:/<id>/model`` of an earlier run, or those of a library.
         temperature: what the outputs are divided by; above 1, the teacher also tells which wrong classes come close.
         alpha: how much the teacher counts; the labels count the rest.
+
+    Example:
+        stages:
+          - distill: {epochs: 5, teacher: {name: resnet18, weights: teacher.safetensors}}
+          - prune: {amount: 0.8}
+          - distill: {epochs: 5, teacher: {name: resnet18, weights: teacher.safetensors}, temperature: 2}
     """
 
-    teacher: str
+    teacher: Model
     temperature: Annotated[float, Interval(gt=0)] = 4.0
     alpha: Annotated[float, Interval(ge=0, le=1)] = 0.9
 
     def objective(self, trial: Trial) -> Objective:
-        teacher, scale = self._teacher(trial), self.alpha * self.temperature**2
+        teacher, scale = trial.make_model(self.teacher).to(trial.device).eval(), self.alpha * self.temperature**2
 
         def mixed(forward: Callable[[Any], Tensor], inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
@@ -42,19 +48,3 @@ class Distill(Training):
             return scale * difference + (1 - self.alpha) * trial.loss(outputs, targets), outputs
 
         return mixed
-
-    def _teacher(self, trial: Trial) -> nn.Module:
-        teacher = load_model(self.teacher).to(trial.device)
-        with torch.no_grad():
-            answers = teacher(torch.zeros(2, *trial.data.shape, device=trial.device))
-        if answers.shape != (2, len(trial.data.classes)):
-            raise StageError(
-                f"the teacher {self.teacher} tells {answers.shape[-1]} classes apart, "
-                f"but this data has {len(trial.data.classes)}: take one that was trained on the same data"
-            )
-        return teacher
-
-
-@hookimpl
-def register_stages() -> Mapping[str, type[Stage]]:
-    return {"distill": Distill}
