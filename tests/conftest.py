@@ -20,6 +20,10 @@ from framework._component import build
 from framework._registry import Registry, installed
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and it would break lines
+# Threads of several processes wait for each other by counting to a million: with two each, steps took thirty times as
+# long.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 collect_ignore = ["packages"]  # they are tested where they are installed, see test_packages.py
 
 # Files that use one of these session fixtures, which take long, run in one process, the longest first.
