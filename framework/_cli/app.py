@@ -1,7 +1,6 @@
 """The commands and their options."""
 
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from framework._cli.groups import plugins_app, store_app
+from framework._cli.interrupts import heed_interrupts
 from framework._cli.options import (
     Address,
     Disabled,
@@ -205,8 +205,7 @@ app.add_typer(store_app, name="store")
 
 def main() -> None:
     """Entry point of the ``framework`` command."""
-    # A batch system's request to stop is met as Ctrl-C is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed_interrupts()
     make_writable()
     make_home()
     app()
