@@ -5,8 +5,16 @@ each other, and more layers have numbers for a filter: normalisation, and the la
 dependency graph (Fang et al. 2023, arXiv:2301.12900) says which; it is imported only when something asks for it.
 """
 
-from framework._channels.graph import channel_groups, missing_package
-from framework._channels.group import ChannelGroup, Part
-from framework._channels.removal import remove_channels
+from framework._channels.graph import OUTPUTS, channel_groups, list_reasons, missing_package
+from framework._channels.group import ChannelGroup
+from framework._channels.removal import remove_channels, zero_channels
 
-__all__ = ["ChannelGroup", "Part", "channel_groups", "missing_package", "remove_channels"]
+__all__ = [
+    "OUTPUTS",
+    "ChannelGroup",
+    "channel_groups",
+    "list_reasons",
+    "missing_package",
+    "remove_channels",
+    "zero_channels",
+]

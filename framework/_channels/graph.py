@@ -1,7 +1,7 @@
 """Find the channels of a network that can go, by Torch-Pruning's dependency graph."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from importlib.util import find_spec
 from typing import Any
@@ -14,8 +14,11 @@ from framework._channels.group import ChannelGroup, Part, Role
 from framework._channels.layers import makes_filters, role_of, slices_of, why_not
 from framework._channels.removal import refuted
 from framework._errors import StageError, first_line
-from framework._masks import forward_order, prunable
+from framework._masks import forward_order, layer_name, prunable
 from framework._random import random_state_kept
+
+OUTPUTS = "it gives the network's outputs"
+"""Why the last layer keeps its filters."""
 
 
 def missing_package() -> str:
@@ -53,6 +56,17 @@ def channel_groups(model: nn.Module, shape: Sequence[int]) -> tuple[list[Channel
     groups = [group for group in groups if group.name not in wrong]
     found = {weight for group in groups for weight in group.weights("out")}
     return groups, {weight: refused[weight] for weight in order if weight in refused and weight not in found}
+
+
+def list_reasons(why: Mapping[str, str]) -> str:
+    """Say in a line which weights keep their filters, and why; of those with the same reason, the first one."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in why.items():
+        by_reason.setdefault(reason, []).append(layer_name(name))
+    return "; ".join(
+        f"{layers[0]}{f' and {len(layers) - 1} more' if len(layers) > 1 else ''} ({reason})"
+        for reason, layers in by_reason.items()
+    )
 
 
 def _with_random_weights(model: nn.Module) -> nn.Module:
@@ -150,7 +164,7 @@ class _Finder:
     def _refusal(self, items: Sequence[Any]) -> str:
         """Why the channels of a group cannot go; empty if they can."""
         if any(item.dep.target.grad_fn in self._outputs and self._role(item) != "in" for item in items):
-            return "it gives the network's outputs"
+            return OUTPUTS
         nodes = [item.dep.target.module for item in items]
         for node in nodes:
             if node not in self._names:

@@ -14,6 +14,12 @@ from framework._errors import first_line
 _TOLERANCE = 1e-4  # of the largest output, in float32 and with signals that may be small
 
 
+def zero_channels(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[str, Tensor]:
+    """Find the channels of which every element is exactly 0, by name of their group: bool (count,), on the CPU."""
+    zeros = {name: parameter == 0 for name, parameter in model.named_parameters(remove_duplicate=False)}
+    return {group.name: group.every(zeros) for group in groups}
+
+
 def remove_channels(model: nn.Module, groups: Sequence[ChannelGroup], gone: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of a network without some of its channels.
 

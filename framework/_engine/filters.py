@@ -1,20 +1,18 @@
 """Whole filters, which can be pruned like weights."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from framework._channels import ChannelGroup, channel_groups
+from framework._channels import OUTPUTS, ChannelGroup, channel_groups, list_reasons
 from framework._component import Component
 from framework._engine.network import scores
 from framework._errors import StageError
 from framework._masks import Masks, flags_by_tensor, layer_name, named_tensors, select
 from framework._stage import Trial
-
-_OUTPUTS = "it gives the network's outputs"
 
 
 class Filters:
@@ -68,9 +66,9 @@ class Filters:
                 tied = f"it is tied to {', '.join(others)}, and that is not chosen"
                 why |= {name: tied for name in group.weights("out") if name in chosen}
         if not whole:
-            raise StageError(f"there is no filter to choose: {_listed(why)}")
-        if unexpected := {name: reason for name, reason in why.items() if layers or reason != _OUTPUTS}:
-            logging.getLogger("framework").warning("these layers keep all their filters: %s", _listed(unexpected))
+            raise StageError(f"there is no filter to choose: {list_reasons(why)}")
+        if unexpected := {name: reason for name, reason in why.items() if layers or reason != OUTPUTS}:
+            logging.getLogger("framework").warning("these layers keep all their filters: %s", list_reasons(unexpected))
         held = self._by_name(trial.frozen)
         free = {name: ~group.some(held) for name, group in whole.items()}
         if not any(bool(mask.any()) for mask in free.values()):
@@ -159,13 +157,3 @@ class Filters:
         """Flags of any name of a tensor, by the names that groups know it by."""
         found = flags_by_tensor(self._trial.model, flags)
         return {name: found[tensor] for name, tensor in named_tensors(self._trial.model).items() if tensor in found}
-
-
-def _listed(why: Mapping[str, str]) -> str:
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in why.items():
-        by_reason.setdefault(reason, []).append(layer_name(name))
-    return "; ".join(
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''} ({reason})"
-        for reason, names in by_reason.items()
-    )

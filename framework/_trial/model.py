@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from framework._component import Catalog, Component, build
-from framework._data import Source
+from framework._data import Inputs, Source
 from framework._errors import StageError
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
@@ -24,7 +24,7 @@ def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
     return make_model(build(catalog, "model", plan.model), source, derived_seed(plan.seed, "network"))
 
 
-def make_model(component: Component, source: Source, seed: int) -> nn.Module:
+def make_model(component: Component, source: Inputs, seed: int) -> nn.Module:
     """Build a network for some data, on the CPU and in train mode.
 
     Torch's global generators are left as they were.
