@@ -14,7 +14,7 @@ from framework._channels.group import ChannelGroup, Part, Role
 from framework._channels.layers import makes_filters, role_of, slices_of, why_not
 from framework._channels.removal import refuted
 from framework._errors import StageError, first_line
-from framework._masks import forward_order, layer_name, prunable
+from framework._masks import computed_weights, forward_order, layer_name, prunable
 from framework._random import random_state_kept
 
 OUTPUTS = "it gives the network's outputs"
@@ -38,8 +38,8 @@ def channel_groups(model: nn.Module, shape: Sequence[int]) -> tuple[list[Channel
         shape: of one input, such as (channels, height, width).
 
     Returns:
-        The groups, in forward order of their first layers; and of all other prunable weights, by name, why their
-        filters cannot be removed.
+        The groups, in forward order of their first layers; and of all other weights, by name, why their filters cannot
+        be removed.
 
     Raises:
         StageError: Torch-Pruning is not installed, or cannot follow a forward pass.
@@ -55,7 +55,8 @@ def channel_groups(model: nn.Module, shape: Sequence[int]) -> tuple[list[Channel
     refused |= {weight: wrong[group.name] for group in groups if group.name in wrong for weight in group.weights("out")}
     groups = [group for group in groups if group.name not in wrong]
     found = {weight for group in groups for weight in group.weights("out")}
-    return groups, {weight: refused[weight] for weight in order if weight in refused and weight not in found}
+    refused = {weight: refused[weight] for weight in order if weight in refused and weight not in found}
+    return groups, refused | dict.fromkeys(computed_weights(model), "it is computed from other parameters")
 
 
 def list_reasons(why: Mapping[str, str]) -> str:
@@ -148,7 +149,7 @@ class _Finder:
                     taken.setdefault(self._modules[part.layer], set()).update(part.places.tolist())
             group = ChannelGroup(weight, len(free), parts)
             if why := self._refusal(items):
-                refused |= dict.fromkeys(group.weights("out"), why)
+                refused |= {name: why for name in (weight, *group.weights("out")) if name in self._weights}
             else:
                 groups.append(group)
         return groups, refused
@@ -192,7 +193,7 @@ class _Finder:
             if isinstance(module, nn.Parameter) or module not in self._names:
                 continue  # an operation, such as a sum
             layer, role = self._names[module], self._role(item)
-            slices = {} if why_not(module, layer) else slices_of(module, role)
+            slices = slices_of(module, role)
             yield Part(
                 layer=layer,
                 role=role,

@@ -34,6 +34,8 @@ def slices_of(module: nn.Module, role: Role) -> dict[str, int]:
 def why_not(module: nn.Module, name: str) -> str:
     """Why a layer cannot lose channels, whatever is around it; empty if it can."""
     called = f"{name} ({type(module).__name__})"
+    if isinstance(module, nn.MultiheadAttention):
+        return "attention splits its channels into heads"
     if isinstance(module, nn.LayerNorm | nn.GroupNorm):
         return f"{called} normalises its channels together"
     if isinstance(module, _ConvNd) and module.groups > 1 and not _is_depthwise(module):

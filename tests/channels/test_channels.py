@@ -10,6 +10,7 @@ from torchvision import models
 
 from framework import StageError, eval_mode
 from framework._channels import channel_groups, remove_channels
+from framework._masks import computed_weights, prunable
 
 
 class Calls(nn.Module):
@@ -101,8 +102,13 @@ def test_a_transposed_convolution_has_its_filters_in_the_second_dimension():
     ids=["norm", "groups", "computed", "fails", "mixes", "unused"],
 )
 def test_why_filters_cannot_be_removed(layers, forward, why):
-    _, refused = channel_groups(Calls(forward, **layers), (1, 8, 8))
+    model = Calls(forward, **layers)
+    groups, refused = channel_groups(model, (1, 8, 8))
     assert any(reason.startswith(why) for reason in refused.values()), refused
+    assert {name for group in groups for name in group.weights("out")} | {*refused} == {
+        *prunable(model),
+        *computed_weights(model),
+    }
 
 
 def test_what_is_refused_leaves_the_others():
