@@ -1,9 +1,9 @@
 """Torchvision's networks without half of their filters: what that saves, and whether they compute the same.
 
-Each network has random weights, and its batch normalisations have the statistics of random images. The half of the filters of
-each layer with the smallest L1 norms is pruned (`granularity: filters`, `distribution: layer`) wherever Torch-Pruning
-can remove filters. Then the network with zeros and the one without these filters are exported, as `framework export
---format compact` does it, read back, and measured in turn on batches of random images.
+Each network has random weights, and its batch normalisations have the statistics of random images. The half of the
+filters of each layer with the smallest L1 norms is pruned (`granularity: filters`, `distribution: layer`) wherever
+Torch-Pruning can remove filters. Then the network with zeros and the one without these filters are exported, as
+`framework export --format compact` does it, read back, and measured in turn on batches of random images.
 
     python benchmarks/compact.py [NETWORK …] [--repeats N] [--batch N] [--cpu-time]
 """

@@ -72,7 +72,7 @@ def list_reasons(why: Mapping[str, str]) -> str:
 
 def _with_random_weights(model: nn.Module) -> nn.Module:
     """A copy on the CPU, in eval mode, none of whose parameters is frozen or 0: each has its part in the outputs."""
-    copy, generator = deepcopy(model).cpu().eval(), torch.Generator().manual_seed(0)
+    copy, generator = deepcopy(model).cpu().float().eval(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in copy.named_parameters():
             if not parameter.is_floating_point():
