@@ -181,28 +181,6 @@ def load(
     return ExperimentSpec(file, tree=tree, search=search, _root=root, _resolver=resolver, **fields)
 
 
-def read_model(file: FilePath, catalog: Catalog) -> Component:
-    """The model of a spec. The rest of the file is read, but not validated: its data need not be there.
-
-    Args:
-        file: the YAML file.
-        catalog: where components are looked up.
-
-    Raises:
-        SpecError: the file cannot be read, or its model is none; says why.
-        PluginError: the model breaks its contract.
-    """
-    found = Mistakes()
-    root = _without_wrong_spaces(read(file, found), found)
-    root, catalog = read_files(root, file, catalog, found)
-    if "model" not in root.value:
-        found.append(root.problem("a spec needs 'model'"))
-    model = None if found else Resolver(catalog).component("model", root.value["model"], found)
-    if model is None:
-        raise error_of(found)
-    return model
-
-
 def read_name(file: FilePath) -> str:
     """The name of a spec's experiment. The rest of the file is read, but not validated.
 

@@ -48,10 +48,10 @@ def make_model(component: Component, source: Inputs, seed: int) -> nn.Module:
             fill_lazy(model, name, shape)
     if next(model.parameters(), None) is None:
         raise StageError(f"model {name!r} has no parameter: there is nothing to train")
-    for name, value in model.state_dict().items():
+    for key, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise StageError(
-                f"model {name!r} keeps a {type(value).__name__} as {name}, which cannot be stored: "
+                f"model {name!r} keeps a {type(value).__name__} as {key}, which cannot be stored: "
                 "let its get_extra_state give a tensor"
             )
     return model.train()
