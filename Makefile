@@ -45,6 +45,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/masked_step.py
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/compact.py
 	$(BIN)/python benchmarks/many_trials.py
 	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python benchmarks/snapshot.py

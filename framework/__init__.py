@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from framework._dataset import Dataset
     from framework._engine import (
         EarlyStopping,
+        Filters,
         Mode,
         Network,
         Objective,
@@ -59,6 +60,7 @@ _HOMES = {
     "framework._dataset": ["Dataset"],
     "framework._engine": [
         "EarlyStopping",
+        "Filters",
         "Mode",
         "Network",
         "Objective",
@@ -103,6 +105,7 @@ __all__ = [
     "Dataset",
     "Distribution",
     "EarlyStopping",
+    "Filters",
     "FrameworkError",
     "ImageBatches",
     "ImageData",

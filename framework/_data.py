@@ -47,12 +47,8 @@ class Data(Protocol):
         """
 
 
-class Source(Protocol):
-    """A dataset that gives batches of its own, instead of arrays of images as `framework.Dataset` has them.
-
-    It is made once for all trials of a machine, and sent to the processes that they run in: it holds where the data
-    is rather than the data. Holding a validation set out is up to it.
-    """
+class Inputs(Protocol):
+    """What a model is made for."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,6 +61,14 @@ class Source(Protocol):
     @property
     def notes(self) -> Mapping[str, Any]:
         """What runs show of the data besides, by name, such as ``data.mean``."""
+
+
+class Source(Inputs, Protocol):
+    """A dataset that gives batches of its own, instead of arrays of images as `framework.Dataset` has them.
+
+    It is made once for all trials of a machine, and sent to the processes that they run in: it holds where the data
+    is rather than the data. Holding a validation set out is up to it.
+    """
 
     def open(self, device: torch.device, augment: tuple[Augmentation, ...]) -> Data:
         """Give the data to a trial.

@@ -149,11 +149,12 @@ class Trial:
         While an optimizer lives, `Trainer.set_masks` has to be told as well: its state knows nothing of this.
 
         Args:
-            masks: by name of a prunable weight, bool of its shape; True = the weight may be non-zero.
+            masks: by name of a parameter, bool of its shape; True = the element may be non-zero. Of parameters that are
+                no prunable weights, those are masked that go with a whole filter: its bias and its normalisation.
         """
-        weights = self.weights()
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         for name, mask in masks.items():
-            value = weights[name].detach()
+            value = parameters[name].detach()
             closed = ~mask if name not in self.masks else ~mask & self.masks[name]
             before = self.before_pruning.get(name, torch.zeros_like(value))
             self.before_pruning[name] = torch.where(closed, value, before).masked_fill_(mask, 0.0)

@@ -12,8 +12,9 @@ from framework._cli.options import Target
 from framework._cli.store import readable
 from framework._errors import DataError, FrameworkError, first_line
 from framework._report.models import check_state, load_masks
+from framework._terminal.console import count as counted
 from framework._terminal.console import make_console, say
-from framework._tracking import LoggedModel, Reader, TrialRun, default_uri, fetch_model
+from framework._tracking import LoggedModel, Reader, TrialRun, default_uri, fetch_model, save_program
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,13 @@ _SUFFIXES = {
     Target.TORCH_PRUNE: ".prune.pt",
     Target.TORCH_EXPORT: ".pt2",
     Target.ONNX: ".onnx",
+    Target.COMPACT: ".compact.pt2",
 }
 
 
-def export_run(name: str, format: Target, output: Path | None, root: Path, tracking_uri: str | None) -> None:
+def export_run(
+    name: str, format: Target, output: Path | None, root: Path, tracking_uri: str | None, *, trusted: bool = False
+) -> None:
     """Write a trial's network to a file.
 
     Args:
@@ -37,6 +41,7 @@ def export_run(name: str, format: Target, output: Path | None, root: Path, track
         output: the file; None names it after the trial, in the current folder.
         root: the folder of the local store.
         tracking_uri: the tracking store; None for the default one.
+        trusted: run the code that the run keeps, for a format that needs it.
 
     Raises:
         DataError: there is no such run, or its network cannot be had in this format.
@@ -50,7 +55,10 @@ def export_run(name: str, format: Target, output: Path | None, root: Path, track
     trial = find_network(name, reader)
     file = output or Path(file_name(called(trial)) + _SUFFIXES[format])
     with fetch_model(f"runs:/{trial.run_id}/model", uri) as logged:
-        content = _CONTENTS[format](logged, trial, reader)
+        if format is Target.COMPACT:
+            content = _compact(logged, trial, reader, trusted=trusted)
+        else:
+            content = _CONTENTS[format](logged, trial, reader)
         with replacing(file) as part:
             content(part)
     console = make_console()
@@ -91,6 +99,23 @@ def _torch_prune(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Conten
 def _torch_export(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Content:
     assert logged.program  # else it says why not
     return logged.copy_graph
+
+
+def _compact(logged: LoggedModel, trial: TrialRun, reader: Reader, *, trusted: bool) -> Content:
+    """The program of the network without the filters that are pruned whole."""
+    from framework._channels import OUTPUTS, list_reasons
+    from framework._cli.compact import compact_network
+
+    compact = compact_network(logged, trial, reader, trusted=trusted)
+    console, filters = make_console(), counted(compact.filters, "filter")
+    say(console, f"{filters} removed; no output differs by more than {compact.difference:.1g}")
+    if kept := {name: why for name, why in compact.kept.items() if why != OUTPUTS}:
+        say(console, f"these layers keep all their filters: {list_reasons(kept)}")
+
+    def write(file: Path) -> None:
+        save_program(compact.network, logged.shape, file)
+
+    return write
 
 
 def _onnx(logged: LoggedModel, trial: TrialRun, reader: Reader) -> Content:

@@ -1,13 +1,16 @@
 """``framework inspect``."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from framework._cli.compact import compact_network
 from framework._cli.find_run import called, find_network
 from framework._cli.store import readable
 from framework._errors import DataError, first_line
@@ -15,13 +18,17 @@ from framework._masks import layer_name
 from framework._report.anatomy import TOTALS, Anatomy, dissect
 from framework._report.gradients import NO_GRADIENT
 from framework._report.latency import Latency, latencies
-from framework._terminal.console import make_console, say
-from framework._tracking import Reader, TrialRun, default_uri, fetch_model, valid_name
+from framework._report.models import load_masks
+from framework._terminal.console import count, make_console, say
+from framework._tracking import LoggedModel, Reader, TrialRun, default_uri, fetch_model, save_program, valid_name
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _HONEST = "unstructured zeros do not speed up dense kernels: a multiplication by 0 takes as long as any other"
 
 
-def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: bool) -> None:
+def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: bool, trusted: bool = False) -> None:
     """Print what a trial's network consists of, and how long it takes.
 
     Args:
@@ -29,13 +36,15 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
         root: the folder of the local store.
         tracking_uri: the tracking store; None for the default one.
         latency: measure how long it takes.
+        trusted: run the code that the run keeps, if the network has to be built again by it.
 
     Raises:
         DataError: there is no such run, or it has no network that can be run.
         TrackingError: the tracking store cannot be reached.
     """
     uri, console = tracking_uri or default_uri(root), make_console()
-    trial = find_network(name, Reader(uri))
+    reader = Reader(uri)
+    trial = find_network(name, reader)
     with fetch_model(f"runs:/{trial.run_id}/model", uri) as logged:
         if not logged.exported:
             _say_totals(console, trial, trial.metrics, logged.size)
@@ -46,12 +55,32 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
         with _explained(trial):
             found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
         _say_totals(console, trial, {**trial.metrics, **found.metrics()}, logged.size)
+        smaller = None
+        if {*load_masks(reader, trial)} - {*weights}:  # whole filters are pruned, with what belongs to them
+            smaller = _without_filters(console, logged, trial, reader, trusted=trusted)
     console.print(_layers(found, trial.metrics))
     if latency:
         with _explained(trial):
-            measured = list(latencies(network, weights, shape))
+            measured = list(latencies(network, weights, shape, smaller))
         say(console, f"\n{_HONEST}")
         console.print(_latencies(measured))
+
+
+def _without_filters(
+    console: Console, logged: LoggedModel, trial: TrialRun, reader: Reader, *, trusted: bool
+) -> "nn.Module | None":
+    """The network without the filters that are pruned whole, exported like the whole one; None if there is none."""
+    try:
+        compact = compact_network(logged, trial, reader, trusted=trusted)
+        with tempfile.TemporaryDirectory() as folder:
+            network = save_program(compact.network, logged.shape, Path(folder, "compact.pt2")).module()
+    except DataError as error:
+        say(console, f"compact       none: {error}\n")
+        return None
+    found = dissect(network, {}, logged.shape)
+    cost = "" if found.flops is None else f", {flops(found.flops)} FLOPs"
+    say(console, f"compact       {found.parameters:,} parameters{cost}: without {count(compact.filters, 'filter')}\n")
+    return network
 
 
 @contextmanager
@@ -124,16 +153,14 @@ def _layers(found: Anatomy, metrics: Mapping[str, float]) -> Table:
 
 
 def _latencies(measured: Iterable[Latency]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("batch", "threads", "with its zeros", "zeros filled in", "ratio", "rounds"):
+    table, measured = Table(box=None, pad_edge=False), list(measured)
+    smaller = ("compact", "ratio") if any(latency.compact for latency in measured) else ()
+    for column in ("batch", "threads", "with its zeros", "zeros filled in", "ratio", *smaller, "rounds"):
         table.add_column(column, justify="right", no_wrap=True)
     for latency in measured:
-        table.add_row(
-            str(latency.batch),
-            str(latency.threads),
-            f"{1000 * latency.sparse:.2f} ms",
-            f"{1000 * latency.dense:.2f} ms",
-            f"{latency.sparse / latency.dense:.2f}",
-            str(latency.rounds),
-        )
+        cells = [f"{1000 * latency.sparse:.2f} ms", f"{1000 * latency.dense:.2f} ms"]
+        cells.append(f"{latency.sparse / latency.dense:.2f}")
+        if latency.compact is not None:
+            cells += [f"{1000 * latency.compact:.2f} ms", f"{latency.compact / latency.dense:.2f}"]
+        table.add_row(str(latency.batch), str(latency.threads), *cells, str(latency.rounds))
     return table

@@ -43,6 +43,7 @@ class Target(StrEnum):
     TORCH_PRUNE = "torch-prune"
     TORCH_EXPORT = "torch-export"
     ONNX = "onnx"
+    COMPACT = "compact"
 
 
 Run = Annotated[
@@ -53,6 +54,7 @@ Run = Annotated[
         show_default=False,
     ),
 ]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Run the code that the run keeps: look at it first.")]
 Specs = Annotated[list[Path], typer.Argument(help="Specs, such as experiments/*.yaml", show_default=False)]
 Chosen = Annotated[
     list[str],

@@ -23,6 +23,7 @@ from framework._cli.options import (
     TableFormat,
     Target,
     TrackingUri,
+    TrustCode,
     parse_formats,
 )
 from framework._cli.report_errors import load_registry, report_errors
@@ -112,8 +113,9 @@ def report(
 def inspect(
     trial: Run,
     latency: Annotated[
-        bool, typer.Option(help="Measure how long it takes, with its zeros and with them filled.")
+        bool, typer.Option(help="Measure how long it takes, with its zeros, with them filled, and without filters.")
     ] = True,
+    trust_code: TrustCode = False,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -121,16 +123,14 @@ def inspect(
     with report_errors():
         from framework._cli.inspect import inspect_run
 
-        inspect_run(trial, root, tracking_uri, latency=latency)
+        inspect_run(trial, root, tracking_uri, latency=latency, trusted=trust_code)
 
 
 @outcomes_app.command()
 def reproduce(
     trial: Run,
     output: ReproducedFolder = Path("reproduced"),
-    trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Run the code that the run keeps: look at it first.")
-    ] = False,
+    trust_code: TrustCode = False,
     executor: Annotated[Executor, typer.Option(help="As of framework run.")] = Executor.INLINE,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
@@ -153,11 +153,13 @@ def export(
         Target,
         typer.Option(
             help="state-dict: weights with exact zeros. torch-prune: with weight_orig and weight_mask, as "
-            "torch.nn.utils.prune has them. torch-export: an ExportedProgram. onnx: ONNX.",
+            "torch.nn.utils.prune has them. torch-export: an ExportedProgram. onnx: ONNX. compact: an ExportedProgram "
+            "without the filters that are pruned whole.",
             show_default=False,
         ),
     ],
     output: ModelFile = None,
+    trust_code: TrustCode = False,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -165,4 +167,4 @@ def export(
     with report_errors():
         from framework._cli.export import export_run
 
-        export_run(trial, format, output, root, tracking_uri)
+        export_run(trial, format, output, root, tracking_uri, trusted=trust_code)

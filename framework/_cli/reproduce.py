@@ -2,20 +2,17 @@
 
 import shlex
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from framework._cli.files import replacing
 from framework._cli.find_run import called, find_run
+from framework._cli.kept import write_kept
 from framework._cli.run import run_specs
-from framework._errors import DataError, FrameworkError
 from framework._executors.options import RunOptions
 from framework._registry import installed
 from framework._spec import names_files
 from framework._terminal.console import count, make_console, say
-from framework._tracking import CODE, SPEC, Reader, TrialRun, database_uri, default_uri
-
-_MOST_FILES, _MOST_BYTES = 501, 10**6  # of the code that a run keeps: more than specs can name
+from framework._tracking import Reader, TrialRun, database_uri, default_uri
 
 
 def reproduce_run(
@@ -48,14 +45,7 @@ def reproduce_run(
     """
     reader, line = Reader(tracking_uri or default_uri(root)), partial(say, make_console())
     trial = find_run(name, reader)
-    paths = _kept(reader, trial)
-    for path in paths:
-        content = reader.file(trial.run_id, path)
-        if content is None:
-            raise DataError(f"{called(trial)} keeps no {path}")
-        _write(output / path, content)
-    spec = output / next(path for path in paths if PurePosixPath(path).name == SPEC)
-    code = [output / path for path in paths if path.endswith(".py")]
+    spec, code = write_kept(reader, trial, output)
     if (code or names_files(spec)) and not trusted:
         line(f"{called(trial)} has code, which is not run before you have looked at it:")
         for file in code:
@@ -75,29 +65,6 @@ def reproduce_run(
     again = Reader(there).trials(trial.experiment)
     line(_compared(trial, next(run for run in again if run.seed == trial.seed)))
     return failed
-
-
-def _kept(reader: Reader, trial: TrialRun) -> list[str]:
-    """The paths of the spec of a trial and of the files that it names."""
-    found = reader.files(trial.run_id, CODE)
-    if not found:
-        return [SPEC]
-    for path, size in found.items():
-        parts = PurePosixPath(path)
-        if parts.parts[:1] != (CODE,) or ".." in parts.parts or not (parts.suffix == ".py" or parts.name == SPEC):
-            raise DataError(f"{called(trial)} keeps {path}, which is no file of code")
-        if size > _MOST_BYTES:
-            raise DataError(f"{called(trial)} keeps {path}, which is larger than code is: {size:,} bytes")
-    if len(found) > _MOST_FILES or sum(PurePosixPath(path).name == SPEC for path in found) != 1:
-        raise DataError(f"{called(trial)} keeps something else than one spec and its code in {CODE}")
-    return sorted(found)
-
-
-def _write(file: Path, content: bytes) -> None:
-    if file.exists() and not (file.is_file() and file.read_bytes() == content):
-        raise FrameworkError(f"{file} is there already, and is another one: choose another folder with --output")
-    with replacing(file) as part:
-        part.write_bytes(content)
 
 
 def _compared(before: TrialRun, after: TrialRun) -> str:

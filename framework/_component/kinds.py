@@ -27,7 +27,7 @@ KINDS = {
     "loss": Kind("register_losses"),
     "optimizer": Kind("register_optimizers", ("params", "model")),
     "schedule": Kind("register_schedules", ("epoch", "epochs", "steps")),
-    "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network")),
+    "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network", "gamma")),
     "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),
     "sparsifier": Kind("register_sparsifiers"),
 }

@@ -109,7 +109,7 @@ def message(error: Any, parameters: Iterable[str], owner: str) -> str:
 
 def _expected(error: Any) -> str:
     """What a value should be instead, if it is of a wrong type or none of those listed."""
-    if error["type"] == "literal_error":
+    if error["type"] in ("literal_error", "nested_type"):
         return str(error["ctx"]["expected"])
     name, _, fault = error["type"].partition("_")
     return _TYPES.get(name, "") if fault in ("type", "parsing", "from_float", "number") else ""

@@ -64,9 +64,8 @@ class Nested:
             if isinstance(value, self.cls):
                 return value
             if not isinstance(value, Mapping):
-                raise mistakes(
-                    [((), f"must be a mapping of {', '.join(self.model.model_fields)}, not {value!r}", value)]
-                )
+                expected = f"a mapping of {', '.join(self.model.model_fields)}"
+                raise PydanticCustomError("nested_type", "{expected}", {"expected": expected})
             model = validate(self.model, value, info.context, "this mapping")  # type: ignore[arg-type]
             return self.cls(**{field: getattr(model, field) for field in self.model.model_fields})
 

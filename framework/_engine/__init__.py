@@ -2,6 +2,7 @@
 
 from framework._engine.allocation import apportion, remove_lowest, spread
 from framework._engine.constraints import trainable
+from framework._engine.filters import Filters
 from framework._engine.loop import EarlyStopping, fit
 from framework._engine.network import Mode, Network, scores
 from framework._engine.precision import Precision
@@ -11,6 +12,7 @@ from framework._engine.training import Training
 
 __all__ = [
     "EarlyStopping",
+    "Filters",
     "Mode",
     "Network",
     "Objective",

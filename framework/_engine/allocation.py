@@ -1,6 +1,6 @@
 """Decide how many weights are pruned from each layer, and which."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -9,14 +9,21 @@ from framework._errors import StageError
 from framework._masks import Masks, lowest
 
 
-def spread(distribution: Component, scores: Mapping[str, Tensor], candidates: Masks, count: int) -> dict[str, int]:
-    """Say how many of ``count`` weights are pruned from each layer.
+def spread(
+    distribution: Component,
+    scores: Mapping[str, Tensor],
+    candidates: Masks,
+    count: int,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, int]:
+    """Say how many of ``count`` weights, or whole filters, are pruned from each layer.
 
     Args:
         distribution: a stage's parameter of type `framework.Distribution`.
-        scores: by parameter name, in forward order; of the weight's shape.
+        scores: by parameter name, in forward order; of the weight's shape, or one for each of its filters.
         candidates: True = may go; of the same names and shapes.
         count: how many go in all; at most as many as there are candidates.
+        shapes: of the weights; None: those of the scores.
 
     Returns:
         By name, between 0 and the layer's candidates; their sum is ``count`` exactly.
@@ -26,7 +33,7 @@ def spread(distribution: Component, scores: Mapping[str, Tensor], candidates: Ma
     """
     limits = {name: int(mask.sum()) for name, mask in candidates.items()}
     found: dict[str, int] = distribution(
-        shapes={name: tuple(score.shape) for name, score in scores.items()},
+        shapes={name: tuple(score.shape if shapes is None else shapes[name]) for name, score in scores.items()},
         candidates=limits,
         count=count,
         scores={name: score[candidates[name]] for name, score in scores.items()}

@@ -111,8 +111,10 @@ def scores(
     Raises:
         StageError: the criterion gave something else, or NaN.
     """
+    asked = criterion.entry.inputs
+    if "gamma" in asked:
+        raise StageError(f"criterion {criterion.name!r} scores whole filters: it needs granularity: filters")
     with random_state_kept():
-        asked = criterion.entry.inputs
         if {"network", "gradient"} & {*asked}:
             network = _copy(trial, names, nn.CrossEntropyLoss() if loss is None else loss)
         if "network" in asked:

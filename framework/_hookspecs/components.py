@@ -197,7 +197,8 @@ def register_criteria() -> Mapping[str, Callable[..., Tensor | Mapping[str, Tens
 
     A criterion asks for those of the arguments that it needs. One that asks for ``network`` is called once, and returns
     scores by the names of ``network.weights``; any other is called with one layer after the other, and returns scores
-    of the weight's shape. There must be no NaN.
+    of the weight's shape. There must be no NaN. The score of a whole filter is the sum of those of its weights. A
+    criterion that asks for ``gamma`` scores whole filters only, by what follows them; it returns one score for each.
 
     Called with:
         weight: of one layer, float of any shape, on the trial's device. Not to be changed.
@@ -206,6 +207,7 @@ def register_criteria() -> Mapping[str, Callable[..., Tensor | Mapping[str, Tens
         generator: for random numbers, on the CPU, with the stage's seed.
         network: a `framework.Network`: a copy of the whole network, with which a criterion can do what it likes, the
             weights that are to be scored, masks, the loss, training batches and gradients of single batches.
+        gamma: the weight of one batch normalisation, float (channels,), on the trial's device. Not to be changed.
 
     Example:
         from framework import Network, hookimpl

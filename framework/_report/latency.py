@@ -26,6 +26,7 @@ class Latency:
         rounds: how many.
         dense: seconds of a forward pass without zeros.
         sparse: seconds of a forward pass with the zeros.
+        compact: seconds of a forward pass of the network without the filters that are zeros; None without one.
     """
 
     batch: int
@@ -33,29 +34,34 @@ class Latency:
     rounds: int
     dense: float
     sparse: float
+    compact: float | None = None
 
 
-def latencies(network: nn.Module, weights: Sequence[str], shape: Sequence[int]) -> Iterator[Latency]:
+def latencies(
+    network: nn.Module, weights: Sequence[str], shape: Sequence[int], compact: nn.Module | None = None
+) -> Iterator[Latency]:
     """Measure a network against itself with its zeros filled in, on the CPU, on one thread and on all.
 
     Args:
         network: it, on the CPU, as it evaluates; it is left as it is.
         weights: the names of the parameters whose zeros count.
         shape: of one input, such as (channels, height, width).
+        compact: a smaller network to measure besides, or None.
     """
     # Both are copies: an exported network as it is loaded checks its inputs, and its copies do not.
     sparse, dense = copy.deepcopy(network), copy.deepcopy(network)
+    smaller = [] if compact is None else [copy.deepcopy(compact)]
     _fill({name: dense.get_parameter(name) for name in weights})
     generator = torch.Generator().manual_seed(0)
     for batch in BATCHES:
         images = torch.rand(batch, *shape, generator=generator)
         for threads in sorted({1, torch.get_num_threads()}):
             with _threads(threads), torch.no_grad():
-                yield _measure(dense, sparse, images, threads)
+                yield _measure(dense, sparse, *smaller, images=images, threads=threads)
 
 
-def _measure(dense: nn.Module, sparse: nn.Module, images: Tensor, threads: int) -> Latency:
-    networks = (dense, sparse)
+def _measure(dense: nn.Module, *others: nn.Module, images: Tensor, threads: int) -> Latency:
+    networks = (dense, *others)
     for network in networks:
         network(images)  # the first pass takes longer: memory is still to be allocated
     calls = max(1, round(_LEAST / _time(dense, images, 1)))
@@ -63,8 +69,7 @@ def _measure(dense: nn.Module, sparse: nn.Module, images: Tensor, threads: int) 
     end = time.monotonic() + _SECONDS
     while len(times) < _ROUNDS or time.monotonic() < end:
         times.append(tuple(_time(network, images, calls) for network in networks))
-    dense_times, sparse_times = zip(*times, strict=True)
-    return Latency(len(images), threads, len(times), statistics.median(dense_times), statistics.median(sparse_times))
+    return Latency(len(images), threads, len(times), *map(statistics.median, zip(*times, strict=True)))
 
 
 def _time(network: nn.Module, images: Tensor, calls: int) -> float:

@@ -4,7 +4,7 @@ from framework._spec.code import names_files
 from framework._spec.count import MAX_TRIALS
 from framework._spec.dump import dump
 from framework._spec.experiment import ExperimentSpec, load, read_name
-from framework._spec.loading import load_specs
+from framework._spec.loading import load_specs, read_model
 from framework._spec.resolve import INITIAL, LABEL, DataSpec, Resolved
 from framework._spec.resources import RESOURCES
 from framework._spec.schema import schema
@@ -25,6 +25,7 @@ __all__ = [
     "load",
     "load_specs",
     "names_files",
+    "read_model",
     "read_name",
     "schema",
 ]

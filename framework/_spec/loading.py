@@ -1,12 +1,16 @@
-"""Several spec files at once."""
+"""Several spec files at once, and the model of one alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework._component import Catalog
+from framework._component import Catalog, Component
 from framework._errors import Problem, SpecError
+from framework._spec.code import read_files
 from framework._spec.count import MAX_TRIALS
+from framework._spec.document import read
 from framework._spec.experiment import ExperimentSpec, load
+from framework._spec.mistakes import Mistakes, error_of
+from framework._spec.resolve import Resolver
 
 
 def load_specs(
@@ -38,3 +42,24 @@ def load_specs(
     if problems:
         raise SpecError(problems)
     return specs
+
+
+def read_model(file: Path, catalog: Catalog) -> Component:
+    """The model of a spec without search spaces. The rest is read, but not validated: its data need not be there.
+
+    Args:
+        file: the YAML file.
+        catalog: where components are looked up.
+
+    Raises:
+        SpecError: the file cannot be read, or its model is none; says why.
+        PluginError: the model breaks its contract.
+    """
+    found = Mistakes()
+    root, catalog = read_files(read(file, found), file, catalog, found)
+    if "model" not in root.value:
+        found.append(root.problem("a spec needs 'model'"))
+    model = None if found else Resolver(catalog).component("model", root.value["model"], found)
+    if model is None:
+        raise error_of(found)
+    return model

@@ -3,7 +3,7 @@
 from framework._tracking.database import database_uri
 from framework._tracking.loading import LoggedModel, fetch_model, load_model, load_model_state
 from framework._tracking.masks import MASKS, decode_masks, encode_masks
-from framework._tracking.models import WEIGHTS
+from framework._tracking.models import WEIGHTS, save_program
 from framework._tracking.params import valid_name
 from framework._tracking.reader import Point, Reader, TrialRun
 from framework._tracking.run import RunArtifacts
@@ -29,6 +29,7 @@ __all__ = [
     "fetch_model",
     "load_model",
     "load_model_state",
+    "save_program",
     "ui_command",
     "valid_name",
 ]

@@ -133,6 +133,35 @@ class ModelWriter:
         return self._exported[architecture]
 
 
+def save_program(model: "nn.Module", shape: Sequence[int], file: Path) -> "ExportedProgram":
+    """Export a network to a pt2 archive that has nothing but tensors and a graph of known operators.
+
+    Args:
+        model: the network, on the CPU; put into eval mode.
+        shape: of one input, such as (channels, height, width).
+        file: where to.
+
+    Returns:
+        The program as it is read back from the file.
+
+    Raises:
+        DataError: it cannot be exported, or does not compute the same for any number of inputs; says why.
+    """
+    import torch
+
+    model, examples = model.eval(), _examples(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder, "raw.pt2")
+        try:
+            made = torch.export.export(model, (examples[0],), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
+        except Exception as error:  # whatever in the network torch.export cannot follow
+            raise DataError(f"torch.export cannot export the network: {reason(error)}") from error
+        torch.export.save(made, raw)
+        program = read_program(raw, file)
+    _check_batches(program, model, examples)
+    return program
+
+
 def import_pytorch() -> None:
     """Import what saves and loads models; it warns of its own type hints."""
     configure()

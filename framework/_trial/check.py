@@ -96,7 +96,7 @@ def _kind(value: Tensor) -> str:
 
 
 def _check_masks(trial: Trial, tensors: Mapping[str, Tensor]) -> None:
-    parameters = {name: value.shape for name, value in trial.model.named_parameters()}
+    parameters = {name: value.shape for name, value in trial.model.named_parameters(remove_duplicate=False)}
     buffers = {name: value.shape for name, value in trial.model.named_buffers()}
     masks = masks_in(tensors)
     _check_shapes("masks", masks, parameters)

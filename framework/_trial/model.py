@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from framework._component import Catalog, Component, build
-from framework._data import Source
+from framework._data import Inputs, Source
 from framework._errors import StageError
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
@@ -24,7 +24,7 @@ def build_model(plan: TrialPlan, catalog: Catalog, source: Source) -> nn.Module:
     return make_model(build(catalog, "model", plan.model), source, derived_seed(plan.seed, "network"))
 
 
-def make_model(component: Component, source: Source, seed: int) -> nn.Module:
+def make_model(component: Component, source: Inputs, seed: int) -> nn.Module:
     """Build a network for some data, on the CPU and in train mode.
 
     Torch's global generators are left as they were.
@@ -48,10 +48,10 @@ def make_model(component: Component, source: Source, seed: int) -> nn.Module:
             fill_lazy(model, name, shape)
     if next(model.parameters(), None) is None:
         raise StageError(f"model {name!r} has no parameter: there is nothing to train")
-    for name, value in model.state_dict().items():
+    for key, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             raise StageError(
-                f"model {name!r} keeps a {type(value).__name__} as {name}, which cannot be stored: "
+                f"model {name!r} keeps a {type(value).__name__} as {key}, which cannot be stored: "
                 "let its get_extra_state give a tensor"
             )
     return model.train()

@@ -19,10 +19,10 @@ from framework.testing._tiny import tiny_trial
 def check_criterion(factory: Callable[..., Any], **parameters: Any) -> None:
     """Check that a pruning criterion keeps its contracts.
 
-    For a weight of any number of dimensions (and its gradient and a generator, if it asks for them) it gives a number
-    per element: the same ones for the same seed, also where weights or all gradients are 0. It changes neither the
-    weight nor the gradient. One that asks for the network gives numbers for all its weights, also where some are pruned
-    and frozen, and leaves the trial and torch's random state as they were.
+    For a weight of any number of dimensions (and its gradient and a generator, if it asks for them), or for ``gamma``,
+    it gives a number per element: the same ones for the same seed, also where weights or all gradients are 0. It
+    changes nothing that it is given. One that asks for the network gives numbers for all its weights, also where some
+    are pruned and frozen, and leaves the trial and torch's random state as they were.
 
     Args:
         factory: the criterion, as registered.
@@ -48,17 +48,19 @@ def check_criterion(factory: Callable[..., Any], **parameters: Any) -> None:
         weight[0] = 0.0  # pruned already
         gradients = {"": numbers(*shape, seed=1), ", where the gradient is 0": torch.zeros(shape)}
         for where, gradient in gradients.items():
-            inputs = {"weight": weight.clone(), "gradient": gradient.clone()}
+            given = {"weight": weight, "gradient": gradient, "gamma": weight.flatten()}
+            inputs = {name: tensor.clone() for name, tensor in given.items()}
             with seeded(), explained(f"{subject} cannot be called with a weight of shape {shape}{where}"):
                 scores, again = (
                     made(**inputs, generator=torch.Generator().manual_seed(0), network=None) for _ in range(2)
                 )
-            given = {"weight": weight, "gradient": gradient}
             diff = difference(given, inputs)
             require(not diff, f"{subject} changes what it is given ({diff}): compute with copies")
+            scored = "gamma" if "gamma" in made.entry.inputs else "weight"
+            wanted = tuple(given[scored].shape)
             require(
-                isinstance(scores, Tensor) and scores.shape == shape,
-                f"{subject} must give a tensor of the weight's shape, {shape}, not "
+                isinstance(scores, Tensor) and scores.shape == wanted,
+                f"{subject} must give a tensor of the {scored}'s shape, {wanted}, not "
                 f"{tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__}",
             )
             require(not bool(scores.isnan().any()), f"{subject} gives NaN for a weight of shape {shape}{where}")

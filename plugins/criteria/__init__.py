@@ -7,6 +7,7 @@ from torch import Tensor
 from framework import hookimpl
 from framework_plugins.criteria.flow import grasp, synflow
 from framework_plugins.criteria.gradients import fisher, snip, taylor
+from framework_plugins.criteria.norms import slimming
 from framework_plugins.criteria.weights import lamp, magnitude, random
 
 
@@ -18,6 +19,7 @@ def register_criteria() -> Mapping[str, Callable[..., Tensor | dict[str, Tensor]
         "lamp": lamp,
         "magnitude": magnitude,
         "random": random,
+        "slimming": slimming,
         "snip": snip,
         "synflow": synflow,
         "taylor": taylor,

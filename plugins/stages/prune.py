@@ -1,27 +1,26 @@
 """Prune weights by a criterion."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
-from typing import Annotated, Literal, TypeAlias
-
-import torch
+from typing import Annotated, Any, Literal, TypeAlias
 
 from framework import (
     Criterion,
     Distribution,
+    Filters,
     Interval,
     Loss,
-    Masks,
     Mode,
     Stage,
     StageError,
     Trial,
     remove_lowest,
-    scores,
     select,
     spread,
 )
+from framework_plugins.stages.granularity import Granularity, Pattern, Weights, check_filters
+from framework_plugins.stages.pattern import divisible, keep_largest
 
 Fraction: TypeAlias = Annotated[float, Interval(ge=0, le=1)]
 _ALL = ""  # all layers together, which a distribution then spreads the amount over
@@ -29,7 +28,7 @@ _ALL = ""  # all layers together, which a distribution then spreads the amount o
 
 @dataclass(frozen=True)
 class Prune(Stage):
-    """Set the weights with the lowest scores to zero and hold them there.
+    """Set the weights, or the whole filters, with the lowest scores to zero and hold them there.
 
     Exactly round(amount × candidates) weights go; among equal scores the first ones, in forward order. The masks are
     those of `torch.nn.utils.prune` (``global_unstructured``, or ``l1_unstructured`` by layer) where scores differ; of
@@ -39,7 +38,13 @@ class Prune(Stage):
         amount: which fraction of the weights of convolutions, linear and recurrent layers and attention to prune; or a
             fraction for each layer by patterns of names, such as ``{"*": 0.2, fc: 0.1}``, of which the last one that
             matches counts. A layer that none of them matches stays as it is, and the total of all layers is rounded
-            once, by largest remainder.
+            once, by largest remainder. A granularity of n of m needs none.
+        granularity: what goes as one. ``weights``: each by itself. ``filters``: whole output channels, by the sum of
+            the scores of their weights (with ``magnitude``: Li et al. 2017, arXiv:1608.08710), with their biases, their
+            batch normalisation and the weights that read them; filters that are tied by residual sums go together and
+            count as one; ``pip install 'framework[structured]'``. ``{n: 2, m: 4}``: of four weights in a row, along the
+            inputs, two stay (Zhou et al. 2021, arXiv:2104.08378); a layer whose number of inputs is no multiple of m
+            stays dense, and a note says so.
         of: what ``amount`` counts of: the weights ``remaining`` before the stage, or the ``total``, so that amount
             is the fraction pruned in the end.
         criterion: gives each weight its score.
@@ -61,7 +66,8 @@ class Prune(Stage):
           - train: {epochs: 5}
     """
 
-    amount: Fraction | dict[str, Fraction]
+    amount: Fraction | dict[str, Fraction] | None = None
+    granularity: Granularity | Pattern = "weights"
     of: Literal["remaining", "total"] = "remaining"
     criterion: Criterion = "magnitude"
     distribution: Distribution = "global"
@@ -75,48 +81,74 @@ class Prune(Stage):
     mode: Mode = "eval"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.amount, Mapping):
-            return
-        if not self.amount:
+        check_filters(self.granularity)
+        if self.granularity != "filters" and "gamma" in getattr(getattr(self.criterion, "entry", None), "inputs", ()):
+            raise ValueError(f"criterion {self.criterion.name!r} scores whole filters: give granularity: filters")
+        one_ranking = getattr(self.distribution, "name", self.distribution) == "global"
+        if isinstance(self.granularity, Pattern):
+            if self.amount is not None or not one_ranking or self.rounds != 1 or self.of != "remaining":
+                raise ValueError(
+                    f"{self.granularity} says what each layer loses: leave out amount, of, distribution and rounds"
+                )
+        elif self.amount is None:
+            raise ValueError("give amount, the fraction that goes")
+        elif self.amount == {}:
             raise ValueError("amount names no layer: give a fraction, or patterns of names with a fraction for each")
-        if getattr(self.distribution, "name", self.distribution) != "global":
+        elif isinstance(self.amount, Mapping) and not one_ranking:
             raise ValueError("give amount for each layer, or a distribution: each says what the layers lose")
 
     def run(self, trial: Trial) -> None:
+        if isinstance(self.granularity, Pattern):
+            self._keep_pattern(trial, self.granularity)
+            return
+        elements = Filters(trial) if self.granularity == "filters" else Weights(trial)
         by_layer = isinstance(self.amount, Mapping)
-        free = trial.candidates(list(self.amount) if by_layer and self.layers is None else self.layers, self.exclude)
-        amounts = self._amounts(list(free)) if isinstance(self.amount, Mapping) else {_ALL: self.amount}
+        free = elements.candidates(self._chosen(), self.exclude)
+        amounts = self._amounts({name: elements.layers(name) for name in free})
         if by_layer:
             free = {name: free[name] for name in amounts}
-        masks = self._masks(trial, free)
+        masks = elements.masks(free)
         left = {name: int((mask & free[name]).sum()) for name, mask in masks.items()}
         total = {name: int(mask.sum()) for name, mask in free.items()}
         if not by_layer:
             left, total = {_ALL: sum(left.values())}, {_ALL: sum(total.values())}
         for counts in self._rounds(amounts, left, total):
-            masks = self._masks(trial, free)
+            masks = elements.masks(free)
             candidates = {name: mask & free[name] for name, mask in masks.items()}
-            found = scores(
-                self.criterion,
-                trial,
-                list(free),
-                loss=self.loss(),
-                batches=self.batches,
-                batch_size=self.batch_size,
-                mode=self.mode,
-            )
+            found = elements.scores(self.criterion, list(free), **self._scoring())
             if not by_layer:
-                counts = spread(self.distribution, found, candidates, counts[_ALL])
-            trial.set_masks(remove_lowest(found, masks, counts, candidates))
+                counts = spread(self.distribution, found, candidates, counts[_ALL], elements.shapes(free))
+            elements.set_masks(remove_lowest(found, masks, counts, candidates))
 
-    def _masks(self, trial: Trial, free: Masks) -> Masks:
-        return {name: trial.masks.get(name, torch.ones_like(mask)) for name, mask in free.items()}
+    def _scoring(self) -> dict[str, Any]:
+        """What `framework.scores` is told besides."""
+        return {"loss": self.loss(), "batches": self.batches, "batch_size": self.batch_size, "mode": self.mode}
 
-    def _amounts(self, names: list[str]) -> dict[str, float]:
-        """The fraction of each layer that a pattern matches, in forward order."""
-        assert isinstance(self.amount, Mapping)
-        found = {name: amount for pattern, amount in self.amount.items() for name in select(names, [pattern])}
-        return {name: found[name] for name in names if name in found}
+    def _keep_pattern(self, trial: Trial, pattern: Pattern) -> None:
+        weights = Weights(trial)
+        free = divisible(trial, trial.candidates(self.layers, self.exclude), pattern)
+        found = weights.scores(self.criterion, list(free), **self._scoring())
+        masks = weights.masks(free)
+        trial.set_masks({name: keep_largest(trial, name, found[name], mask, pattern) for name, mask in masks.items()})
+
+    def _chosen(self) -> Sequence[str] | None:
+        """The patterns by which layers are chosen; those of amount, unless filters of other layers are tied to them."""
+        by_amount = isinstance(self.amount, Mapping) and self.layers is None and self.granularity == "weights"
+        return list(self.amount) if by_amount else self.layers
+
+    def _amounts(self, layers: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """The fraction of all layers together, or of each that a pattern matches, in forward order.
+
+        Args:
+            layers: by name, the weights that are pruned under it.
+        """
+        if not isinstance(self.amount, Mapping):
+            return {_ALL: self.amount or 0.0}
+        every, found = [weight for weights in layers.values() for weight in weights], dict[str, float]()
+        for pattern, amount in self.amount.items():
+            matching = {*select(every, [pattern])}
+            found |= {name: amount for name, weights in layers.items() if matching.intersection(weights)}
+        return {name: found[name] for name in layers if name in found}
 
     def _rounds(
         self, amounts: Mapping[str, float], left: Mapping[str, int], total: Mapping[str, int]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from framework import Stage, StageError, Trial
+from framework_plugins.stages.granularity import NOTHING_PRUNED, Granularity, check_filters, pruned_elements, set_masks
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,12 @@ class ShuffleMasks(Stage):
     A control of pruning (Frankle et al. 2021, arXiv:2009.08576): do results depend on which weights of a layer are
     pruned, or only on how many? What is frozen is neither opened nor closed. A weight that opens has its value before
     pruning; so prune, shuffle and `rewind` give the initial weights under shuffled masks. Patterns within a layer, such
-    as whole filters, do not survive.
+    as N:M, do not survive.
 
     Attributes:
         layers: patterns of names, such as ``layer4.*``; all by default.
+        granularity: what is moved: single ``weights``, or whole ``filters`` if these were pruned, with all that belongs
+            to them.
 
     Example:
         stages:
@@ -27,17 +30,20 @@ class ShuffleMasks(Stage):
     """
 
     layers: tuple[str, ...] | None = None
+    granularity: Granularity = "weights"
+
+    def __post_init__(self) -> None:
+        check_filters(self.granularity)
 
     def run(self, trial: Trial) -> None:
-        weights, generator, shuffled = trial.weights(), trial.generator(), {}
-        for name, free in trial.candidates(self.layers).items():
-            if name not in trial.masks or bool((among := trial.masks[name][free]).all()):
+        elements, generator, shuffled = pruned_elements(trial, self.granularity), trial.generator(), {}
+        for name, free in elements.candidates(self.layers).items():
+            mask = elements.masks([name])[name]
+            if bool((among := mask[free]).all()):
                 continue
-            mask = trial.masks[name].clone()
-            mask[free] = among[torch.randperm(len(among), generator=generator).to(among.device)]
-            opened = mask & ~trial.masks[name]
-            weights[name].detach()[opened] = trial.before_pruning[name][opened]
-            shuffled[name] = mask
+            shuffled[name] = mask.clone()
+            shuffled[name][free] = among[torch.randperm(len(among), generator=generator).to(among.device)]
         if not shuffled:
-            raise StageError("there is nothing to shuffle: no weight is masked here that is not frozen (prune first)")
-        trial.set_masks(shuffled)
+            raise StageError(f"there is nothing to shuffle: {NOTHING_PRUNED[self.granularity]}")
+        for name, (opened, before) in set_masks(trial, elements, shuffled).items():
+            trial.model.get_parameter(name).detach()[opened] = before[opened]

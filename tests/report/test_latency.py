@@ -18,12 +18,12 @@ def test_a_network_is_measured_against_itself_with_its_zeros_filled_in(
         network.conv2.weight.view(-1)[:48] = 0
         network.bn1.bias.zero_()
 
-    def measured(dense: nn.Module, sparse: nn.Module, *rest: object) -> latency.Latency:
+    def measured(dense: nn.Module, sparse: nn.Module, **rest: object) -> latency.Latency:
         for copy in (dense, sparse):
             seen.append([float((weight == 0).float().mean()) for weight in (copy.conv2.weight, copy.bn1.bias)])
             others = network.conv2.weight != 0
             assert torch.equal(copy.conv2.weight[others], network.conv2.weight[others])
-        return real(dense, sparse, *rest)
+        return real(dense, sparse, **rest)
 
     real = latency._measure
     monkeypatch.setattr(latency, "_measure", measured)

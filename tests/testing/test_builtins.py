@@ -40,6 +40,8 @@ OTHERS = [
     ("stage", "prune", {"amount": 0.2, "of": "total"}),
     ("stage", "prune", {"amount": 0.9, "distribution": "layer"}),
     ("stage", "prune", {"amount": 0.9, "distribution": "erk", "criterion": "synflow", "rounds": 5}),
+    ("stage", "prune", {"amount": 0.4, "granularity": "filters", "criterion": "slimming", "distribution": "erk"}),
+    ("stage", "prune", {"granularity": {"n": 2, "m": 4}}),
     ("stage", "train", {"epochs": 2, "batch_size": 12, "sparsifier": {"name": "rigl", "every": 2}}),
     ("stage", "unprune", {"start": "before"}),
     ("stage", "unprune", {"start": "initial", "layers": ["conv2"]}),

@@ -35,6 +35,16 @@ stages:
   - unprune: {fraction: 0.5, start: before}
   - train: {steps: 7, early_stopping: {patience: 5}}
 """
+FILTERS = """
+model: {name: convnet, widths: [4, 8]}
+data: toy
+defaults: {train: {batch_size: 20, steps: 2, optimizer: {name: adamw, lr: 0.01}}}
+stages:
+  - prune: {granularity: filters, amount: 0.4, distribution: layer}
+  - train
+  - unprune: {granularity: filters, fraction: 0.5, start: before}
+  - train: {steps: 4}
+"""
 Make = Callable[..., TrialPlan]
 
 
@@ -168,6 +178,21 @@ def test_a_trial_that_crashes_at_any_record_goes_on_and_is_bitwise_the_same(
         assert repeated == (count in (1, 2, 5, 6, 7, 9, 10))
         if count < 11:
             assert_same_optimizer(finished, trainers[-1])
+
+
+def test_a_tree_with_whole_filters_shares_its_stages_and_resumes_bitwise(plan: Make, tmp_path: Path) -> None:
+    mine, other = plan(FILTERS), plan(FILTERS, before="random")
+    whole, reports = run(mine, tmp_path / "alone")
+    assert "features.1.weight" in whole.masks
+    run(other, tmp_path / "shared")
+    shared, again = run(mine, tmp_path / "shared")
+    assert [end.executed for end in again.ends] == [False, False, True, True]
+    assert_same(whole, shared)
+    with pytest.raises(Crash):
+        run(mine, tmp_path / "crashed", Interrupted(4))  # in the last stage, after the first of its two passes
+    resumed, again = run(mine, tmp_path / "crashed")
+    assert_same(whole, resumed)
+    assert comparable(again.records) == comparable(reports.records)
 
 
 def test_crashing_again_and_again_still_comes_to_the_same_end(plan: Make, tmp_path: Path) -> None:
