@@ -13,8 +13,9 @@ PUBLIC = """
     Batches Classification Criterion Data DataError Dataset Distribution EarlyStopping Filters FrameworkError
     ImageBatches ImageData Interval Loss Masks Meter Mode Model Network Objective Optimizer PluginError Precision
     Record Results Schedule Source Sparsifier SpecError Split Stage StageError StageLabel Step StoreError Task
-    TensorBatches Tester TrackingError Trainer Training Trial apportion eval_mode evaluate fit hookimpl load_model
-    load_model_state lowest nearest remove_lowest results run scores select spread trainable
+    TensorBatches Tester TrackingError Trainer Training Trial apportion eval_mode evaluate fit hookimpl
+    largest_remainder load_model load_model_state lowest nearest remove_lowest results run scores select spread
+    trainable
 """
 
 

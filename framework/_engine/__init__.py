@@ -1,6 +1,6 @@
 """Training and evaluation, usable on their own: any network, loss and optimizer."""
 
-from framework._engine.allocation import apportion, remove_lowest, spread
+from framework._engine.allocation import apportion, largest_remainder, remove_lowest, spread
 from framework._engine.constraints import trainable
 from framework._engine.filters import Filters
 from framework._engine.loop import EarlyStopping, fit
@@ -23,6 +23,7 @@ __all__ = [
     "apportion",
     "evaluate",
     "fit",
+    "largest_remainder",
     "remove_lowest",
     "scores",
     "spread",

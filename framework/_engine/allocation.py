@@ -96,15 +96,34 @@ def apportion(total: int, shares: Mapping[str, float], limits: Mapping[str, int]
         exact |= {name: limits[name] for name in full}
         left -= sum(limits[name] for name in full)
         open_names = [name for name in open_names if name not in full]
-    # Floating point may miss a whole number by a hair.
-    whole = {name: int(exact.get(name, 0) + 1e-9) for name in shares}
-    missing = total - sum(whole.values())
-    by_remainder = sorted(shares, key=lambda name: whole[name] - exact.get(name, 0))
-    while missing > 0:
+    return largest_remainder({name: exact.get(name, 0.0) for name in shares}, total, limits)
+
+
+def largest_remainder(quotas: Mapping[str, float], total: int, limits: Mapping[str, int]) -> dict[str, int]:
+    """Round numbers down or up, so that their sum is a total: those with the largest remainders are rounded up.
+
+    Args:
+        quotas: by name, from 0 to its limit.
+        total: what they sum up to, rounded; more of it goes where there is room.
+        limits: by name.
+
+    Returns:
+        By name; the sum is ``total`` exactly. Of equal remainders the first names get more.
+
+    Raises:
+        ValueError: the total is more than the limits take.
+
+    Example:
+        >>> largest_remainder({"a": 2.5, "b": 2.5, "c": 1.2}, 6, {"a": 9, "b": 9, "c": 9})
+        {'a': 3, 'b': 2, 'c': 1}
+    """
+    # Floating point may miss a whole number by a hair, and tell remainders apart that are equal on paper.
+    whole = {name: int(quota + 1e-9) for name, quota in quotas.items()}
+    by_remainder = sorted(quotas, key=lambda name: round(whole[name] - quotas[name], 9))
+    while (missing := total - sum(whole.values())) > 0:
         room = [name for name in by_remainder if whole[name] < limits[name]]
         if not room:
             raise ValueError(f"{total} is more than the limits take: {dict(limits)}")
         for name in room[:missing]:
             whole[name] += 1
-        missing = total - sum(whole.values())
     return whole

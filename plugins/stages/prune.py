@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
 from typing import Annotated, Any, Literal, TypeAlias
 
 from framework import (
@@ -15,6 +14,7 @@ from framework import (
     Stage,
     StageError,
     Trial,
+    largest_remainder,
     remove_lowest,
     select,
     spread,
@@ -163,7 +163,8 @@ class Prune(Stage):
     def _goal(self, amounts: Mapping[str, float], left: Mapping[str, int], total: Mapping[str, int]) -> dict[str, int]:
         """How many weights go in all rounds together."""
         counted = left if self.of == "remaining" else total
-        goal = _rounded({name: amount * counted[name] for name, amount in amounts.items()})
+        quotas = {name: amount * counted[name] for name, amount in amounts.items()}
+        goal = largest_remainder(quotas, round(sum(quotas.values())), counted)
         if self.of == "remaining":
             return goal
         for name, count in goal.items():
@@ -183,13 +184,3 @@ class Prune(Stage):
             return goal  # whatever floating point makes of it
         kept = 1 - goal / max(left, 1)
         return round(left * (1 - kept**share) if self.pace == "exponential" else share * goal)
-
-
-def _rounded(quotas: Mapping[str, float]) -> dict[str, int]:
-    """Round numbers, up or down by largest remainder, so that their sum is their rounded sum."""
-    whole = {name: floor(quota) for name, quota in quotas.items()}
-    missing = round(sum(quotas.values())) - sum(whole.values())
-    # Remainders that are equal on paper differ by a hair in floating point.
-    for name in sorted(quotas, key=lambda name: round(whole[name] - quotas[name], 9))[:missing]:
-        whole[name] += 1
-    return whole
