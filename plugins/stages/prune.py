@@ -40,7 +40,8 @@ class Prune(Stage):
             matches counts. A layer that none of them matches stays as it is, and the total of all layers is rounded
             once, by largest remainder. A granularity of n of m needs none.
         granularity: what goes as one. ``weights``: each by itself. ``filters``: whole output channels, by the sum of
-            the scores of their weights (with ``magnitude``: Li et al. 2017, arXiv:1608.08710), with their biases, their
+            the scores of their weights (with ``magnitude`` and ``distribution: layer``: Li et al. 2017,
+            arXiv:1608.08710; in one ranking, layers of small filters would lose them all), with their biases, their
             batch normalisation and the weights that read them; filters that are tied by residual sums go together and
             count as one; ``pip install 'framework[structured]'``. ``{n: 2, m: 4}``: of four weights in a row, along the
             inputs, two stay (Zhou et al. 2021, arXiv:2104.08378); a layer whose number of inputs is no multiple of m
