@@ -47,7 +47,7 @@ class Shuffled:
 class Points:
     """Points of the plane, above or below a line: a source, and the data as well."""
 
-    shape, classes, notes = (2,), ("below", "above"), {}
+    shape, dtype, notes = (2,), torch.float32, {}
     task = Classification(("below", "above"))
     splits = ("train", "validation", "test")
 
