@@ -83,11 +83,11 @@ def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Source:
     """
     dataset = build(catalog, "dataset", plan["dataset"])(validation=plan["validation"])
     if not isinstance(dataset, Dataset):
-        if not callable(getattr(dataset, "open", None)):
-            name = plan["dataset"]["name"]
-            raise PluginError(
-                f"dataset {name!r} must give a framework.Dataset or a framework.Source, not a {type(dataset).__name__}"
-            )
+        name, kind = plan["dataset"]["name"], type(dataset).__name__
+        missing = [part for part in ("open", "shape", "dtype", "task", "notes") if not hasattr(dataset, part)]
+        if missing:
+            lacking = f"not a {kind}" if "open" in missing else f"and a {kind} has no {missing[0]}"
+            raise PluginError(f"dataset {name!r} must give a framework.Dataset or a framework.Source, {lacking}")
         source: Source = dataset
         if isinstance(source, Arrays) and "validation" not in source.splits:
             return replace(source, splits={**source.splits, **_held_out(*source.splits["train"], plan["validation"])})

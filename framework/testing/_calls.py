@@ -164,6 +164,8 @@ def check_dataset(factory: Callable[..., Dataset | Source], **parameters: Any) -
 
 
 def _check_source(subject: str, one: Source, other: Source) -> None:
+    missing = ", ".join(name for name in ("shape", "dtype", "task", "notes") if not hasattr(one, name))
+    require(not missing, f"{subject} gives a {type(one).__name__}, which has no {missing}: see framework.Source")
     with explained(f"{subject} cannot be sent to another process"):
         other = pickle.loads(pickle.dumps(other))
     with explained(f"{subject} cannot be opened"):

@@ -98,6 +98,15 @@ def test_it_keeps_to_what_a_dataset_promises() -> None:
     check_dataset(points, count=60)
 
 
+def test_a_source_that_lacks_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Points, "dtype")
+    plan, registry = planned(tmp_path)
+    with pytest.raises(PluginError, match=r"or a framework\.Source, and a Points has no dtype"):
+        prepare(plan.data, registry)
+    with pytest.raises(AssertionError, match=r"gives a Points, which has no dtype: see framework\.Source"):
+        check_dataset(points, count=60)
+
+
 def test_what_is_neither_dataset_nor_source_is_refused(tmp_path: Path) -> None:
     plan, registry = planned(tmp_path, SPEC.replace("name: points, count: 60", "name: nothing"))
     with pytest.raises(PluginError, match=r"dataset 'nothing' must give a framework\.Dataset or a framework\.Source"):
