@@ -275,7 +275,7 @@ def test_what_does_not_go_together_is_refused(parameters, message, stage):
 def test_early_stopping_on_what_is_not_measured_is_an_error(recorded, make_data, stage):
     trial, _ = recorded(data=make_data(validation=None))
     with pytest.raises(StageError) as error:
-        stage("train", epochs=2, early_stopping={}).run(trial)
+        stage("train", epochs=2, early_stopping={"metric": "val/loss"}).run(trial)
     assert str(error.value) == (
         "early_stopping.metric 'val/loss' is not measured "
         "(there are: train/loss, train/accuracy, lr, images_per_second)"
