@@ -73,7 +73,7 @@ def _without_filters(
     try:
         compact = compact_network(logged, trial, reader, trusted=trusted)
         with tempfile.TemporaryDirectory() as folder:
-            network = save_program(compact.network, logged.shape, Path(folder, "compact.pt2")).module()
+            network = save_program(compact.network, logged.shape, Path(folder, "compact.pt2"), logged.dtype).module()
     except DataError as error:
         say(console, f"compact       none: {error}\n")
         return None

@@ -138,13 +138,16 @@ class ModelWriter:
         return self._exported[architecture]
 
 
-def save_program(model: "nn.Module", shape: Sequence[int], file: Path) -> "ExportedProgram":
+def save_program(
+    model: "nn.Module", shape: Sequence[int], file: Path, dtype: "torch.dtype | None" = None
+) -> "ExportedProgram":
     """Export a network to a pt2 archive that has nothing but tensors and a graph of known operators.
 
     Args:
         model: the network, on the CPU; put into eval mode.
         shape: of one input, such as (channels, height, width).
         file: where to.
+        dtype: of inputs; None: float32.
 
     Returns:
         The program as it is read back from the file.
@@ -154,7 +157,7 @@ def save_program(model: "nn.Module", shape: Sequence[int], file: Path) -> "Expor
     """
     import torch
 
-    model, examples = model.eval(), _examples(shape)
+    model, examples = model.eval(), _examples(shape, dtype)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "raw.pt2")
         try:

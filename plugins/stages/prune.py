@@ -124,7 +124,12 @@ class Prune(Stage):
 
     def _scoring(self) -> dict[str, Any]:
         """What `framework.scores` is told besides."""
-        return {"loss": self.loss and self.loss(), "batches": self.batches, "batch_size": self.batch_size, "mode": self.mode}
+        return {
+            "loss": self.loss and self.loss(),
+            "batches": self.batches,
+            "batch_size": self.batch_size,
+            "mode": self.mode,
+        }
 
     def _keep_pattern(self, trial: Trial, pattern: Pattern) -> None:
         weights = Weights(trial)

@@ -241,7 +241,7 @@ def test_the_network_of_the_lowest_loss_is_restored_from_any_step(every, recorde
     measured = {step: loss for step, (loss, _) in enumerate(every_step, 1) if step % every == 0}
     best = min(measured, key=measured.__getitem__)
     trial, records = recorded()
-    rule = {"patience": None, "restore_best": True}
+    rule = {"metric": "val/loss", "patience": None, "restore_best": True}
     optimizer = {"name": "sgd", "lr": 1.0}
     stage("train", steps=11, batch_size=8, optimizer=optimizer, evaluate_every=every, early_stopping=rule).run(trial)
     epoch, last = records[-1]
