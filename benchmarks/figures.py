@@ -20,6 +20,7 @@ from torch import nn
 
 from framework import Classification
 from framework._executors.renderer import FigureRenderer
+from framework._measures import Meter
 from framework._report.figures import FigureData, trial_figures
 from framework._report.figures.files import as_files
 from framework_plugins.histograms import spread
@@ -84,7 +85,7 @@ def main() -> None:
     trial = make_trial([name.removesuffix(".weight") for name in weights], states, 10)
     labels = torch.arange(10_000) % CLASSES
     spreads = [5 * cpu(partial(spread, weights.values())) for _ in range(repeats)]
-    meter = Classification([""] * CLASSES).meter()
+    meter = Meter(Classification([""] * CLASSES), files=True)
     meter.update(nn.functional.one_hot(labels.flip(0), CLASSES), labels)
     confusions = [cpu(meter.files) for _ in range(repeats)]
     both = [(beside(trial, 2), beside(trial, TRIALS + 2)) for _ in range(repeats)]

@@ -29,11 +29,11 @@ import torch
 from common import clock, load, measured_in, parser, print_table, ratios, show, table, take_turns, timed
 from torch import Tensor
 
-from framework import Dataset, Trial
+from framework import Classification, Dataset, Trial
 from framework._component import build
 from framework._registry import installed
 from framework._store import Store
-from framework._trial.data import Arrays
+from framework._trial.data import Images
 from framework._trial.snapshot import (
     History,
     Record,
@@ -56,7 +56,7 @@ def fresh_trial() -> Trial:
     images, labels = random.integers(0, 256, (32, 3, 32, 32), dtype=np.uint8), np.arange(32, dtype=np.int64) % 10
     data = Dataset(images, labels, images, labels, tuple("0123456789"))
     splits = {"train": (images, labels), "test": (images, labels)}
-    arrays = Arrays(splits, data.classes, (0.5,) * 3, (0.25,) * 3)
+    arrays = Images(splits, Classification(data.classes), (0.5,) * 3, (0.25,) * 3)
     return Trial(resnet18((3, 32, 32), 10).to(DEVICE), arrays.open(DEVICE, ()), DEVICE)
 
 

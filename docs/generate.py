@@ -57,6 +57,9 @@ WHERE = {
     "distribution": "How many of the weights that go each layer loses: the parameter `distribution` of `prune` and "
     "`gradual`.",
     "sparsifier": "What changes masks while a stage trains: its parameter `sparsifier`.",
+    "metric": "By what trials are measured: `metrics`, of which the first is the primary one. Without it, the task of "
+    "the data says: the accuracy of classes; `f1` and `accuracy` of labels; `rmse`, `mae` and `r2` of quantities. `as` "
+    "gives a metric another name, as in `{name: f1, average: micro, as: micro_f1}`.",
 }
 
 

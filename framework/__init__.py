@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from framework._api import results, run
     from framework._batches import Batches, ImageBatches, TensorBatches
     from framework._component import Criterion, Distribution, Loss, Model, Optimizer, Schedule, StageLabel
-    from framework._data import Data, ImageData, Source, Split
+    from framework._data import Arrays, Data, ImageData, Source, Split
     from framework._dataset import Dataset
     from framework._engine import (
         EarlyStopping,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from framework._report.results import Results
     from framework._sparsifier import Sparsifier, Step
     from framework._stage import Record, Stage, Trial
-    from framework._task import Classification, Meter, Task
+    from framework._task import Classification, Metric, Multilabel, Regression, Task
     from framework._tracking import load_model, load_model_state
 
 _HOMES = {
@@ -57,7 +57,7 @@ _HOMES = {
     "framework._api": ["results", "run"],
     "framework._batches": ["Batches", "ImageBatches", "TensorBatches"],
     "framework._component": ["Criterion", "Distribution", "Loss", "Model", "Optimizer", "Schedule", "StageLabel"],
-    "framework._data": ["Data", "ImageData", "Source", "Split"],
+    "framework._data": ["Arrays", "Data", "ImageData", "Source", "Split"],
     "framework._dataset": ["Dataset"],
     "framework._engine": [
         "EarlyStopping",
@@ -93,12 +93,13 @@ _HOMES = {
     "framework._report.results": ["Results"],
     "framework._sparsifier": ["Sparsifier", "Step"],
     "framework._stage": ["Record", "Stage", "Trial"],
-    "framework._task": ["Classification", "Meter", "Task"],
+    "framework._task": ["Classification", "Metric", "Multilabel", "Regression", "Task"],
     "framework._tracking": ["load_model", "load_model_state"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Arrays",
     "Batches",
     "Classification",
     "Criterion",
@@ -114,15 +115,17 @@ __all__ = [
     "Interval",
     "Loss",
     "Masks",
-    "Meter",
+    "Metric",
     "Mode",
     "Model",
+    "Multilabel",
     "Network",
     "Objective",
     "Optimizer",
     "PluginError",
     "Precision",
     "Record",
+    "Regression",
     "Results",
     "Schedule",
     "Source",

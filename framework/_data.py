@@ -1,17 +1,21 @@
 """A trial's data on its device, in splits, and where it comes from."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from framework._batches import Augmentation, Batches, ImageBatches
-from framework._errors import StageError
-from framework._task import Classification, Task
+from framework._batches import Augmentation, Batches, ImageBatches, TensorBatches
+from framework._errors import DataError, StageError
+from framework._task import Task
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
+_NO_VALIDATION = "there is no validation set: hold one out with data: {validation: 0.1}"
 
 
 class Data(Protocol):
@@ -22,16 +26,12 @@ class Data(Protocol):
         """The shape of one input."""
 
     @property
-    def classes(self) -> Sequence[str]:
-        """The names of the classes, as many as the network has outputs."""
+    def dtype(self) -> torch.dtype:
+        """Of inputs: ``torch.float32``, or ``torch.int64`` of tokens, which embeddings take."""
 
     @property
     def splits(self) -> tuple[SplitName, ...]:
         """The names of the splits that there are: ``train``, ``test``, and ``validation`` if one is held out."""
-
-    @property
-    def task(self) -> Task:
-        """What the outputs of a network mean on this data."""
 
     def batches(self, split: SplitName, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
         """Give batches of a split, on the trial's device; see `Trial.batches`.
@@ -55,8 +55,12 @@ class Inputs(Protocol):
         """The shape of one input."""
 
     @property
-    def classes(self) -> Sequence[str]:
-        """The names of the classes, as many as the network has outputs."""
+    def dtype(self) -> torch.dtype:
+        """Of inputs: ``torch.float32``, or ``torch.int64`` of tokens, which embeddings take."""
+
+    @property
+    def task(self) -> Task:
+        """What the targets are, and so what the outputs of a network mean; it names the outputs."""
 
     @property
     def notes(self) -> Mapping[str, Any]:
@@ -99,7 +103,6 @@ class ImageData:
         train: what the model is trained on.
         validation: held out of the training set with a fixed seed; None where a spec asks for none.
         test: read once per trial, at its end.
-        classes: names of the classes.
         mean: float32, (channels,), of the training images scaled to [0, 1].
         std: as ``mean``.
         augment: what is done to training batches: any of ``crop``, ``flip``, ``cutout``.
@@ -108,7 +111,6 @@ class ImageData:
     train: Split
     validation: Split | None
     test: Split
-    classes: tuple[str, ...]
     mean: Tensor
     std: Tensor
     augment: tuple[Augmentation, ...] = ()
@@ -125,15 +127,15 @@ class ImageData:
         return ("train", "test") if self.validation is None else ("train", "validation", "test")
 
     @property
-    def task(self) -> Task:
-        """What the outputs of a network mean on this data."""
-        return Classification(self.classes)
+    def dtype(self) -> torch.dtype:
+        """Of batches."""
+        return torch.float32
 
     def batches(self, split: SplitName, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
         """Give batches of images; see `Data.batches`."""
         found = getattr(self, split)
         if found is None:
-            raise StageError("there is no validation set: hold one out with data: {validation: 0.1}")
+            raise StageError(_NO_VALIDATION)
         augment = () if seed is None else self.augment
         images, labels = found
         return ImageBatches(
@@ -146,3 +148,105 @@ class ImageData:
             seed=seed,
             channels_last=channels_last,
         )
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Inputs and targets of any shape for any task, whole, as they lie in memory: a `Source` of them as they are.
+
+    What is held out for validation is taken out of ``train``, always the same, unless it is given.
+
+    Attributes:
+        splits: of ``train`` and ``test``, and of ``validation`` if the dataset holds it out itself, the inputs (N, …)
+            and the targets (N, …). Inputs are given to networks as float32, or as int64 if they are integers, as tokens
+            are. Targets are brought into the form that the task asks for.
+        task: what the targets are.
+        notes: what runs show of the data besides, by name.
+
+    Raises:
+        DataError: a split is missing or empty, its inputs and targets are not as many, inputs have several shapes, or
+            the targets are none for the task.
+    """
+
+    splits: Mapping[SplitName, tuple[NDArray[Any], NDArray[Any]]]
+    task: Task
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if missing := {"train", "test"} - {*self.splits}:
+            raise DataError(f"there is no split {min(missing)!r}: splits must have 'train' and 'test'")
+        for name, (inputs, targets) in self.splits.items():
+            if not len(inputs) or len(inputs) != len(targets):
+                raise DataError(f"{name} has {len(inputs)} inputs and {len(targets)} targets")
+            if inputs.dtype.kind not in "fiub":
+                raise DataError(f"the inputs of {name} must be numbers, not {inputs.dtype}")
+            if inputs.shape[1:] != self.shape:
+                raise DataError(f"inputs of {name} have the shape {inputs.shape[1:]}, and those of train {self.shape}")
+        made = {name: (_plain(inputs), self._targets(name, targets)) for name, (inputs, targets) in self.splits.items()}
+        object.__setattr__(self, "splits", made)
+
+    def _targets(self, name: str, targets: NDArray[Any]) -> NDArray[Any]:
+        try:
+            return self.task.targets(targets)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.splits["train"][0].shape[1:]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of inputs."""
+        return torch.int64 if self.splits["train"][0].dtype.kind == "i" else torch.float32
+
+    def open(self, device: torch.device, augment: tuple[Augmentation, ...]) -> "ArrayData":
+        """Put the arrays on a device; on the CPU they are used where they lie."""
+        if augment:
+            raise DataError(f"augment: {', '.join(augment)} is for images of a framework.Dataset: leave it out")
+        splits = self.splits.items()
+        return ArrayData({name: (tensor_of(x).to(device), tensor_of(y).to(device)) for name, (x, y) in splits})
+
+
+@dataclass(frozen=True)
+class ArrayData:
+    """The `Data` of `Arrays`: inputs and targets of each split, on a trial's device."""
+
+    tensors: Mapping[SplitName, tuple[Tensor, Tensor]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.tensors["train"][0].shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of inputs."""
+        return self.tensors["train"][0].dtype
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """The names of the splits that there are."""
+        return tuple(self.tensors)
+
+    def batches(self, split: SplitName, size: int, *, seed: int | None = None, channels_last: bool = False) -> Batches:
+        """Give batches; see `Data.batches`."""
+        if split not in self.tensors:
+            raise StageError(_NO_VALIDATION)
+        return TensorBatches(*self.tensors[split], batch_size=size, seed=seed)
+
+
+def _plain(inputs: NDArray[Any]) -> NDArray[Any]:
+    return inputs.astype(np.float32 if inputs.dtype.kind == "f" else np.int64, copy=False)
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """Return a tensor that lies where an array lies; nobody may write to it."""
+    with warnings.catch_warnings():
+        # Ray's object store gives read-only arrays; nothing writes to inputs or targets.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        tensor = torch.from_numpy(array)
+    # Ray hands arrays on as they are counted. One that lies otherwise, were it only that a single channel has an odd
+    # stride, is computed with in another order, and would give other results in this process.
+    return tensor.flatten().view(tensor.shape)

@@ -1,7 +1,7 @@
 """The base class of stages, and the trial that they work on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,7 +15,9 @@ from framework._data import Data, SplitName
 from framework._emptied import EMPTY, empty_layers
 from framework._errors import StageError, shown
 from framework._masks import Masks
+from framework._measures import Measures, measures
 from framework._reported import artifact_fault, clash, is_epoch, plain_metrics
+from framework._task import Classification, Task
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,15 @@ class Trial:
 
     Attributes:
         model: the network, on ``device``.
-        data: images and labels, on ``device``.
+        data: inputs and targets, on ``device``.
         device: where the trial runs.
+        task: what the network's outputs mean, and how they are measured.
         masks: pruning, by parameter name; True = the weight may be non-zero.
         frozen: freezing, by name of a parameter or a buffer; True = the element is held.
         before_pruning: by name of a masked parameter, the values that pruned weights had; 0 for all others.
         epoch: position on the continuous epoch axis; a stage that trains advances it.
         loss: what evaluation reports as loss; set with `use_loss`.
-        loss_recipe: what made the loss, as plain data; None for cross entropy.
+        loss_recipe: what made the loss, as plain data; None for the task's own.
         records: all that has been reported, by stages found in the store too, the oldest first.
         artifacts: all files that have been logged so far, by name; add to them with `log_artifact`.
         seed: of the current stage; torch's global generators are already seeded with it.
@@ -79,6 +82,7 @@ class Trial:
     model: nn.Module
     data: Data
     device: torch.device
+    task: Task = field(default_factory=Classification)
     masks: Masks = field(default_factory=dict)
     frozen: Masks = field(default_factory=dict)
     before_pruning: dict[str, Tensor] = field(default_factory=dict)
@@ -98,11 +102,17 @@ class Trial:
     @cached_property
     def forward_order(self) -> list[str]:
         """Names of all parameters and buffers in the order in which a forward pass first uses them; the unused last."""
-        return masks.forward_order(self.model, self.data.shape)
+        return masks.forward_order(self.model, self.data.shape, self.data.dtype)
 
-    def weights(self) -> dict[str, nn.Parameter]:
-        """The prunable weights by parameter name, in forward order; empty where the network has none."""
-        return masks.prunable(self.model, self.forward_order)
+    def weights(self, also: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+        """The prunable weights by parameter name, in forward order; empty where the network has none.
+
+        The weights of embeddings are among them as long as they are pruned.
+
+        Args:
+            also: names of weights of embeddings that are listed though they are not pruned.
+        """
+        return masks.prunable(self.model, self.forward_order, {*self.masks, *also})
 
     def computed_weights(self) -> list[str]:
         """Names of the weights that are computed from other parameters, as weight_norm does: they cannot be pruned."""
@@ -112,7 +122,8 @@ class Trial:
         """What may be pruned or regrown: the elements of the chosen weights that are not frozen.
 
         Args:
-            layers: patterns of names, see `framework.select`; None chooses all weights.
+            layers: patterns of names, see `framework.select`; None chooses all weights. Embeddings are chosen only
+                by their whole names.
             exclude: patterns of names to leave out.
 
         Returns:
@@ -121,7 +132,8 @@ class Trial:
         Raises:
             StageError: there is none, a pattern matches nothing, or one matches a weight that is computed from others.
         """
-        return masks.candidates(self.model, self.weights(), self.frozen, layers, exclude)
+        weights = self.weights(f"{layer}.weight" for layer in masks.embeddings(self.model) if layer in (layers or ()))
+        return masks.candidates(self.model, weights, self.frozen, layers, exclude)
 
     def batches(self, split: SplitName, size: int = 256, *, channels_last: bool = False) -> Batches:
         """Batches of (inputs, targets), on the trial's device.
@@ -181,9 +193,15 @@ class Trial:
         """A fresh CPU generator with the stage's seed: two of them draw the same numbers."""
         return torch.Generator().manual_seed(self.seed)
 
-    def use_loss(self, loss: Recipe) -> nn.Module:
-        """Make the loss that evaluation reports from now on, on the trial's device."""
-        self.loss, self.loss_recipe = loss().to(self.device), loss.plain(stored=True)
+    @cached_property
+    def measures(self) -> Measures:
+        """Which metrics are measured, the primary one first, and whether more of each is better."""
+        return measures(self.task)
+
+    def use_loss(self, loss: Recipe | None) -> nn.Module:
+        """Make the loss that evaluation reports from now on, on the trial's device; None: the task's own."""
+        self.loss = (self.task.loss() if loss is None else loss()).to(self.device)
+        self.loss_recipe = None if loss is None else loss.plain(stored=True)
         return self.loss
 
     def checkpoint(self, progress: Callable[[], Any]) -> None:
@@ -240,7 +258,7 @@ class Trial:
 
     @cached_property
     def _used(self) -> set[str]:
-        return masks.used(self.model, self.data.shape)
+        return masks.used(self.model, self.data.shape, self.data.dtype)
 
     def log_artifact(self, name: str, content: bytes) -> None:
         """Keep a file with the trial's run in MLflow, and with the stage's result; one of the same name is replaced.

@@ -59,7 +59,7 @@ class MultiMargin(nn.MultiMarginLoss):
 class BinaryCrossEntropy(nn.Module):
     """One-vs-rest binary cross entropy: each class is a yes or no of its own. Expects logits.
 
-    As Wightman et al. 2021 (arXiv:2110.00476) train residual networks.
+    As Wightman et al. 2021 (arXiv:2110.00476) train residual networks. Of a task of labels, each label is one.
 
     Args:
         label_smoothing: how much of the target is spread evenly over all classes.
@@ -75,7 +75,8 @@ class BinaryCrossEntropy(nn.Module):
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The mean over the batch and the classes."""
-        targets = functional.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
+        hot = labels if labels.is_floating_point() else functional.one_hot(labels, outputs.shape[1])
+        targets = hot.to(outputs.dtype)
         targets = targets * (1 - self.label_smoothing) + self.label_smoothing / outputs.shape[1]
         return functional.binary_cross_entropy_with_logits(outputs, targets)
 
@@ -104,12 +105,54 @@ class Focal(nn.Module):
         return (weight * entropy).mean()
 
 
+class MeanSquaredError(nn.MSELoss):
+    """The mean squared error of quantities.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: mse}
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class MeanAbsoluteError(nn.L1Loss):
+    """The mean absolute error of quantities.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: mae}
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Huber(nn.HuberLoss):
+    """Half the squared error of quantities up to a size, and linear beyond (Huber 1964): outliers count less.
+
+    Args:
+        delta: the size, in the units of the targets.
+
+    Example:
+        stages:
+          - train: {epochs: 5, loss: {name: huber, delta: 0.5}}
+    """
+
+    def __init__(self, delta: Annotated[float, Interval(gt=0)] = 1.0) -> None:
+        super().__init__(delta=delta)
+
+
 @hookimpl
 def register_losses() -> Mapping[str, Callable[..., nn.Module]]:
     return {
         "bce": BinaryCrossEntropy,
         "cross_entropy": CrossEntropy,
         "focal": Focal,
+        "huber": Huber,
+        "mae": MeanAbsoluteError,
+        "mse": MeanSquaredError,
         "multi_margin": MultiMargin,
         "nll": NegativeLogLikelihood,
     }

@@ -15,7 +15,7 @@ from served import nothing_set, pass_by, postgres, served, server_client, tracki
 from torch import nn
 from xdist.scheduler import LoadFileScheduling
 
-from framework import ImageData, Split, Stage, Trial
+from framework import Classification, ImageData, Split, Stage, Trial
 from framework._component import build
 from framework._registry import Registry, installed
 
@@ -97,7 +97,6 @@ def make_data() -> Callable[..., ImageData]:
             train=images_of(count, shape, classes, 0),
             validation=images_of(9, shape, classes, 1),
             test=images_of(12, shape, classes, 2),
-            classes=tuple("abcdefghij"[:classes]),
             mean=torch.full((shape[0],), 0.4),
             std=torch.full((shape[0],), 0.2),
         )
@@ -126,7 +125,7 @@ def make_trial(make_data: Callable[..., ImageData], make_net: Callable[..., nn.M
             model=make_net() if model is None else model,
             data=make_data() if data is None else data,
             device=torch.device("cpu"),
-            **fields,
+            **{"task": Classification(tuple("abc")), **fields},
         )
 
     return make

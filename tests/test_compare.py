@@ -37,7 +37,7 @@ def test_variants_of_a_spec_are_compared_as_their_runs_have_it(
 
 def test_a_run_says_which_metric_counts_most(study: Study) -> None:
     runs = trials(study.root, "study").values()
-    assert {run.data.tags["framework.primary_metric"] for run in runs} == {"accuracy"}
+    assert {run.data.tags["framework.higher_is_better"] for run in runs} == {'{"accuracy": true}'}
 
 
 def test_the_table_says_what_two_seeds_are_worth(

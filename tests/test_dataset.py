@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from framework import DataError, Dataset
-from framework._trial import Arrays
+from framework import Classification, DataError, Dataset
+from framework._trial import Images
 
 
 def dataset(**changed: Any) -> Dataset:
@@ -64,7 +64,7 @@ def test_images_lie_the_same_way_for_torch_however_the_arrays_do() -> None:
     assert single.strides != single.copy().strides
     for given, strides in ((images, (60, 20, 5, 1)), (inside_out, (60, 20, 5, 1)), (single, (20, 20, 5, 1))):
         split = (given, labels)
-        arrays = Arrays({"train": split, "test": split}, ("a",), (0.5,), (0.5,))
+        arrays = Images({"train": split, "test": split}, Classification(("a",)), (0.5,), (0.5,))
         data = arrays.open(torch.device("cpu"), ())
         assert data.train.images.stride() == data.test.images.stride() == strides
         assert np.array_equal(data.train.images.numpy(), given)

@@ -198,7 +198,7 @@ def test_a_pass_that_fails_gives_what_was_seen_a_note_and_no_error(caplog):
     assert record.name == "framework"
     assert record.getMessage() == (
         "the order of the network's layers, beyond those that were reached, is taken from their registration, as it "
-        "could not be tried on two empty images of shape (1, 2, 2): ValueError: these are no images"
+        "could not be tried on two empty inputs of shape (1, 2, 2): ValueError: these are no images"
     )
     assert net.training
     assert not net.head.training

@@ -61,7 +61,7 @@ def test_register_datasets(tmp_path: Path) -> None:
 
     trial = trial_with("register_datasets", flat, tmp_path, "name: toy", "name: mine, size: 6")
     assert trial.data.shape == (1, 6, 6)
-    assert trial.data.classes == ("even", "odd")
+    assert trial.task.outputs == ("even", "odd")
 
 
 def test_register_losses(tmp_path: Path) -> None:
@@ -76,6 +76,31 @@ def test_register_losses(tmp_path: Path) -> None:
     loss = "batch_size: 8, loss: {name: mine, value: 2.5}"
     trial = trial_with("register_losses", Constant, tmp_path, "batch_size: 8", loss)
     assert trial.records[0].metrics["train/loss"] == trial.records[0].metrics["val/loss"] == 2.5
+
+
+def test_register_metrics(tmp_path: Path) -> None:
+    class Right:
+        higher_is_better = True
+
+        def __init__(self, num_classes: int, scale: float = 1.0) -> None:
+            assert num_classes == 3
+            self.count, self.scale = 0, scale
+
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            self.count += int((outputs.argmax(1) == targets).sum())
+
+        def compute(self) -> float:
+            return self.scale * self.count
+
+    data = "data: {name: toy, validation: 0.25}"
+    metrics = "metrics: [{name: mine, scale: 2, as: twice}, mine]"
+    trial = trial_with("register_metrics", Right, tmp_path, data, f"{data}\n{metrics}")
+    assert trial.measures.primary == "twice"
+    for record in trial.records:
+        assert "val/accuracy" not in record.metrics
+        assert (
+            record.metrics.get("val/twice") == 2 * record.metrics.get("val/mine", 0) or "test/twice" in record.metrics
+        )
 
 
 def test_register_optimizers(tmp_path: Path) -> None:

@@ -158,20 +158,21 @@ OWN = {
         """,
     "source.py": """
         import torch
-        from framework import ImageData, Split
+        from framework import Classification, ImageData, Split
 
         class Opened(ImageData):
             pass
 
         class Own:
-            shape, classes, notes = (1, 8, 8), ("a", "b", "c"), {}
+            shape, dtype, notes = (1, 8, 8), torch.float32, {}
+            task = Classification(("a", "b", "c"))
 
             def __init__(self, data):
                 self.data = data
 
             def open(self, device, augment):
                 train = Split(torch.tensor(self.data.train_images), torch.tensor(self.data.train_labels))
-                return Opened(train, None, train, self.classes, torch.zeros(1), torch.ones(1))
+                return Opened(train, None, train, torch.zeros(1), torch.ones(1))
         """,
     "own.yaml": """
         name: own

@@ -37,7 +37,7 @@ def test_the_plugin_registers_and_does_what_it_says():
     exec(compile(source, "README.md", "exec"), plugin.__dict__)
     stage = build(Registry([(plugin, "readme 1")]), "stage", {"name": "shrink", "factor": 0.25})()
     images = Split(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
-    data = ImageData(images, None, images, ("a", "b"), torch.zeros(1), torch.ones(1))
+    data = ImageData(images, None, images, torch.zeros(1), torch.ones(1))
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     before = network[1].weight.detach().clone()
     stage.run(Trial(network, data, torch.device("cpu")))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from framework._measures import Measures
 from framework._tracking import Reader
 from framework._tracking.view import Views, view_links, view_tags
 
@@ -35,6 +36,15 @@ def test_columns_are_what_is_swept_the_seed_and_the_results() -> None:
         "metrics.`sparsity`",
         "metrics.`val/accuracy`",
     ]
+
+
+def test_the_best_comes_first_whether_more_or_less_of_it_is_better() -> None:
+    tags = view_tags([], Measures({"rmse": False, "r2": True}))
+    assert tags["mlflow.experiment.primaryMetric.name"] == "test/rmse"
+    view = state(tags, "trials")
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`test/rmse`", True)
+    assert view["selectedColumns"][-1] == "metrics.`val/rmse`"
+    assert not state(view_tags([]), "trials")["orderByAsc"]
 
 
 def test_means_over_the_seeds_are_offered_only_where_something_is_swept() -> None:

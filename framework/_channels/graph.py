@@ -26,7 +26,9 @@ def missing_package() -> str:
     return "" if find_spec("torch_pruning") else "needs the package torch-pruning: pip install 'framework[structured]'"
 
 
-def channel_groups(model: nn.Module, shape: Sequence[int]) -> tuple[list[ChannelGroup], dict[str, str]]:
+def channel_groups(
+    model: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32
+) -> tuple[list[ChannelGroup], dict[str, str]]:
     """Find the channels that can be removed from a network, and which are tied together.
 
     It depends on the architecture, not on the values of parameters. Whether a network without some channels computes
@@ -36,6 +38,7 @@ def channel_groups(model: nn.Module, shape: Sequence[int]) -> tuple[list[Channel
     Args:
         model: the network, which is left as it is.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs; tokens are all 0.
 
     Returns:
         The groups, in forward order of their first layers; and of all other weights, by name, why their filters cannot
@@ -48,8 +51,8 @@ def channel_groups(model: nn.Module, shape: Sequence[int]) -> tuple[list[Channel
         raise StageError(f"to remove whole filters {missing}")
     with random_state_kept():
         copy = _with_random_weights(model)
-        images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-        order = forward_order(model, shape)
+        images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+        order = forward_order(model, shape, dtype)
         groups, refused = _Finder(copy, images, order).groups()
         wrong = refuted(copy, groups, images)
     refused |= {weight: wrong[group.name] for group in groups if group.name in wrong for weight in group.weights("out")}

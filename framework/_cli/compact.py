@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framework._cli.find_run import called
 from framework._cli.kept import write_kept
@@ -13,8 +13,12 @@ from framework._errors import DataError, FrameworkError, first_line
 from framework._registry import installed
 from framework._report.compact import Compact, checked_difference, compacted
 from framework._spec import names_files, read_model
+from framework._task import Classification, Task
 from framework._tracking import LoggedModel, Reader, TrialRun
 from framework._trial import make_model
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class _Inputs:
     """What a model is made for; see `framework._data.Inputs`."""
 
     shape: tuple[int, ...]
-    classes: tuple[str, ...]
+    dtype: "torch.dtype"
+    task: Task
     notes: Mapping[str, Any]
 
 
@@ -53,8 +58,8 @@ def compact_network(logged: LoggedModel, trial: TrialRun, reader: Reader, *, tru
         except Exception as error:  # of a plugin's code, or weights that are not there any more
             raise DataError(f"{called(trial)}: its network cannot be built again: {first_line(error)}") from error
         try:
-            compact = compacted(network, logged.shape)
-            checked_difference(logged.module(), compact.network, logged.shape)
+            compact = compacted(network, logged.shape, logged.dtype)
+            checked_difference(logged.module(), compact.network, logged.shape, logged.dtype)
         except FrameworkError as error:
             raise DataError(f"{called(trial)} cannot be made compact: {error}") from error
     return compact
@@ -64,6 +69,8 @@ def _inputs(logged: LoggedModel, trial: TrialRun) -> _Inputs:
     import torch
 
     with torch.no_grad():
-        outputs = logged.module()(torch.zeros(2, *logged.shape))
+        outputs = logged.module()(torch.zeros(2, *logged.shape, dtype=logged.dtype))
     notes = {name: json.loads(trial.params[name]) for name in ("data.mean", "data.std") if name in trial.params}
-    return _Inputs(tuple(logged.shape), tuple(map(str, range(outputs.shape[1]))), notes)
+    # Whatever the task was, a model is made for a number of outputs.
+    task = Classification(tuple(map(str, range(outputs.shape[1]))))
+    return _Inputs(tuple(logged.shape), logged.dtype, task, notes)

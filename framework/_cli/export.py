@@ -113,7 +113,7 @@ def _compact(logged: LoggedModel, trial: TrialRun, reader: Reader, *, trusted: b
         say(console, f"these layers keep all their filters: {list_reasons(kept)}")
 
     def write(file: Path) -> None:
-        save_program(compact.network, logged.shape, file)
+        save_program(compact.network, logged.shape, file, logged.dtype)
 
     return write
 

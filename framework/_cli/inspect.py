@@ -50,10 +50,10 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
             _say_totals(console, trial, trial.metrics, logged.size)
             say(console, f"{logged.no_graph}: there are only its weights, so it cannot be run")
             return
-        network, shape = logged.module(), logged.shape
+        network, shape, dtype = logged.module(), logged.shape, logged.dtype
         weights = prunable_names(trial, dict(network.named_parameters()))
         with _explained(trial):
-            found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape)
+            found = dissect(network, {name: network.get_parameter(name) for name in weights}, shape, dtype)
         _say_totals(console, trial, {**trial.metrics, **found.metrics()}, logged.size)
         smaller = None
         if {*load_masks(reader, trial)} - {*weights}:  # whole filters are pruned, with what belongs to them
@@ -61,7 +61,7 @@ def inspect_run(name: str, root: Path, tracking_uri: str | None, *, latency: boo
     console.print(_layers(found, trial.metrics))
     if latency:
         with _explained(trial):
-            measured = list(latencies(network, weights, shape, smaller))
+            measured = list(latencies(network, weights, shape, smaller, dtype=dtype))
         say(console, f"\n{_HONEST}")
         console.print(_latencies(measured))
 
@@ -73,7 +73,7 @@ def _without_filters(
     try:
         compact = compact_network(logged, trial, reader, trusted=trusted)
         with tempfile.TemporaryDirectory() as folder:
-            network = save_program(compact.network, logged.shape, Path(folder, "compact.pt2")).module()
+            network = save_program(compact.network, logged.shape, Path(folder, "compact.pt2"), logged.dtype).module()
     except DataError as error:
         say(console, f"compact       none: {error}\n")
         return None

@@ -70,12 +70,15 @@ def best_line(spec: ExperimentSpec, results: Iterable[Result]) -> str | None:
     """The best variant of a random search, or of one that stopped trials: ``best of lr: lr=0.01: val/accuracy …``."""
     search = spec.search
     own = [result for result in results if result.plan.experiment == spec.name]
-    found = best(own, search.metric, search.mode) if search.samples > 1 or search.scheduler else None
+    if not own or not (search.samples > 1 or search.scheduler):
+        return None
+    metric, maximize = own[0].measures.aim(search.metric, search.mode)
+    found = best(own, metric, maximize=maximize)
     if found is None:
         return None
     variant, mean, trials = found
     over = f" (mean of {trials} trials)" if trials > 1 else ""
-    return f"best of {spec.name}: {variant}: {search.metric} {mean:.4f}{over}"
+    return f"best of {spec.name}: {variant}: {metric} {mean:.4f}{over}"
 
 
 def work_line(work: Iterable[Work]) -> str:

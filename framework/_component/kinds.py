@@ -30,6 +30,7 @@ KINDS = {
     "criterion": Kind("register_criteria", ("weight", "gradient", "generator", "network", "gamma")),
     "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),
     "sparsifier": Kind("register_sparsifiers"),
+    "metric": Kind("register_metrics", ("task", "num_classes", "num_labels")),
 }
 
 

@@ -40,7 +40,7 @@ class Filters:
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
-        groups, self._refused = channel_groups(trial.model, trial.data.shape)
+        groups, self._refused = channel_groups(trial.model, trial.data.shape, trial.data.dtype)
         self._groups = {group.name: group for group in groups}
 
     def candidates(self, layers: Sequence[str] | None = None, exclude: Sequence[str] = ()) -> Masks:

@@ -33,14 +33,15 @@ class EarlyStopping:
     """Stop a stage when a metric no longer improves.
 
     Attributes:
-        metric: one that the stage reports; ``…/loss`` should fall, any other should rise.
+        metric: one that the stage reports, such as ``val/loss``; null is the primary one on the validation set. Metrics
+            say themselves whether they should rise or fall; a loss should fall.
         patience: measurements (one an epoch, unless the stage says otherwise) without improvement after which to stop;
             null never stops.
         min_delta: smallest change that counts as improvement.
         restore_best: end with the network as it was when the metric was best, and report that step as ``best/step``.
     """
 
-    metric: str = "val/loss"
+    metric: str | None = None
     patience: Annotated[int, Interval(ge=1)] | None = 5
     min_delta: Annotated[float, Interval(ge=0)] = 0.0
     restore_best: bool = False
@@ -147,11 +148,10 @@ class _Best:
     def update(self, metrics: Mapping[str, float], step: int) -> None:
         if self.rule is None:
             return
-        if self.rule.metric not in metrics:
-            raise StageError(
-                f"early_stopping.metric {self.rule.metric!r} is not measured (there are: {', '.join(metrics)})"
-            )
-        value = metrics[self.rule.metric] * (1 if self.rule.metric.endswith("loss") else -1)
+        metric, maximize = self.trial.measures.aim(self.rule.metric)
+        if metric not in metrics:
+            raise StageError(f"early_stopping.metric {metric!r} is not measured (there are: {', '.join(metrics)})")
+        value = metrics[metric] * (-1 if maximize else 1)
         improved = value < self.value - self.rule.min_delta
         self.value, self.since = (value, 0) if improved else (self.value, self.since + 1)
         if improved and self.rule.restore_best:

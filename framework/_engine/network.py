@@ -69,7 +69,7 @@ class Network:
             yield {name: torch.zeros_like(weight) if g is None else g for (name, weight), g in named}
 
     def _balanced(self, per_class: int) -> Batch:
-        classes, taken = len(self.trial.data.classes), []
+        classes, taken = len(self.trial.task.outputs), []
         left = torch.full((classes,), per_class)
         for inputs, targets in self.trial.batches("train").epoch(0):
             for i, label in enumerate(targets.tolist()):
@@ -100,7 +100,7 @@ def scores(
         criterion: a stage's parameter of type `framework.Criterion`.
         trial: has the network.
         names: which weights, by parameter name, in forward order.
-        loss: what a criterion's gradients are of; None: cross entropy.
+        loss: what a criterion's gradients are of; None: the loss of the trial's task.
         batches: over how many training batches ``gradient`` is averaged.
         batch_size: of these.
         mode: of normalisation meanwhile.
@@ -116,12 +116,12 @@ def scores(
         raise StageError(f"criterion {criterion.name!r} scores whole filters: it needs granularity: filters")
     with random_state_kept():
         if {"network", "gradient"} & {*asked}:
-            network = _copy(trial, names, nn.CrossEntropyLoss() if loss is None else loss)
+            network = _copy(trial, names, trial.task.loss() if loss is None else loss)
         if "network" in asked:
             found = criterion(network=network, weight=None, gradient=None, generator=network.generator)
         else:
             gradient = _mean_gradient(network, batches, batch_size, mode) if "gradient" in asked else {}
-            weights, generator = trial.weights(), trial.generator()
+            weights, generator = trial.weights(names), trial.generator()
             found = {
                 name: criterion(
                     weight=weights[name].detach(), gradient=gradient.get(name), generator=generator, network=None
@@ -152,7 +152,7 @@ def _mean_gradient(network: Network, count: int, size: int, mode: Mode) -> dict[
 def _checked(found: Any, trial: Trial, names: Sequence[str], criterion: str) -> dict[str, Tensor]:
     if not isinstance(found, Mapping) or {*found} != {*names}:
         raise StageError(f"criterion {criterion!r} must give scores for each of network.weights, by name")
-    weights = trial.weights()
+    weights = trial.weights(names)
     for name in names:
         score, shape = found[name], tuple(weights[name].shape)
         wrong = "" if isinstance(score, Tensor) and score.shape == shape else _described(score)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from framework._masks import eval_mode
+from framework._measures import Meter
 from framework._stage import Trial
-from framework._task import Classification, Meter, Task
+from framework._task import Classification, Task
 
 _PREFIX = {"validation": "val", "test": "test"}
 
@@ -25,17 +26,25 @@ class Tester:
         loss: maps outputs and targets of a batch to a scalar that is a mean over the batch; a module is in eval mode
             meanwhile, as the network is.
         task: says how outputs are measured.
+        files: gather what the task has to say in files besides.
 
     Attributes:
-        meter: has gathered the last pass.
+        meter: has measured the last pass.
     """
 
     __test__ = False  # pytest takes every class called Test… for tests
 
-    def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Tensor], *, task: Task | None = None) -> None:
-        self.model, self.loss, self._task = model, loss, task or Classification()
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        *,
+        task: Task | None = None,
+        files: bool = False,
+    ) -> None:
+        self.model, self.loss, self._task, self._files = model, loss, task or Classification(), files
         self._device = next(model.parameters()).device
-        self.meter: Meter = self._task.meter()
+        self.meter = Meter(self._task, files=files)
 
     def evaluate(self, batches: Iterable[tuple[Any, Any]]) -> dict[str, float]:
         """Make one pass over batches of (inputs, targets).
@@ -43,7 +52,8 @@ class Tester:
         Returns:
             ``loss`` over all inputs, and the task's metrics, such as ``accuracy``, a fraction.
         """
-        loss, seen, self.meter = torch.zeros((), device=self._device), 0, self._task.meter()
+        loss, seen = torch.zeros((), device=self._device), 0
+        self.meter = Meter(self._task, files=self._files)
         # A loss may learn from what it is trained with; it must not from what it is tested with.
         loss_mode = eval_mode(self.loss) if isinstance(self.loss, nn.Module) else nullcontext()
         with eval_mode(self.model), loss_mode, torch.inference_mode():
@@ -66,9 +76,8 @@ def evaluate(trial: Trial, split: Literal["validation", "test"], *, batch_size: 
     """
     if split not in trial.data.splits:
         return {}
-    tester = Tester(trial.model, trial.loss, task=trial.data.task)
+    tester = Tester(trial.model, trial.loss, task=trial.task, files=split == "test")
     measured = tester.evaluate(trial.batches(split, batch_size).epoch(0))
-    if split == "test":
-        for name, content in tester.meter.files().items():
-            trial.log_artifact(name, content)
+    for name, content in tester.meter.files().items():
+        trial.log_artifact(name, content)
     return {f"{_PREFIX[split]}/{name}": value for name, value in measured.items()}

@@ -14,11 +14,12 @@ from framework._engine.constraints import Constraints, check_finite
 from framework._engine.precision import Precision, mixed_precision
 from framework._errors import StageError
 from framework._masks import Masks
+from framework._measures import Meter
 from framework._task import Classification, Task
 
 Objective: TypeAlias = Callable[[Callable[[Any], Tensor], Any, Any], tuple[Tensor, Tensor]]
 """What is minimised: a function of (forward, inputs, targets) that calls ``forward(inputs)``, the network, once or more
-often, and returns the loss, a scalar, and the outputs by which accuracy is measured."""
+often, and returns the loss, a scalar, and the outputs by which metrics are measured."""
 
 
 def loss_of_outputs(loss: Callable[[Any, Any], Tensor]) -> Objective:
@@ -118,7 +119,7 @@ class Trainer:
         self._constraints.train_mode(self.model)
         started = time.perf_counter()
         loss = torch.zeros((), device=self._device)
-        meter, seen = self._task.meter(), 0
+        meter, seen = Meter(self._task), 0
         for inputs, targets in batches:
             batch_loss, outputs = self.step(inputs, targets, before_step)
             loss += batch_loss * len(targets)

@@ -28,7 +28,8 @@ class Training(Stage):
         epochs: passes over the training set; give this or ``steps``.
         steps: optimizer steps; the last pass may be part of one.
         batch_size: inputs per step.
-        loss: what to minimise; also what evaluation reports.
+        loss: what to minimise; also what evaluation reports. null takes the task's own: cross entropy for classes,
+            binary cross entropy for labels, and the mean squared error for quantities.
         optimizer: how to minimise it; its learning rate is the schedule's base.
         schedule: how the learning rate changes from step to step, over the stage.
         schedule_from: the epoch at which the schedule begins: training goes on as if so many epochs had been made
@@ -56,7 +57,7 @@ class Training(Stage):
     epochs: Annotated[int, Interval(ge=1)] | None = None
     steps: Annotated[int, Interval(ge=1)] | None = None
     batch_size: Annotated[int, Interval(ge=1)] = 128
-    loss: Loss = "cross_entropy"
+    loss: Loss | None = None
     optimizer: Optimizer = "sgd"
     schedule: Schedule = "constant"
     schedule_from: Annotated[float, Interval(ge=0)] = 0.0
@@ -132,7 +133,7 @@ class Training(Stage):
             ema=self.ema,
             precision=self.precision,
             compile=self.compile,
-            task=trial.data.task,
+            task=trial.task,
         )
         fit(
             trial,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from framework._errors import FrameworkError, describe, locations
+from framework._measures import CLASSIFIED, Measures
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._trial import Report
@@ -13,7 +14,9 @@ from framework._trial import Report
 
 @dataclass(frozen=True)
 class Started:
-    """A trial begins."""
+    """A trial begins, which is measured by this."""
+
+    measures: Measures = CLASSIFIED
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
         while (index := queue.next()) is not None:
             plan, source = queue.plan(index), queue.source(index)
             own = registry.with_code(plan.code)
-            handle(plan, Started())
+            handle(plan, Started(queue.measures(index)))
             for left in range(plan.resources["retries"], -1, -1):
                 began, deadline = time.monotonic(), Deadline(plan.resources["timeout"])
                 if not deadline.kept:

@@ -8,6 +8,7 @@ from framework._executors.data import DataCache
 from framework._executors.events import Ended, Handler, Started
 from framework._executors.scheduler import StageScheduler
 from framework._executors.search import Point, Search
+from framework._measures import Measures
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._spec import ExperimentSpec
@@ -77,6 +78,10 @@ class TrialQueue:
         assert source is not None  # else it would not be among those that run
         return source
 
+    def measures(self, index: int) -> Measures:
+        """By what it is measured."""
+        return self._data.measures(self.plan(index))
+
     def ended(self, index: int, *, again: bool = False) -> None:
         """A trial has ended, well or not, and its result is there; one that is tried again waits for its turn anew."""
         self._scheduler.ended(index, again=again)
@@ -117,9 +122,10 @@ class TrialQueue:
 
     def _check(self, plan: TrialPlan) -> None:
         search, result = self.specs[plan.experiment].search, self._results[plan.identity]
-        if (search.suggests or search.scheduler) and not result.error and search.metric not in result.metrics:
-            hint = nearest(search.metric, result.metrics)
-            text = f"{plan.experiment}: search.metric: no trial so far reports {search.metric!r} ({hint})"
+        metric, _ = result.measures.aim(search.metric)
+        if (search.suggests or search.scheduler) and not result.error and metric not in result.metrics:
+            hint = nearest(metric, result.metrics)
+            text = f"{plan.experiment}: search.metric: no trial so far reports {metric!r} ({hint})"
             self._handle(plan, Noted(text))
 
     def _load(self, plan: TrialPlan) -> bool:
@@ -152,7 +158,7 @@ def recall(
             metrics = dict(run.metrics)
             epochs, seconds = int(metrics.pop("epochs", 0)), metrics.pop("seconds", 0.0)
             stopped = "by an earlier invocation" if run.stopped else None
-            results[plan.identity] = Result(plan, metrics, epochs, seconds, stopped=stopped)
+            results[plan.identity] = Result(plan, metrics, epochs, seconds, stopped=stopped, measures=run.measures)
         else:
             pending.append(plan)
     return pending

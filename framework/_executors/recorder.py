@@ -14,6 +14,7 @@ from framework._executors.quota import StoreQuota
 from framework._executors.renderer import FigureRenderer
 from framework._executors.run_artifacts import run_artifacts
 from framework._executors.scheduler import StageScheduler
+from framework._measures import Measures
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._registry import Registry
@@ -109,8 +110,8 @@ class RunRecorder:
     def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
         """Keep what an event says, and show it."""
         match event:
-            case Started():
-                self._start(plan)
+            case Started(measures):
+                self._start(plan, measures)
             case Recorded(record):
                 self._records[plan.identity].append(record)
                 self.tracker.recorded(plan, [record])
@@ -125,13 +126,13 @@ class RunRecorder:
                 self._end(result)
         self.view.handle(plan, event)
 
-    def _start(self, plan: TrialPlan) -> None:
+    def _start(self, plan: TrialPlan, measures: Measures) -> None:
         self._records[plan.identity] = []
         self._unlogged[plan.key] += 1
         source = self.data.source(plan)
         # The logged model takes normalised images: whoever loads it has to know by what.
         notes = source.notes if source else {}
-        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, force=self.force)
+        self.tracker.trial_started(plan, _as_spec(plan), notes=notes, measures=measures, force=self.force)
         self.renderer.warm()
 
     def _count(self, plan: TrialPlan, end: StageEnd) -> None:
@@ -151,7 +152,8 @@ class RunRecorder:
     def _end(self, ended: Result) -> None:
         plan, records = ended.plan, self._records.pop(ended.plan.identity)
         metrics = {name: value for record in records for name, value in record.metrics.items()}
-        result = replace(ended, metrics=metrics, epochs=records[-1].epoch if records else 0)
+        epochs, measures = records[-1].epoch if records else 0, self.data.measures(plan)
+        result = replace(ended, metrics=metrics, epochs=epochs, measures=measures)
         # Kept for all trials until the invocation ends: without what only the trial's run needs.
         self.results[plan.identity] = kept = replace(result, files={}, traceback=None)
 
@@ -162,7 +164,7 @@ class RunRecorder:
         def logged() -> None:
             self._unlogged[plan.key] -= 1
 
-        drawing = self.renderer.draw(figure_data(plan, records, result.files))
+        drawing = self.renderer.draw(figure_data(plan, records, result.files, measures.primary))
         self.tracker.trial_ended(
             plan,
             result.error,
@@ -208,6 +210,7 @@ def _as_spec(plan: TrialPlan) -> str:
         "name": plan.experiment,
         "model": plan.model,
         "data": data,
+        **({"metrics": [{**metric, LABEL: name} for name, metric in plan.metrics.items()]} if plan.metrics else {}),
         "seeds": [plan.seed],
         "stages": stages,
         "resources": plan.resources,

@@ -53,7 +53,7 @@ def run_artifacts(
     tensors, _ = store.load(result.plan.key)
     if masks := masks_in(tensors):
         files[MASKS] = encode_masks(masks)
-    shape = source.shape
+    shape, dtype = source.shape, source.dtype
     # What a plugin's network can raise here says nothing of the trial, which has come to its end.
     try:
         model = _network(result.plan, source, registry, tensors)
@@ -61,26 +61,26 @@ def run_artifacts(
         note(f"its network cannot be built again, so its run does not keep it: {first_line(error)}")
         return RunArtifacts(files)
     try:
-        metrics = anatomy(model, shape)
+        metrics = anatomy(model, shape, dtype)
     except Exception as error:
         note(f"what its network consists of cannot be said: {first_line(error)}")
-        return RunArtifacts(files, model=model, shape=shape)
+        return RunArtifacts(files, model=model, shape=shape, dtype=dtype)
     if "model/flops" not in metrics:
         note("its FLOPs cannot be counted: the network fails where they are")
     else:
         try:
             key = _architecture(result.plan, source)
             if key not in unreached:
-                unreached[key] = no_gradient(model, shape)
+                unreached[key] = no_gradient(model, shape, dtype)
             metrics |= unreached[key]
         except Exception as error:
             note(f"which of its weights never get a gradient cannot be said: {first_line(error)}")
     files[LAYERS] = _layers({**result.metrics, **metrics})
-    return RunArtifacts(files, metrics=metrics, model=model, shape=shape)
+    return RunArtifacts(files, metrics=metrics, model=model, shape=shape, dtype=dtype)
 
 
 def _architecture(plan: TrialPlan, source: Source) -> str:
-    return json.dumps([plan.code.digest, plan.model, source.shape, len(source.classes)])
+    return json.dumps([plan.code.digest, plan.model, source.shape, len(source.task.outputs)])
 
 
 def _layers(metrics: Mapping[str, float]) -> bytes:

@@ -26,13 +26,14 @@ class Sampler(Protocol):
         """A point, which is known by this number from then on."""
 
     def tell(self, number: int, value: float | None) -> None:
-        """What the metric came to at a point; None if that failed."""
+        """How good a point is, the more the better; None if it failed."""
 
 
 def study_of(spec: ExperimentSpec) -> str:
     """What tells the points of a search from those of others: all that suggestions depend on, but for their number."""
     search = asdict(spec.search)
-    content = [spec.tree, *(search[name] for name in ("algorithm", "seed", "metric", "mode"))]
+    metrics = {name: metric.plain() for name, metric in spec.metrics.items()}
+    content = [spec.tree, metrics, *(search[name] for name in ("algorithm", "seed", "metric", "mode"))]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -124,8 +125,11 @@ class Search:
             self._plans.setdefault(plan.key, plan)
 
     def _value(self, plans: Sequence[TrialPlan]) -> float | None:
-        """The mean over the seeds; None if any of them failed, or has no such metric."""
-        results = [self._results[plan.identity] for plan in plans]
-        values = [result.metrics.get(self.spec.search.metric) for result in results if result.error is None]
-        known = [value for value in values if value is not None and isfinite(value)]
+        """The mean over the seeds, negated where less is better; None if any of them failed or has no such metric."""
+        search, known = self.spec.search, []
+        for result in (self._results[plan.identity] for plan in plans):
+            metric, maximize = result.measures.aim(search.metric, search.mode)
+            value = result.metrics.get(metric)
+            if result.error is None and value is not None and isfinite(value):
+                known.append(value if maximize else -value)
         return mean(known) if known and len(known) == len(plans) else None

@@ -9,6 +9,7 @@ from framework._dataset import Dataset
 from framework._hookspecs.marks import hookspec
 from framework._sparsifier import Sparsifier
 from framework._stage import Stage
+from framework._task import Metric
 
 
 @hookspec
@@ -46,14 +47,15 @@ def register_models() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore
     """Models: callables that return the network of a trial, a `torch.nn.Module`.
 
     It takes images, float32 (N, channels, height, width), with each channel normalised to mean 0 and standard deviation
-    1 over the training set; or what else a `framework.Source` gives. It gives outputs (N, classes). It is made on the
+    1 over the training set; or what else a `framework.Source` gives. It gives outputs (N, classes), or what else the
+    `framework.Task` of the data says. It is made on the
     CPU, with torch already seeded; and anew for every stage, so what training changes has to be in its parameters and
     buffers.
 
     Called with:
         shape: of one input, ints; of an image (channels, height, width). A model that annotates it as
             ``tuple[int, int, int]`` is refused other data than images.
-        classes: int, how many outputs.
+        classes: int, how many outputs: classes, labels or quantities.
         data_mean: floats, what has been subtracted from each channel of the images scaled to [0, 1], or from each
             column of a table; None of data that says nothing of it.
         data_std: as ``data_mean``; has been divided by.
@@ -78,9 +80,10 @@ def register_models() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore
 def register_datasets() -> Mapping[str, Callable[..., Dataset | Source]]:  # type: ignore[empty-body]
     """Datasets: callables that return a `framework.Dataset`, the same one each time; or a `framework.Source`.
 
-    A dataset has images, uint8 (N, channels, height, width), and labels, int64 (N,), as NumPy arrays; the framework
-    holds the validation set out of the training set. A source gives batches of its own, of anything, and holds out
-    what it is asked for.
+    A dataset has images, uint8 (N, channels, height, width), and labels, int64 (N,), as NumPy arrays.
+    `framework.Arrays` have inputs and targets of any shape, and say which `framework.Task` these are for. The framework
+    holds the validation set out of the training set of both. Any other source gives batches of its own, of anything,
+    and holds out what it is asked for.
 
     Called with:
         validation: float, the fraction of the training set to hold out; for sources.
@@ -106,9 +109,10 @@ def register_datasets() -> Mapping[str, Callable[..., Dataset | Source]]:  # typ
 def register_losses() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore[empty-body]
     """Losses: callables that return a `torch.nn.Module` of (outputs, labels) with a scalar result.
 
-    Outputs are what the model gives, float (N, classes), and labels int64 (N,). The result is a mean over the batch,
-    whatever the parameters: a class of torch that has a ``reduction`` is registered with a signature without it. A
-    loss may have state, in buffers; it may change only where ``self.training`` is True.
+    Outputs are what the model gives, float (N, classes), and labels int64 (N,); of data of another `framework.Task`,
+    what that says. The result is a mean over the batch, whatever the parameters: a class of torch that has a
+    ``reduction`` is registered with a signature without it. A loss may have state, in buffers; it may change only where
+    ``self.training`` is True.
 
     Example:
         from framework import hookimpl
@@ -287,4 +291,45 @@ def register_sparsifiers() -> Mapping[str, Callable[..., Sparsifier]]:  # type: 
         @hookimpl
         def register_sparsifiers():
             return {"shave": Shave}
+    """
+
+
+@hookspec
+def register_metrics() -> Mapping[str, Callable[..., Metric]]:  # type: ignore[empty-body]
+    """Metrics: callables that return what measures a whole pass, a ``torchmetrics.Metric`` or the like of one.
+
+    Its ``update(outputs, targets)`` takes batch after batch: logits (N, classes, …) and classes (N, …), probabilities
+    and 0 or 1 (N, labels), or quantities (N, quantities) of both. ``compute()`` gives one number, and
+    ``higher_is_better`` says whether more of it is better. A new one is made for each pass.
+
+    Classes of torchmetrics register as they are; but they take seconds to import, so that a function which imports
+    them when it is called is kinder to those who do not use it.
+
+    Called with:
+        task: str, ``multiclass``, ``multilabel`` or ``regression``.
+        num_classes: int, how many outputs a classification has; other tasks do not give it.
+        num_labels: int, how many labels there are; other tasks do not give it.
+
+    Example:
+        from framework import hookimpl
+
+        class WorstClass:
+            \"\"\"The accuracy of the class that is recognised worst.\"\"\"
+
+            higher_is_better = True
+
+            def __init__(self, num_classes: int) -> None:
+                self.right, self.all = [0] * num_classes, [0] * num_classes
+
+            def update(self, outputs, targets):
+                for found, true in zip(outputs.argmax(1).flatten().tolist(), targets.flatten().tolist()):
+                    self.right[true] += found == true
+                    self.all[true] += 1
+
+            def compute(self):
+                return min(right / all for right, all in zip(self.right, self.all) if all)
+
+        @hookimpl
+        def register_metrics():
+            return {"worst_class": WorstClass}
     """

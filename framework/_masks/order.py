@@ -30,7 +30,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
+def forward_order(model: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> list[str]:
     """List the names of all parameters and buffers in the order in which a forward pass first uses them.
 
     What a pass in eval mode does not use, such as the weights of an auxiliary head, comes last; only a buffer that
@@ -38,14 +38,15 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
     If the pass fails, what it did not reach comes in the order of registration, and a warning says so.
 
     Args:
-        model: any module that takes one batch of images.
+        model: any module that takes one batch of inputs.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs.
 
     Returns:
         The names, of shared modules and tied weights all of them.
     """
     tensors = named_tensors(model)
-    used, called, _ = _first_uses(model, tensors.values(), shape)
+    used, called, _ = _first_uses(model, tensors.values(), shape, dtype)
     first_of_module: dict[str, float] = {}
     for name, tensor in tensors.items():
         module = name.rpartition(".")[0]
@@ -60,20 +61,20 @@ def forward_order(model: nn.Module, shape: Sequence[int]) -> list[str]:
     return sorted(tensors, key=position)  # stable: registration order decides among the unused
 
 
-def used(model: nn.Module, shape: Sequence[int]) -> set[str]:
+def used(model: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> set[str]:
     """List the names of the parameters and buffers that a forward pass in eval mode uses; all of them if it fails.
 
     The arguments are those of `forward_order`; the network is left as it is likewise.
     """
     tensors = named_tensors(model)
-    found, _, whole = _first_uses(model, tensors.values(), shape)
+    found, _, whole = _first_uses(model, tensors.values(), shape, dtype)
     return {name for name, tensor in tensors.items() if tensor in found or not whole}
 
 
 def _first_uses(
-    model: nn.Module, tensors: Iterable[Tensor], shape: Sequence[int]
+    model: nn.Module, tensors: Iterable[Tensor], shape: Sequence[int], dtype: torch.dtype
 ) -> tuple[dict[Tensor, int], dict[str, int], bool]:
-    """Find out when each tensor is first used, and each module first called, in a pass over two images of zeros.
+    """Find out when each tensor is first used, and each module first called, in a pass over two inputs of zeros.
 
     The last result says whether the pass has come to its end.
     """
@@ -90,14 +91,14 @@ def _first_uses(
             device = next(model.parameters()).device
             if any(is_lazy(tensor) for tensor in first.wanted):
                 raise RuntimeError("a lazy module has no weights yet")
-            images = torch.zeros(2, *shape, device=device)  # two: normalisation by one image alone is refused
+            inputs = torch.zeros(2, *shape, dtype=dtype, device=device)  # two: normalisation refuses a single one
             with first:
-                model(images)
+                model(inputs)
             whole = True
     except Exception as error:
         logging.getLogger("framework").warning(
             "the order of the network's layers, beyond those that were reached, is taken from their registration, as "
-            "it could not be tried on two empty images of shape %s: %s: %s",
+            "it could not be tried on two empty inputs of shape %s: %s: %s",
             tuple(shape),
             type(error).__name__,
             error,

@@ -1,6 +1,6 @@
 """The weights that sparsity is counted over."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,9 @@ _WEIGHT_LAYERS = (
 _ATTENTION_WEIGHTS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
-def prunable(model: nn.Module, order: Sequence[str] | None = None) -> dict[str, nn.Parameter]:
+def prunable(
+    model: nn.Module, order: Sequence[str] | None = None, also: Container[str] = ()
+) -> dict[str, nn.Parameter]:
     """Find the weights of all convolutional, linear, recurrent and attention layers, which sparsity is counted over.
 
     Those that are computed from other parameters are not among them, see `computed_weights`.
@@ -33,6 +35,7 @@ def prunable(model: nn.Module, order: Sequence[str] | None = None) -> dict[str, 
     Args:
         model: the model.
         order: parameter names, as from `forward_order`; None: the order of registration.
+        also: names of weights of embeddings that count as well, which others do not.
 
     Returns:
         Parameter name to parameter, in that order; a tied weight stands once, where it is used first. Empty if there
@@ -42,7 +45,10 @@ def prunable(model: nn.Module, order: Sequence[str] | None = None) -> dict[str, 
         StageError: a layer is lazy, so that it has no weights yet.
     """
     found: dict[str, nn.Parameter] = {}
-    for module, layer, attribute in _weights(model):
+    named = [
+        (embedding, layer, "weight") for layer, embedding in embeddings(model).items() if f"{layer}.weight" in also
+    ]
+    for module, layer, attribute in (*_weights(model), *named):
         weight = module._parameters.get(attribute)
         if weight is None or is_parametrized(module, attribute):
             continue
@@ -58,6 +64,12 @@ def prunable(model: nn.Module, order: Sequence[str] | None = None) -> dict[str, 
     for name in names:
         first.setdefault(found[name], name)
     return {name: found[name] for name in first.values()}
+
+
+def embeddings(model: nn.Module) -> dict[str, nn.Module]:
+    """Find the embeddings, by layer: tables to look up in rather than weights, which are pruned only if named."""
+    found = model.named_modules(remove_duplicate=False)
+    return {layer: module for layer, module in found if isinstance(module, nn.Embedding | nn.EmbeddingBag)}
 
 
 def computed_weights(model: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -27,6 +27,7 @@ def explain(one: TrialPlan, other: TrialPlan, catalog: Catalog) -> list[str]:
     lines += [f"{file}: its code" for file in origins[0] if origins[0][file] != origins[1].get(file, origins[0][file])]
     lines += _part("model", one.model, other.model, catalogs)
     lines += _part("data", one.data, other.data, catalogs)
+    lines += [f"metrics: {_listed(one)} ≠ {_listed(other)}"] if _listed(one) != _listed(other) else []
     if len(one.stages) != len(other.stages):
         lines.append(f"number of stages: {len(one.stages)} ≠ {len(other.stages)}")
     for index, (a, b) in enumerate(zip(one.stages, other.stages, strict=False)):
@@ -36,6 +37,10 @@ def explain(one: TrialPlan, other: TrialPlan, catalog: Catalog) -> list[str]:
             after = " ≠ ".join(", ".join(map(str, *counts)) for counts in went)
             lines.append(f"stages.{index} {a['name']}: back to the state after {after} stages")
     return lines
+
+
+def _listed(plan: TrialPlan) -> str:
+    return short([{**metric, "as": name} for name, metric in plan.metrics.items()])
 
 
 def _part(where: str, one: Mapping[str, Any], other: Mapping[str, Any], catalogs: tuple[Catalog, Catalog]) -> list[str]:

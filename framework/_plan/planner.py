@@ -87,12 +87,16 @@ class Planner:
             for index, stage in enumerate(resolved.stages)
         )
         observers = self._spec.observers
-        plugins = tuple(sorted({*observers}.union(*(part.sources for part in (model, data, *stages)))))
+        metrics = {name: self._parts(metric) for name, metric in self._spec.metrics.items()}
+        # Of the key of the network as well, as what is measured is stored with it.
+        measured = [f"metric {name} {metric.identity}" for name, metric in metrics.items()]
+        used = (model, data, *metrics.values(), *stages)
+        plugins = tuple(sorted({*observers}.union(*(part.sources for part in used))))
         origins = tuple(self._spec.origins[source] for source in plugins)
         plans = []
         for seed in self._spec.seeds:
             watched = sorted(self._spec.origins[source] for source in observers)
-            keys = [_key(str(RESULTS), model.identity, data.identity, str(seed), *watched)]
+            keys = [_key(str(RESULTS), model.identity, data.identity, str(seed), *watched, *measured)]
             for stage, earlier in zip(stages, went_back, strict=True):
                 keys.append(_key(keys[-1], stage.identity, *map(str, earlier)))
             plan = TrialPlan(
@@ -106,6 +110,7 @@ class Planner:
                 keys=tuple(keys),
                 stage_epochs=tuple(stage.epochs for stage in stages),
                 labels=labels,
+                metrics={name: metric.plain for name, metric in metrics.items()},
                 went_back=went_back,
                 plugins=plugins,
                 origins=origins,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from framework._measures import CLASSIFIED, Measures
 from framework._plan import TrialPlan
 
 
@@ -19,6 +20,7 @@ class Result:
         stopped: why it was ended before its last stage, by a scheduler; None if it was not.
         traceback: where it failed, unless the error explains itself.
         files: what it has logged, by path.
+        measures: which of its metrics is the primary one, and whether more of each is better.
     """
 
     plan: TrialPlan
@@ -29,6 +31,7 @@ class Result:
     stopped: str | None = None
     traceback: str | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
+    measures: Measures = CLASSIFIED
 
     @property
     def experiment(self) -> str:

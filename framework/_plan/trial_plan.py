@@ -1,7 +1,7 @@
 """One trial as it is planned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from framework._code import NO_CODE, Code
@@ -20,6 +20,7 @@ class TrialPlan:
         model: the resolved model: its name and every parameter.
         data: the resolved dataset likewise, under ``dataset``, and the options ``validation`` and ``augment``.
         stages: the resolved stages, each its name and every parameter.
+        metrics: the resolved metrics likewise, by what they are called, the primary one first; empty: the task's own.
         resources: ``cpu`` and ``gpu`` that the trial takes (``gpu`` may be ``auto``), its ``timeout`` in seconds or
             None, and how many ``retries`` it has.
         keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
@@ -41,6 +42,7 @@ class TrialPlan:
     keys: tuple[str, ...]
     stage_epochs: tuple[int, ...]
     labels: tuple[str | None, ...] = ()
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     went_back: tuple[tuple[int, ...], ...] = ()
     plugins: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()

@@ -14,7 +14,8 @@ _NEEDS = {
     "model": "a class that derives from torch.nn.Module, or a function that makes one",
     "loss": "a class that derives from torch.nn.Module, a function that makes one, or one of outputs and targets",
     "optimizer": "a class that derives from torch.optim.Optimizer, or a function that makes one",
-    "dataset": "a function that gives a framework.Dataset or a framework.Source",
+    "dataset": "a function that gives a framework.Dataset, framework.Arrays or a framework.Source",
+    "metric": "a class with update, compute and higher_is_better, as torchmetrics has, or a function that makes one",
 }
 
 
@@ -34,6 +35,11 @@ def fitted(kind: str, found: Any, part: str, place: str, *, foreign: bool) -> Ca
     if not callable(found) or not (inspect.isclass(found) or hasattr(found, "__name__")):
         raise PluginError(f"{place}: {part} is {shown(found)}, and a {kind} is {_needs(kind)}")
     bases = _bases(kind)
+    if kind == "metric":
+        named = not foreign and not inspect.isclass(found)
+        if not named and not _is_metric(found if inspect.isclass(found) else _hints(found).get("return")):
+            raise PluginError(f"{place}: {part} is no metric: that is {_needs(kind)}")
+        return found  # type: ignore[no-any-return]
     if not bases:
         if not _asks_for(found, KINDS[kind].inputs):
             raise PluginError(f"{place}: {part} is no {kind}: it asks for none of {', '.join(KINDS[kind].inputs)}")
@@ -60,6 +66,11 @@ def fitted(kind: str, found: Any, part: str, place: str, *, foreign: bool) -> Ca
     return found  # type: ignore[no-any-return]
 
 
+def _is_metric(found: Any) -> bool:
+    """Tell whether it is a class of metrics, which need not derive from any other."""
+    return inspect.isclass(found) and all(hasattr(found, name) for name in ("update", "compute", "higher_is_better"))
+
+
 def _needs(kind: str) -> str:
     return _NEEDS.get(kind) or f"a function of any of {', '.join(KINDS[kind].inputs)}"
 
@@ -68,7 +79,7 @@ def _bases(kind: str) -> tuple[type, ...]:
     """The classes that a component of a kind makes; none of a kind that computes a value."""
     from torch import nn, optim
 
-    from framework._data import Source
+    from framework._data import Arrays, Source
     from framework._dataset import Dataset
     from framework._sparsifier import Sparsifier
     from framework._stage import Stage
@@ -79,7 +90,7 @@ def _bases(kind: str) -> tuple[type, ...]:
         "model": (nn.Module,),
         "loss": (nn.Module,),
         "optimizer": (optim.Optimizer,),
-        "dataset": (Dataset, Source),
+        "dataset": (Dataset, Arrays, Source),
     }
     return made.get(kind, ())
 

@@ -81,12 +81,13 @@ class Anatomy:
         return {f"model/{name}": float(value) for name, value in known.items() if value is not None}
 
 
-def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
+def anatomy(model: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """What a network consists of, as the metrics of a run.
 
     Args:
         model: the network, which is left as it is.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs; numbers with a point are of that of the weights.
 
     Returns:
         ``model/parameters``, ``model/nonzero``, ``model/flops``, ``model/flops_effective``, ``model/dead_filters`` and
@@ -94,18 +95,21 @@ def anatomy(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
     """
     weights = prunable(model)
     with eval_mode(model):  # an exported network refuses to be put into a mode
-        return dissect(model, weights, shape).metrics()
+        return dissect(model, weights, shape, dtype).metrics()
 
 
-def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int]) -> Anatomy:
+def dissect(
+    model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int], dtype: torch.dtype = torch.float32
+) -> Anatomy:
     """What a network consists of; it may be an exported one, whose layers are no modules any more.
 
     Args:
         model: the network, as it evaluates; it is left as it is.
         weights: its prunable weights by name.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs, see `anatomy`.
     """
-    flops, by_weight = _count(model, weights, shape)
+    flops, by_weight = _count(model, weights, shape, dtype)
     layers = [_layer(name, weights[name].detach(), by_weight) for name in {**by_weight.flops, **weights}]
     others = [p for p in model.parameters() if not any(p is weight for weight in weights.values())]
     tensors = [value for value in model.state_dict().values() if isinstance(value, Tensor)]
@@ -118,12 +122,15 @@ def dissect(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int
     )
 
 
-def _count(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int]) -> tuple[int | None, "_ByWeight"]:
+def _count(
+    model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int], dtype: torch.dtype
+) -> tuple[int | None, "_ByWeight"]:
     """The FLOPs of a forward pass, and which weights they are on; None if it fails."""
     from torch.utils.flop_counter import FlopCounterMode  # which imports triton
 
     first = next(model.parameters())
-    image = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
+    dtype = first.dtype if dtype.is_floating_point else dtype
+    inputs = torch.zeros(1, *shape, dtype=dtype, device=first.device)
     # First with gradients: without them, attention takes a path that the counter has no formula for. But a network
     # that goes by way of NumPy evaluates only without them.
     for learning in (True, False):
@@ -131,7 +138,7 @@ def _count(model: nn.Module, weights: Mapping[str, Tensor], shape: Sequence[int]
         by_weight = _ByWeight(weights, counter)
         try:
             with torch.set_grad_enabled(learning), counter, by_weight:
-                model(image)
+                model(inputs)
             return counter.get_total_flops(), by_weight
         except Exception:  # whatever a network can raise: its weights can be counted all the same
             by_weight = _ByWeight({}, counter)

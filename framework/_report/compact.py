@@ -32,7 +32,7 @@ class Compact:
     difference: float
 
 
-def compacted(model: nn.Module, shape: Sequence[int]) -> Compact:
+def compacted(model: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Compact:
     """Remove the filters of which nothing is left but zeros, with all that belongs to them.
 
     A layer that has lost all its filters keeps one.
@@ -40,27 +40,31 @@ def compacted(model: nn.Module, shape: Sequence[int]) -> Compact:
     Args:
         model: the network, on the CPU; it is left as it is.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs.
 
     Raises:
         DataError: there is no such filter, or the network would compute something else without them.
         StageError: Torch-Pruning is missing, or cannot follow the network.
     """
-    groups, kept = channel_groups(model, shape)
+    groups, kept = channel_groups(model, shape, dtype)
     gone = zero_channels(model, groups)
     small = remove_channels(model, groups, gone)
     count = sum(int(channels.sum()) - bool(channels.all()) for channels in gone.values())
     if not count:
         raise DataError("no filter is pruned whole, with all that belongs to it, as prune: {granularity: filters} does")
-    return Compact(small, count, kept, checked_difference(model, small, shape))
+    return Compact(small, count, kept, checked_difference(model, small, shape, dtype))
 
 
-def checked_difference(network: nn.Module, other: nn.Module, shape: Sequence[int]) -> float:
-    """Return the largest difference between the outputs of two networks, on random inputs.
+def checked_difference(
+    network: nn.Module, other: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32
+) -> float:
+    """Return the largest difference between the outputs of two networks, on random inputs; of tokens, on zeros.
 
     Raises:
         DataError: it is above 1e-5, of the largest output if that is above 1.
     """
     inputs = torch.randn(_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+    inputs = inputs if dtype.is_floating_point else torch.zeros_like(inputs, dtype=dtype)
     expected, found = (_outputs(one, inputs) for one in (network, other))
     difference, largest = float((expected - found).abs().max()), float(expected.abs().max())
     if not difference <= _MOST * max(1.0, largest):  # so that NaN is one too

@@ -42,7 +42,7 @@ def compare(
     def values(trial: TrialRun) -> Mapping[str, Any]:
         return {name: value for name in names if (value := _value(trial, name)) is not _MISSING}
 
-    found = group(results.trials, values, metric)
+    found = group(results.trials, values, metric, maximize=results.measures.maximize(metric))
     reference = None if baseline is None else _find(found, baseline)
     return [_compared(variant, reference) for variant in found]
 

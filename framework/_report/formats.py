@@ -15,6 +15,7 @@ from framework._report.metrics import NOTHING, is_fraction
 from framework._report.variants import Interval, Variant
 
 Format = Literal["markdown", "csv", "json", "latex", "html"]
+LOWER = " ↓"  # beside a metric of which less is better
 _ENDLESS = 10_000
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -25,6 +26,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "–": "--",
+    "↓": r"$\downarrow$",
     "−": "$-$",
     "±": r"$\pm$",
     "×": r"$\times$",
@@ -156,7 +158,7 @@ def cells(groups: Sequence[Variant[Any]], *, notes: bool = True) -> tuple[list[s
     columns: dict[str, list[str]] = {
         "variant": [group.label for group in groups],
         "n": [str(group.n) for group in groups],
-        f"{metric} ± std": [_mean(group, percent) for group in groups],
+        f"{metric}{'' if groups[0].maximize else LOWER} ± std": [_mean(group, percent) for group in groups],
         "95 % interval": [_range(group.interval, percent) for group in groups],
     }
     if any(group.difference is not None for group in groups):

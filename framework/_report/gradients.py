@@ -24,7 +24,7 @@ _AVERAGES = {
 _UNDILATED = (1, (1,), (1, 1), (1, 1, 1))
 
 
-def no_gradient(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
+def no_gradient(model: nn.Module, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> dict[str, float]:
     """The fraction of the weights that no gradient ever reaches, as the metrics of a run.
 
     Either they are not read at this image size, as the elements of a kernel that lie on padding wherever it is applied;
@@ -40,6 +40,7 @@ def no_gradient(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
     Args:
         model: the network, which is left as it is.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs; tokens are all 0.
 
     Returns:
         ``no_gradient``, of all prunable weights, and ``no_gradient/<layer>`` of each layer that has such weights;
@@ -50,9 +51,9 @@ def no_gradient(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
         return {}
     generator = torch.Generator().manual_seed(0)
     with eval_mode(model), torch.enable_grad():
-        missed = _missed(model, sizes, shape, generator)
+        missed = _missed(model, sizes, shape, dtype, generator)
         for _ in range(_DRAWS - 1):
-            found = _missed(model, missed, shape, generator)
+            found = _missed(model, missed, shape, dtype, generator)
             both = {name: mask & found[name] for name, mask in missed.items() if name in found}
             changed = any(name not in both or not torch.equal(mask, both[name]) for name, mask in missed.items())
             missed = both
@@ -64,16 +65,16 @@ def no_gradient(model: nn.Module, shape: Sequence[int]) -> dict[str, float]:
 
 
 def _missed(
-    model: nn.Module, names: Collection[str], shape: Sequence[int], generator: torch.Generator
+    model: nn.Module, names: Collection[str], shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Where the gradient is 0 for one draw of random numbers, of those of these weights in which it is so anywhere."""
     if not names:
         return {}
     values = _values(model, torch.rand(_TABLE, generator=generator) + 0.5)
     weights = [values[name].requires_grad_() for name in names]
-    image = torch.rand(1, *shape, generator=generator) + 0.1
+    inputs = (torch.rand(1, *shape, generator=generator) + 0.1).to(dtype)
     with _AveragesForMaxima():
-        outputs = tree_leaves(functional_call(model, values, (image,)))
+        outputs = tree_leaves(functional_call(model, values, (inputs,)))
     mixed = sum((output * torch.rand(output.shape, generator=generator)).sum() for output in outputs)
     gradients = torch.autograd.grad(mixed, weights, allow_unused=True) if mixed.requires_grad else [None] * len(names)
     found = {}

@@ -38,7 +38,12 @@ class Latency:
 
 
 def latencies(
-    network: nn.Module, weights: Sequence[str], shape: Sequence[int], compact: nn.Module | None = None
+    network: nn.Module,
+    weights: Sequence[str],
+    shape: Sequence[int],
+    compact: nn.Module | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Latency]:
     """Measure a network against itself with its zeros filled in, on the CPU, on one thread and on all.
 
@@ -47,6 +52,7 @@ def latencies(
         weights: the names of the parameters whose zeros count.
         shape: of one input, such as (channels, height, width).
         compact: a smaller network to measure besides, or None.
+        dtype: of inputs; tokens are all 0.
     """
     # Both are copies: an exported network as it is loaded checks its inputs, and its copies do not.
     sparse, dense = copy.deepcopy(network), copy.deepcopy(network)
@@ -54,7 +60,7 @@ def latencies(
     _fill({name: dense.get_parameter(name) for name in weights})
     generator = torch.Generator().manual_seed(0)
     for batch in BATCHES:
-        images = torch.rand(batch, *shape, generator=generator)
+        images = torch.rand(batch, *shape, generator=generator).to(dtype)
         for threads in sorted({1, torch.get_num_threads()}):
             with _threads(threads), torch.no_grad():
                 yield _measure(dense, sparse, *smaller, images=images, threads=threads)

@@ -1,16 +1,12 @@
 """Metrics as people read them."""
 
-from framework._task import Classification
-
-# By which trials are summed up where no run says which metric is the primary one.
-TEST = f"test/{Classification.primary}"
 NOTHING = "–"
 
 
 def is_fraction(metric: str) -> bool:
     """Whether the values of a metric are fractions in [0, 1], which people read as percentages."""
     of_weights = metric.partition("/")[0] in ("sparsity", "frozen", "no_gradient")
-    return of_weights or metric.endswith(Classification.fractions)
+    return of_weights or metric.endswith("accuracy")
 
 
 def called(metric: str) -> str:

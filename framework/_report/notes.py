@@ -12,7 +12,7 @@ from framework._emptied import empty_layers
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._report.formats import render
-from framework._report.metrics import TEST, called, shown
+from framework._report.metrics import called, shown
 from framework._report.variants import Variant
 from framework._tracking import CODE, SPEC, WEIGHTS
 
@@ -118,7 +118,10 @@ def _count(number: int, noun: str) -> str:
 
 def _result(result: Result) -> str:
     cells = {
-        **{called(metric): shown(metric, result.metrics.get(metric)) for metric in (TEST, "sparsity")},
+        **{
+            called(metric): shown(metric, result.metrics.get(metric))
+            for metric in (f"test/{result.measures.primary}", "sparsity")
+        },
         "epochs": str(result.epochs),
         "seconds": f"{result.seconds:.1f}",
     }
@@ -150,10 +153,15 @@ def _inputs(data: Mapping[str, Any]) -> list[str]:
     if not {"data.mean", "data.std"} <= data.keys():
         return []
     if "data.columns" in data:  # of which there may be many
-        return [
+        rows = [
             "The network takes rows of the columns data.columns,",
             "less data.mean, divided by data.std (see parameters).",
         ]
+        quantities = [
+            "It gives data.quantities, less data.quantities_mean,",
+            "divided by data.quantities_std.",
+        ]
+        return rows + quantities if "data.quantities" in data else rows
     mean, std = _numbers(data["data.mean"]), _numbers(data["data.std"])
     return ["The network takes images of values in [0, 1],", f"less {mean},", f"divided by {std}."]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, nearest
-from framework._task import Classification
+from framework._measures import CLASSIFIED, Measures
 from framework._tracking import Reader, TrialRun, valid_name
 
 if TYPE_CHECKING:
@@ -67,9 +67,14 @@ class Results:
         return list(dict.fromkeys(name for trial in self.trials for name in sorted(trial.metrics)))
 
     @property
+    def measures(self) -> Measures:
+        """Which metric is the primary one, and whether more of each is better, as the newest trial has it."""
+        return self.trials[-1].measures if self.trials else CLASSIFIED
+
+    @property
     def primary(self) -> str:
         """The metric that counts most, without a split, as the newest trial has it: ``accuracy``."""
-        return self.trials[-1].primary if self.trials else Classification.primary
+        return self.measures.primary
 
     @cached_property
     def _frame(self) -> "DataFrame":

@@ -47,8 +47,3 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
     middle, error = mean(values), deviation(values) / sqrt(len(values))
     half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * error
     return middle - half, middle + half
-
-
-def is_fraction(metric: str) -> bool:
-    """Whether the values of a metric are fractions in [0, 1], which people read as percentages."""
-    return metric.endswith("accuracy") or metric.partition("/")[0] in ("sparsity", "frozen")

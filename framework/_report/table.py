@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework._plan.result import Result
-from framework._report.metrics import NOTHING, TEST, called, shown
+from framework._report.metrics import NOTHING, called, shown
 from framework._report.statistics import deviation, mean
 from framework._report.variants import EXPERIMENT, Variant, emptied, group, numbers
 
@@ -18,13 +18,13 @@ def summarise(results: Iterable[Result]) -> list[Variant[Result]]:
     return group(results, lambda result: {EXPERIMENT: result.experiment, **result.plan.swept})
 
 
-def best(results: Iterable[Result], metric: str, mode: str) -> tuple[str, float, int] | None:
+def best(results: Iterable[Result], metric: str, *, maximize: bool) -> tuple[str, float, int] | None:
     """The variant with the best mean of a metric over its trials; those of which one did not come to its end are out.
 
     Args:
         results: of one experiment.
         metric: its name.
-        mode: whether ``max`` or ``min`` is best.
+        maximize: whether more of it is better.
 
     Returns:
         The variant, readable, the mean, and of how many trials; None if no variant has all of this.
@@ -35,13 +35,17 @@ def best(results: Iterable[Result], metric: str, mode: str) -> tuple[str, float,
         if not any(result.error or result.stopped for result in variant.trials)
         and all(isfinite(result.metrics.get(metric, nan)) for result in variant.trials)
     ]
-    return (max if mode == "max" else min)(means, key=lambda found: found[1], default=None)
+    return (max if maximize else min)(means, key=lambda found: found[1], default=None)
 
 
 def summary_table(variants: Sequence[Variant[Result]]) -> Table:
     """One or more variants as a table for the terminal, with columns for troubles such as failed trials, if any."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    rows = [_cells(variant) for variant in variants]
+    # Experiments may be of several tasks; of trials that failed it may not be known.
+    primaries = list(dict.fromkeys(_primary(variant) for variant in variants if variant.finished)) or [
+        _primary(variants[0])
+    ]
+    rows = [_cells(variant, primaries) for variant in variants]
     names = [name for name in rows[0] if name not in _TROUBLES or any(row[name] for row in rows)]
     for name in names:
         if name == "variant":
@@ -62,15 +66,23 @@ def summary_table(variants: Sequence[Variant[Result]]) -> Table:
 _TROUBLES = {"empty layers": None, "stopped": None, "failed": "red"}
 
 
-def _cells(variant: Variant[Result]) -> dict[str, str]:
+def _primary(variant: Variant[Result]) -> str:
+    return f"test/{variant.trials[0].measures.primary}"
+
+
+def _cells(variant: Variant[Result], primaries: Sequence[str]) -> dict[str, str]:
     """By column; failed trials count nowhere but in theirs."""
     done = variant.finished
-    accuracies, sparsities = numbers(done, TEST), numbers(done, "sparsity")
-    spread = deviation(accuracies) if len(accuracies) > 1 else None
+    sparsities = numbers(done, "sparsity")
+    measured = {}
+    for metric in primaries:
+        values = numbers(done, metric) if metric == _primary(variant) else []
+        spread = deviation(values) if len(values) > 1 else None
+        measured[called(metric)] = shown(metric, mean(values) if values else None, spread)
     return {
         "variant": f"  {variant.trials[0].plan.variant or NOTHING}",
         "seeds": str(len(done)),
-        called(TEST): shown(TEST, mean(accuracies) if accuracies else None, spread),
+        **measured,
         "sparsity": shown("sparsity", mean(sparsities) if sparsities else None),
         "epochs": str(max(result.epochs for result in done)) if done else NOTHING,
         "seconds": f"{mean(result.seconds for result in done):.1f}" if done else NOTHING,

@@ -52,6 +52,7 @@ class Variant(Generic[T]):
         trials: all of them, whatever became of them.
         baseline: the variant that it is compared with; None without one, and for the baseline itself.
         note: what to know before one reads something into a comparison; may be empty.
+        maximize: whether more of the metric is better.
     """
 
     values: Mapping[str, Any]
@@ -59,6 +60,7 @@ class Variant(Generic[T]):
     trials: list[T] = field(default_factory=list)
     baseline: "Variant[T] | None" = None
     note: str = ""
+    maximize: bool = True
 
     @property
     def label(self) -> str:
@@ -139,12 +141,14 @@ class Variant(Generic[T]):
         return interval(self.differences) or (None, None)
 
 
-def group(trials: Iterable[T], values: Callable[[T], Mapping[str, Any]], metric: str = "") -> list[Variant[T]]:
+def group(
+    trials: Iterable[T], values: Callable[[T], Mapping[str, Any]], metric: str = "", *, maximize: bool = True
+) -> list[Variant[T]]:
     """Trials of the same values together, in the order in which they first appear."""
     found: dict[str, Variant[T]] = {}
     for trial in trials:
         own = values(trial)
-        found.setdefault(repr(own), Variant(own, metric)).trials.append(trial)
+        found.setdefault(repr(own), Variant(own, metric, maximize=maximize)).trials.append(trial)
     return list(found.values())
 
 

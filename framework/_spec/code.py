@@ -10,6 +10,7 @@ from framework._errors import Problem
 from framework._spec.count import TREE
 from framework._spec.document import read
 from framework._spec.node import Node
+from framework._spec.resolve import METRICS
 
 
 def read_files(root: Node, file: FilePath, catalog: Catalog, found: list[Problem]) -> tuple[Node, Catalog]:
@@ -58,7 +59,7 @@ def rename_files(root: Node, folder: FilePath) -> tuple[Node, list[str], list[st
         files[path] = None
         return f"{path}:{split[1]}"
 
-    parts = {key: _renamed(child, renamed) if key in TREE else child for key, child in root.value.items()}
+    parts = {key: _renamed(child, renamed) if key in (*TREE, METRICS) else child for key, child in root.value.items()}
     return replace(root, value=parts), list(files), list(modules)
 
 

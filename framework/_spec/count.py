@@ -14,7 +14,7 @@ MAX_TRIALS = 100_000
 MOST_STAGES = 10_000  # of one trial
 _STAGES_A_TRIAL = 100  # at the limit of trials
 _MOST_CHECKED = 10**6
-TREE = ("model", "data", "defaults", "stages")
+TREE = ("model", "data", "defaults", "stages")  # where search spaces can stand
 
 
 def check_size(root: Node) -> None:

@@ -22,7 +22,7 @@ from framework._spec.mistakes import Mistakes, error_of
 from framework._spec.node import HOLE, Mark, Node
 from framework._spec.override import override
 from framework._spec.plugins import check_plugins
-from framework._spec.resolve import DataSpec, Resolved, Resolver
+from framework._spec.resolve import METRICS, DataSpec, Resolved, Resolver
 from framework._spec.resources import read_resources
 from framework._spec.search import KEYS as SEARCH
 from framework._spec.search import SearchSpec, read_search
@@ -30,7 +30,9 @@ from framework._spec.space import Space
 
 _NOWHERE = Node(None, Mark(""))
 _SHOWN = 300
-KEYS = ("name", "description", "plugins", "model", "data", "seeds", "defaults", "stages", "search", "resources")
+KEYS = (
+    *("name", "description", "plugins", "model", "data", METRICS, "seeds", "defaults", "stages", "search", "resources"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class ExperimentSpec:
         name: the experiment's; the file's stem unless given.
         description: what it is for; may be empty.
         tree: ``model``, ``data``, ``defaults`` and ``stages`` as plain data, search spaces left in.
+        metrics: by what trials are measured, the primary one first; empty: as the data's task says.
         seeds: one replicate of every variant for each.
         search: how the search space is gone through.
         resources: ``cpu`` and ``gpu`` of one trial (``gpu`` may be ``auto``), its ``timeout`` in seconds or None, and
@@ -54,6 +57,7 @@ class ExperimentSpec:
     name: str
     description: str
     tree: Mapping[str, Any]
+    metrics: Mapping[str, Component]
     seeds: tuple[int, ...]
     search: SearchSpec
     resources: Mapping[str, Any]
@@ -160,6 +164,7 @@ def load(
     root, catalog = read_files(root, file, catalog, found)
     resolver = Resolver(catalog)
     fields = _fields(root, file, found)
+    fields[METRICS] = resolver.metrics(root.value.get(METRICS), found)
     check_plugins(root.value.get("plugins"), found)
     written = root if changed is written else rename_files(_without_wrong_spaces(written, []), file.parent)[0]
     search = read_search(root.value.get("search"), _spaces(root), _spaces(written), found)

@@ -15,8 +15,11 @@ from framework._spec.node import HOLE, Node, Path, as_mapping, merge
 
 LABEL = "as"
 """The key beside a stage's name with which it gets a label, by which later ones name the state after it."""
+METRICS = "metrics"
+"""The key of a spec that lists by what trials are measured."""
 INITIAL = "initial"
 """What labels call the network that a trial begins with."""
+RESERVED = ("loss",)  # what is reported besides metrics under such names
 AUGMENTATIONS = ("crop", "flip", "cutout")
 MOST_EPOCHS = 10**9  # ASHA compares no trial beyond it
 
@@ -123,6 +126,30 @@ class Resolver:
             return list(entry.parameters.model_fields) if entry else None
         except PluginError:
             return None
+
+    def metrics(self, node: Node | None, found: list[Problem]) -> dict[str, Component]:
+        """The metrics that a spec lists, by what they are called, the primary one first."""
+        if node is None or node.value is HOLE:
+            return {}
+        if not isinstance(node.value, list) or not node.value:
+            example = "[accuracy, {name: f1, average: macro}]"
+            found.append(node.problem(f"must be a list of metrics, such as {example}, not {node.shown}"))
+            return {}
+        named: dict[str, Component] = {}
+        for item in node.value:
+            whole = as_mapping(item)
+            label = whole.value.get(LABEL) if isinstance(whole.value, dict) else None
+            own = whole.value if label is None else {key: v for key, v in whole.value.items() if key != LABEL}
+            made = self.component("metric", replace(whole, value=own), found)
+            if made is None:
+                continue
+            name = made.name.rpartition(":")[2] if label is None else label.value
+            if not isinstance(name, str) or not name.isidentifier() or name in RESERVED:
+                found.append((label or item).problem(f"must be a word other than {' and '.join(RESERVED)}"))
+            elif name in named:
+                found.append(item.problem(f"two metrics are called {name!r}: tell them apart with {LABEL}: other_name"))
+            named[str(name)] = made
+        return named
 
     def stages(self, item: Node, defaults: Node | None, found: list[Problem]) -> tuple[Component, ...]:
         """The stages that one element of a list of stages stands for."""

@@ -7,7 +7,7 @@ from framework._code import PATTERN
 from framework._component import KINDS, Catalog, Entry, usable
 from framework._paths import MOST_BYTES
 from framework._spec.node import SPACES
-from framework._spec.resolve import AUGMENTATIONS, LABEL
+from framework._spec.resolve import AUGMENTATIONS, LABEL, METRICS
 from framework._spec.resources import LEAST, MOST_CPUS, RESOURCES, SECONDS
 from framework._spec.search import ALGORITHMS, LEAST_FACTOR, MODES, MOST_SEED, SCHEDULERS, SchedulerSpec, SearchSpec
 
@@ -45,7 +45,8 @@ def schema(catalog: Catalog) -> JSON:
         **_object(_top()),
         "anyOf": [{"required": ["model", "data", "stages"]}, {"required": ["extends"]}],
         "$defs": {
-            **{kind: _kind(catalog, kind) for kind in KINDS if kind not in ("stage", "dataset")},
+            **{kind: _kind(catalog, kind) for kind in KINDS if kind not in ("stage", "dataset", "metric")},
+            "metric": _kind(catalog, "metric", {LABEL: _text("What it is called in runs; its name unless given.")}),
             "data": _kind(catalog, "dataset", _data_options()),
             "space": _space(),
             "stages": _or_space({**_LISTED, "items": _stage_item(catalog)}),
@@ -73,6 +74,11 @@ def _top() -> JSON:
         },
         "model": {"$ref": "#/$defs/model"},
         "data": {"$ref": "#/$defs/data"},
+        METRICS: {
+            "description": "By what trials are measured, the primary one first; as the data's task says unless given.",
+            **_LISTED,
+            "items": {"$ref": "#/$defs/metric"},
+        },
         "seeds": {
             "description": "One replicate of every variant for each.",
             **_LISTED,
@@ -128,9 +134,12 @@ def _search() -> JSON:
                 "enum": list(ALGORITHMS),
                 "default": SearchSpec.algorithm,
             },
-            "metric": {**_text("What tells good trials from bad ones."), "default": SearchSpec.metric},
+            "metric": {
+                "description": "What tells good trials from bad ones; null: the primary one, on the validation set.",
+                "type": ["string", "null"],
+            },
             "mode": {
-                "description": "Whether the metric should be high or low; low by itself if it ends in loss.",
+                "description": "Whether the metric should be high or low; as it says of itself unless given.",
                 "enum": list(MODES),
             },
             "scheduler": {

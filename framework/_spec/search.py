@@ -10,7 +10,6 @@ from framework._spec.checks import integer, mapping_or_null, number, unknown_key
 from framework._spec.node import HOLE, Node, as_mapping
 from framework._spec.resolve import MOST_EPOCHS
 from framework._spec.space import RANDOM
-from framework._task import Classification
 
 ALGORITHMS = ("random", "optuna")
 MODES = ("max", "min")
@@ -42,16 +41,16 @@ class SearchSpec:
         samples: how many points to try of the random search spaces; 1 if there are none.
         seed: what they are drawn or suggested with.
         algorithm: ``random`` draws all points beforehand; ``optuna`` suggests each by the results of others.
-        metric: what tells good trials from bad ones.
-        mode: whether it should be at its ``max`` or ``min``.
+        metric: what tells good trials from bad ones; None: the primary one, on the validation set.
+        mode: whether it should be at its ``max`` or ``min``; None: as the metric says of itself.
         scheduler: stops trials early; None lets each come to its end.
     """
 
     samples: int = 1
     seed: int = 0
     algorithm: str = "random"
-    metric: str = f"val/{Classification.primary}"
-    mode: str = "max"
+    metric: str | None = None
+    mode: str | None = None
     scheduler: SchedulerSpec | None = None
 
     @property
@@ -79,7 +78,7 @@ def read_search(node: Node | None, spaces: Sequence[Node], written: Sequence[Nod
     algorithm = _one_of(given.get("algorithm"), "algorithm", ALGORITHMS, found) or SearchSpec.algorithm
     samples = integer(given.get("samples"), 1, found) or 1
     metric = _metric(given.get("metric"), found)
-    mode = _one_of(given.get("mode"), "mode", MODES, found) or ("min" if metric.endswith("loss") else "max")
+    mode = _one_of(given.get("mode"), "mode", MODES, found)
     seed = integer(given.get("seed"), 0, found, MOST_SEED) or 0
     scheduler = _scheduler(given.get("scheduler"), found)
     search = SearchSpec(samples, seed, algorithm, metric, mode, scheduler)
@@ -104,9 +103,9 @@ def _one_of(node: Node | None, what: str, valid: Sequence[str], found: list[Prob
     return None
 
 
-def _metric(node: Node | None, found: list[Problem]) -> str:
-    if node is None:
-        return SearchSpec.metric
+def _metric(node: Node | None, found: list[Problem]) -> str | None:
+    if node is None or node.value is None:
+        return None
     if not isinstance(node.value, str) or name_fault(node.value.replace("/", "_")):
         found.append(node.problem(f"must be the name of a metric, such as val/loss, not {node.shown}"))
     return str(node.value)

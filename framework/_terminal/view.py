@@ -12,11 +12,11 @@ from rich.text import Text
 
 from framework._executors.events import Ended, Retried, Started, TrialEvent
 from framework._executors.recorder import View
+from framework._measures import CLASSIFIED, Measures
 from framework._plan import TrialPlan
 from framework._plan.result import Result
-from framework._report.metrics import TEST, called
+from framework._report.metrics import called
 from framework._stage import Record
-from framework._task import Classification
 from framework._terminal.console import count, say
 from framework._trial import Noted, Recorded, StagesEnded
 
@@ -38,6 +38,7 @@ def make_view(console: Console) -> Iterator[View]:
 @dataclass
 class _Running:
     plan: TrialPlan
+    measures: Measures = CLASSIFIED
     shown: float = field(default_factory=time.monotonic)
     record: Record | None = None
     metrics: dict[str, float] = field(default_factory=dict)
@@ -76,8 +77,8 @@ class PlainView:
 
     def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
         match event:
-            case Started():
-                self.running[plan.identity] = _Running(plan)
+            case Started(measures):
+                self.running[plan.identity] = _Running(plan, measures)
             case Recorded(record):
                 self._recorded(self.running[plan.identity], record)
             case Noted(text):
@@ -91,7 +92,7 @@ class PlainView:
                 self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {result.error}")
                 running = self.running[plan.identity]
                 self.epochs_done -= running.record.epoch if running.record else 0
-                self.running[plan.identity] = _Running(plan)
+                self.running[plan.identity] = _Running(plan, running.measures)
             case Ended(result):
                 self._ended(self.running.pop(plan.identity), result)
 
@@ -110,12 +111,13 @@ class PlainView:
         if result.error:
             self.line(f"{head}: FAILED: {result.error}")
             return
-        primary, sparsity = running.value(TEST), running.value("sparsity")
+        metric = f"test/{running.measures.primary}"
+        primary, sparsity = running.value(metric), running.value("sparsity")
         epochs = running.record.epoch if running.record else 0
         if result.stopped:
             head = f"{head}: {result.stopped}"
         self.line(
-            f"{head}: {called(TEST)} {_number(primary, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
+            f"{head}: {called(metric)} {_number(primary, '.4f')}, sparsity {_number(sparsity, '.4f')}, "
             f"{count(epochs, 'epoch')}, {result.seconds:.1f} s"
         )
 
@@ -123,7 +125,8 @@ class PlainView:
         now = time.monotonic()
         if now - running.shown >= _LINE_SECONDS:
             running.shown = now
-            cells = ", ".join(f"{name} {cell}" for name, cell in zip(_COLUMNS[1:], _cells(running)[1:], strict=True))
+            named = zip(_columns([running])[1:], _cells(running)[1:], strict=True)
+            cells = ", ".join(f"{name} {cell}" for name, cell in named)
             self.line(f"{running.plan.experiment} {running.plan.name}: {cells}{self.left()}")
 
     def line(self, text: str) -> None:
@@ -148,10 +151,10 @@ class LiveView(PlainView):
 
     def render(self) -> Group:
         """The table as of now."""
-        table = Table(box=None, pad_edge=False)
-        for column in _COLUMNS:
+        table, trials = Table(box=None, pad_edge=False), list(self.running.values())
+        for column in _columns(trials):
             table.add_column(column, justify="left" if column in ("trial", "stage") else "right")
-        for running in list(self.running.values()):
+        for running in trials:
             table.add_row(*_cells(running))
         progress = f"{self.done}/{self.total} trials"
         if self.epochs_total:
@@ -159,7 +162,9 @@ class LiveView(PlainView):
         return Group(table, Text(progress + self.left(), style="bold"))
 
 
-_COLUMNS = ("trial", "stage", "epoch", "loss", Classification.primary, "sparsity", "images/s")
+def _columns(trials: Sequence[_Running]) -> list[str]:
+    primaries = dict.fromkeys(running.measures.primary for running in trials) or [CLASSIFIED.primary]
+    return ["trial", "stage", "epoch", "loss", " / ".join(primaries), "sparsity", "images/s"]
 
 
 def _cells(running: _Running) -> list[str]:
@@ -169,7 +174,7 @@ def _cells(running: _Running) -> list[str]:
         running.stage,
         f"{epoch}/{running.plan.epochs}" if running.plan.epochs else str(epoch),
         _number(running.value("train/loss"), ".4f"),
-        _number(running.value(*(f"{split}/{Classification.primary}" for split in ("val", "train"))), ".4f"),
+        _number(running.value(*(f"{split}/{running.measures.primary}" for split in ("val", "train"))), ".4f"),
         _number(running.value("sparsity"), ".4f"),
         _number(running.value("images_per_second"), ",.0f"),
     ]

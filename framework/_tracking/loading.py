@@ -18,6 +18,7 @@ from framework._tracking.server import connect, default_uri, reason
 from framework._tracking.versions import VERSIONS, versioned
 
 if TYPE_CHECKING:
+    import torch
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from torch import Tensor, nn
@@ -82,11 +83,25 @@ class LoggedModel:
         Raises:
             DataError: there are only weights, or it cannot be loaded safely.
         """
-        [inputs] = self.program.graph_signature.user_inputs
-        found = next(node.meta["val"].shape for node in self.program.graph.nodes if node.name == inputs)
+        found = self._input.shape
         if len(found) < 2 or not all(isinstance(size, int) for size in found[1:]):
             raise DataError(f"{self.uri} takes no inputs of one size: {tuple(found)}")
         return list(found[1:])
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """Of inputs: float32, or int64 of tokens.
+
+        Raises:
+            DataError: there are only weights, or it cannot be loaded safely.
+        """
+        return self._input.dtype
+
+    @property
+    def _input(self) -> "Tensor":
+        [inputs] = self.program.graph_signature.user_inputs
+        found: Tensor = next(node.meta["val"] for node in self.program.graph.nodes if node.name == inputs)
+        return found
 
     def module(self) -> "nn.Module":
         """The network as it evaluates.

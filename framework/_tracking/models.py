@@ -15,6 +15,7 @@ from framework._tracking.server import configure, reason
 from framework._tracking.versions import VERSIONS, VERSIONS_RECORD, versions_of
 
 if TYPE_CHECKING:
+    import torch
     from mlflow import MlflowClient
     from torch import Tensor, nn
     from torch.export import ExportedProgram
@@ -52,6 +53,7 @@ class ModelWriter:
         shape: Sequence[int],
         step: int,
         params: Mapping[str, str],
+        dtype: "torch.dtype | None" = None,
     ) -> bool:
         """Log a network as ``runs:/<run>/model``, or its weights alone where it cannot be exported.
 
@@ -59,9 +61,10 @@ class ModelWriter:
             run_id: the run that it belongs to.
             experiment_id: the experiment of that run.
             model: the network; put into eval mode and on the CPU, so it must not be in use elsewhere.
-            shape: (channels, height, width) of its input.
+            shape: of one input, such as (channels, height, width).
             step: the epoch at which it is logged.
             params: what to show beside it.
+            dtype: of its input; None: float32.
 
         Returns:
             Whether it could be exported.
@@ -72,7 +75,7 @@ class ModelWriter:
         from mlflow.models import Model
 
         try:
-            template, program = self._export(model.eval().cpu(), shape)
+            template, program = self._export(model.eval().cpu(), shape, dtype)
         except Exception as error:  # whatever in the network torch.export cannot follow
             self._log_weights(run_id, model, error)
             return False
@@ -116,12 +119,14 @@ class ModelWriter:
         """Remove the exported graphs."""
         self._folder.cleanup()
 
-    def _export(self, model: "nn.Module", shape: Sequence[int]) -> "tuple[Path, ExportedProgram]":
+    def _export(
+        self, model: "nn.Module", shape: Sequence[int], dtype: "torch.dtype | None"
+    ) -> "tuple[Path, ExportedProgram]":
         """The graph of the model with the model's weights, and a saved model to copy the rest from."""
         state = model.state_dict()
         layout = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in state.items()}
-        architecture = json.dumps([list(shape), repr(model), layout])
-        examples = _examples(shape)
+        architecture = json.dumps([list(shape), str(dtype), repr(model), layout])
+        examples = _examples(shape, dtype)
         if architecture in self._exported:
             template, program = self._exported[architecture]
             _fill(program, state)
@@ -133,13 +138,16 @@ class ModelWriter:
         return self._exported[architecture]
 
 
-def save_program(model: "nn.Module", shape: Sequence[int], file: Path) -> "ExportedProgram":
+def save_program(
+    model: "nn.Module", shape: Sequence[int], file: Path, dtype: "torch.dtype | None" = None
+) -> "ExportedProgram":
     """Export a network to a pt2 archive that has nothing but tensors and a graph of known operators.
 
     Args:
         model: the network, on the CPU; put into eval mode.
         shape: of one input, such as (channels, height, width).
         file: where to.
+        dtype: of inputs; None: float32.
 
     Returns:
         The program as it is read back from the file.
@@ -149,7 +157,7 @@ def save_program(model: "nn.Module", shape: Sequence[int], file: Path) -> "Expor
     """
     import torch
 
-    model, examples = model.eval(), _examples(shape)
+    model, examples = model.eval(), _examples(shape, dtype)
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "raw.pt2")
         try:
@@ -166,6 +174,8 @@ def import_pytorch() -> None:
     """Import what saves and loads models; it warns of its own type hints."""
     configure()
     warnings.filterwarnings("ignore", "(?s).*Any type hint is inferred as AnyType")
+    # Of recurrent layers, which keep their weights in a list besides; what is exported is checked.
+    warnings.filterwarnings("ignore", r"(?s)The tensor attributes? .*_flat_weights.* during export", UserWarning)
     import mlflow.pytorch  # noqa: F401
 
 
@@ -185,12 +195,12 @@ def _same(graph: "nn.Module", model: "nn.Module", images: "Tensor") -> bool:
     return torch.allclose(outputs[0], outputs[1], rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
-def _examples(shape: Sequence[int]) -> "list[Tensor]":
-    """Batches of as many images as a graph must take: two, one and three."""
+def _examples(shape: Sequence[int], dtype: "torch.dtype | None") -> "list[Tensor]":
+    """Batches of as many inputs as a graph must take: two, one and three; tokens are all 0."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    return [torch.rand(count, *shape, generator=generator) for count in (2, 1, 3)]
+    return [torch.rand(count, *shape, generator=generator).to(dtype or torch.float32) for count in (2, 1, 3)]
 
 
 def _check_batches(program: "ExportedProgram", model: "nn.Module", examples: "Sequence[Tensor]") -> None:

@@ -1,23 +1,23 @@
 """Which run a trial writes to, where others may be running the same trial."""
 
+import json
 import posixpath
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from framework._task import Classification
 from framework._tracking.earlier import Earlier, is_live, is_whole
 from framework._tracking.origin import source
 from framework._tracking.params import parameters, run_name, variant
 from framework._tracking.run import OpenRun
 from framework._tracking.tags import (
     CODE,
+    HIGHER,
     KEY,
     LONGEST_TAG,
     PARENT,
     PLUGINS,
-    PRIMARY,
     REASON,
     SPEC,
     STAGE,
@@ -163,7 +163,7 @@ def _tags(run: OpenRun) -> dict[str, str]:
         STAGES: " ".join(plan.keys[1:])[:LONGEST_TAG],
         VARIANT: variant(plan.swept, LONGEST_TAG),
         PLUGINS: ", ".join(plan.plugins)[:LONGEST_TAG],
-        PRIMARY: Classification.primary,
+        HIGHER: json.dumps(run.measures.higher_is_better)[:LONGEST_TAG],
     }
 
 

@@ -21,6 +21,7 @@ def parameters(plan: "TrialPlan", notes: Mapping[str, Any]) -> dict[str, str]:
     from framework._plan import flat, short
 
     tree: dict[str, Any] = {"model": plan.model, "data": plan.data, "seed": plan.seed}
+    tree |= {f"metrics.{name}": metric for name, metric in plan.metrics.items()}
     for index, stage in enumerate(plan.stages):
         given = {key: value for key, value in stage.items() if key != "name"}
         tree[f"stages.{index}"] = {"name": stage["name"], stage["name"]: given}

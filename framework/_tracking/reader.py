@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework._errors import DataError, TrackingError, nearest
-from framework._task import Classification
+from framework._measures import CLASSIFIED, Measures
 from framework._tracking.earlier import rank
 from framework._tracking.origin import COMMIT, VERSIONS
 from framework._tracking.server import connect, database_file, pages, translate_errors
-from framework._tracking.tags import COMMAND, KEY, PARENT, PLUGINS, PRIMARY, REASON, STAGE, STOPPED, VARIANT
+from framework._tracking.tags import COMMAND, HIGHER, KEY, PARENT, PLUGINS, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import DESCRIPTION, NOTE, view_links
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class TrialRun:
         parent: the run of its invocation.
         commit: of the folder from which it was run; empty if that is in no git repository.
         versions: the distributions that it used, of what is no plugin too; as text.
-        primary: the metric that counts most, without a split.
+        measures: which of its metrics is the primary one, and whether more of each is better.
     """
 
     run_id: str
@@ -61,7 +61,7 @@ class TrialRun:
     parent: str
     commit: str = ""
     versions: str = ""
-    primary: str = Classification.primary
+    measures: Measures = CLASSIFIED
 
     @property
     def variant(self) -> str:
@@ -235,5 +235,5 @@ def trial_of(experiment: str, run: "Run") -> TrialRun:
         parent=tags.get(PARENT, ""),
         commit=tags.get(COMMIT, ""),
         versions=", ".join(tags[name] for name in (PLUGINS, VERSIONS) if tags.get(name)),
-        primary=tags.get(PRIMARY, Classification.primary),
+        measures=Measures(json.loads(tags[HIGHER])) if HIGHER in tags else CLASSIFIED,
     )

@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from framework._measures import CLASSIFIED, Measures
+
 if TYPE_CHECKING:
+    import torch
     from mlflow.entities import Metric
     from torch import nn
 
@@ -22,6 +25,7 @@ class RunArtifacts:
         note: makes what the run says of itself, Markdown, given whether its network could be exported.
         model: the trained network; nobody else uses it.
         shape: of the network's input, such as (channels, height, width); needed with a model.
+        dtype: of the network's input; None: float32.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -29,6 +33,7 @@ class RunArtifacts:
     note: Callable[[bool], str] = lambda exported: ""
     model: "nn.Module | None" = None
     shape: Sequence[int] = ()
+    dtype: "torch.dtype | None" = None
 
 
 @dataclass
@@ -39,6 +44,7 @@ class OpenRun:
         parent: the run of this invocation.
         spec: the trial as YAML.
         notes: what is kept as parameters besides the plan.
+        measures: by what the trial is measured.
         follows: another invocation writes this run; what comes is only gathered, in case that one does not finish.
         looked: when it was last looked whether that one still does, on the monotonic clock.
         logged: how many of the trial's records the run has.
@@ -58,6 +64,7 @@ class OpenRun:
     parent: str = ""
     spec: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
+    measures: Measures = CLASSIFIED
     follows: bool = False
     looked: float = 0.0
     logged: int = 0

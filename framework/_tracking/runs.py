@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework._errors import TrackingError, redact
+from framework._measures import Measures
 from framework._tracking.earlier import Earlier, say
 from framework._tracking.models import ModelWriter
 from framework._tracking.opening import Opener, batches
@@ -22,6 +23,7 @@ from framework._tracking.tags import COMMAND, KEY, LONGEST_TAG, POINT, REASON, S
 from framework._tracking.view import NOTE, Views
 
 if TYPE_CHECKING:
+    import torch
     from mlflow import MlflowClient
     from mlflow.entities import Metric
     from torch import nn
@@ -122,7 +124,16 @@ class Runs:
                 raise
             return str(found.experiment_id)
 
-    def open(self, plan: "TrialPlan", spec: str, started: float, *, notes: Mapping[str, Any], force: bool) -> OpenRun:
+    def open(
+        self,
+        plan: "TrialPlan",
+        spec: str,
+        started: float,
+        *,
+        notes: Mapping[str, Any],
+        measures: Measures,
+        force: bool,
+    ) -> OpenRun:
         """The run of a trial: an unfinished one goes on, otherwise there is a new one.
 
         Args:
@@ -130,11 +141,12 @@ class Runs:
             spec: it as YAML.
             started: when, in seconds since 1970.
             notes: what to keep as parameters besides the plan.
+            measures: by what it is measured.
             force: a new run takes the place of all that were there before this invocation.
         """
         parent = self._parents[plan.experiment]
-        parent.views.show(plan.swept)
-        run = OpenRun(plan, "", parent.experiment_id, started, parent.run_id, spec, notes)
+        parent.views.show(plan.swept, measures)
+        run = OpenRun(plan, "", parent.experiment_id, started, parent.run_id, spec, notes, measures)
         self._opener.find(run, replaced=parent.there if force else frozenset())
         return run
 
@@ -182,12 +194,14 @@ class Runs:
             if files:
                 self._client.log_artifacts(run_id, folder)
 
-    def log_model(self, run: OpenRun, model: "nn.Module", shape: Sequence[int]) -> None:
+    def log_model(
+        self, run: OpenRun, model: "nn.Module", shape: Sequence[int], dtype: "torch.dtype | None" = None
+    ) -> None:
         """Log the trained network, or its weights where it cannot be exported."""
         swept = {**run.plan.swept, "seed": run.plan.seed}
         params = {name: fit(str(value), LONGEST_TAG) for name, value in swept.items()}
         with self._opener.while_there(run):
-            run.exported = self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params)
+            run.exported = self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params, dtype)
 
     def end(
         self,

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from framework._errors import FrameworkError, redact
+from framework._measures import CLASSIFIED, Measures
 from framework._tracking.delivery import Delivery
 from framework._tracking.run import RunArtifacts
 from framework._tracking.runs import Runs
@@ -86,7 +87,13 @@ class Tracker:
         self._delivery.call(lambda runs: runs.start(experiment, description, trials, command, now))
 
     def trial_started(
-        self, plan: "TrialPlan", spec: str, *, notes: Mapping[str, Any] | None = None, force: bool = False
+        self,
+        plan: "TrialPlan",
+        spec: str,
+        *,
+        notes: Mapping[str, Any] | None = None,
+        measures: Measures = CLASSIFIED,
+        force: bool = False,
     ) -> None:
         """Open the trial's run. An unfinished or stopped run of the same trial goes on; a finished one is replaced.
 
@@ -94,12 +101,13 @@ class Tracker:
             plan: the trial; its experiment must have been started.
             spec: the trial as YAML, kept as ``spec.yaml``.
             notes: what to keep as parameters besides the plan.
+            measures: by what the trial is measured.
             force: replace an unfinished run too.
         """
         now, delivery = time.time(), self._delivery
 
         def job(runs: Runs) -> None:
-            delivery.open[plan.identity] = runs.open(plan, spec, now, notes=notes or {}, force=force)
+            delivery.open[plan.identity] = runs.open(plan, spec, now, notes=notes or {}, measures=measures, force=force)
 
         delivery.put_of(plan, job)
 
@@ -169,7 +177,7 @@ class Tracker:
             if not run.follows:
                 runs.log_files(run.run_id, run.artifacts.files)
             if run.artifacts.model is not None:
-                runs.log_model(run, run.artifacts.model, run.artifacts.shape)
+                runs.log_model(run, run.artifacts.model, run.artifacts.shape, run.artifacts.dtype)
             runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)
             del delivery.open[trial]
 

@@ -1,6 +1,6 @@
 """Run one trial: restore what the store has of it, then run the stages that are left."""
 
-from framework._trial.data import Arrays, prepare
+from framework._trial.data import Images, prepare, task_of
 from framework._trial.layout import describe_changes, unkept
 from framework._trial.model import build_model, fill_lazy, make_model
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
@@ -8,8 +8,8 @@ from framework._trial.run import run_trial
 from framework._trial.snapshot import History, masks_in, model_state, network_state, restore_network
 
 __all__ = [
-    "Arrays",
     "History",
+    "Images",
     "Noted",
     "Recorded",
     "Report",
@@ -25,5 +25,6 @@ __all__ = [
     "prepare",
     "restore_network",
     "run_trial",
+    "task_of",
     "unkept",
 ]

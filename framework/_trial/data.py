@@ -1,37 +1,41 @@
 """Turn a dataset plugin's arrays into tensors on a trial's device."""
 
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from framework._batches import Augmentation
-from framework._component import Catalog, build
-from framework._data import ImageData, Source, Split
+from framework._component import Catalog, Component, build
+from framework._data import Arrays, ImageData, Source, Split, SplitName, tensor_of
 from framework._dataset import Dataset
-from framework._errors import DataError, PluginError
+from framework._errors import DataError, PluginError, StageError
+from framework._measures import measured_by
+from framework._task import Classification, Metric, Task
 
 # The same images are held out in every trial, whatever its seed: replicates are compared on the same ones.
 _SPLIT_SEED = 0
+_SPLITS: tuple[SplitName, SplitName] = ("validation", "train")
+_Arrays: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Arrays:
+class Images:
     """A dataset with its validation images held out, once for all trials of a machine.
 
     Attributes:
         splits: images and labels of ``train``, ``validation`` (may be missing) and ``test``, as in `Dataset`.
-        classes: names of the classes.
+        task: has the names of the classes.
         mean: (channels,), of the training images scaled to [0, 1].
         std: as ``mean``.
     """
 
-    splits: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
-    classes: tuple[str, ...]
+    splits: Mapping[SplitName, tuple[NDArray[np.uint8], NDArray[np.int64]]]
+    task: Classification
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -41,6 +45,11 @@ class Arrays:
         return self.splits["train"][0].shape[1:]
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of batches."""
+        return torch.float32
+
+    @property
     def notes(self) -> Mapping[str, Any]:
         """What images are normalised by: whoever loads a logged model has to know."""
         return {"data.mean": self.mean, "data.std": self.std}
@@ -48,14 +57,13 @@ class Arrays:
     def open(self, device: torch.device, augment: tuple[Augmentation, ...]) -> ImageData:
         """Put the arrays on a device; on the CPU they are used where they lie."""
         splits = {
-            name: Split(_tensor(images).to(device), _tensor(labels).to(device))
+            name: Split(tensor_of(images).to(device), tensor_of(labels).to(device))
             for name, (images, labels) in self.splits.items()
         }
         return ImageData(
             train=splits["train"],
             validation=splits.get("validation"),
             test=splits["test"],
-            classes=self.classes,
             mean=torch.tensor(self.mean),
             std=torch.tensor(self.std),
             augment=augment,
@@ -63,40 +71,78 @@ class Arrays:
 
 
 def prepare(plan: Mapping[str, Any], catalog: Catalog) -> Source:
-    """Load a planned dataset, and hold its validation images out if it is a `Dataset`.
+    """Load a planned dataset, and hold its validation set out, unless it does so itself.
 
     Args:
         plan: the ``data`` of a `TrialPlan`.
         catalog: where the dataset is looked up.
 
     Raises:
-        DataError: it cannot be read or downloaded, or too few images are left to train on.
+        DataError: it cannot be read or downloaded, or too few inputs are left to train on.
         PluginError: it is neither a `Dataset` nor a `Source`.
     """
     dataset = build(catalog, "dataset", plan["dataset"])(validation=plan["validation"])
     if not isinstance(dataset, Dataset):
-        if not callable(getattr(dataset, "open", None)):
-            name = plan["dataset"]["name"]
-            raise PluginError(
-                f"dataset {name!r} must give a framework.Dataset or a framework.Source, not a {type(dataset).__name__}"
-            )
+        name, kind = plan["dataset"]["name"], type(dataset).__name__
+        missing = [part for part in ("open", "shape", "dtype", "task", "notes") if not hasattr(dataset, part)]
+        if missing:
+            lacking = f"not a {kind}" if "open" in missing else f"and a {kind} has no {missing[0]}"
+            raise PluginError(f"dataset {name!r} must give a framework.Dataset or a framework.Source, {lacking}")
         source: Source = dataset
+        if isinstance(source, Arrays) and "validation" not in source.splits:
+            return replace(source, splits={**source.splits, **_held_out(*source.splits["train"], plan["validation"])})
         return source
-    count = len(dataset.train_images)
-    held_out = round(plan["validation"] * count)
-    if held_out >= count or (plan["validation"] and not held_out):
+    splits = _held_out(dataset.train_images, dataset.train_labels, plan["validation"])
+    splits["test"] = (dataset.test_images, dataset.test_labels)
+    mean, std = _statistics(splits["train"][0])
+    return Images(splits, Classification(dataset.classes), mean, std)
+
+
+def task_of(source: Source, metrics: Mapping[str, Mapping[str, Any]], catalog: Catalog) -> Task:
+    """Return what a trial's outputs mean, measured by planned metrics if there are any.
+
+    Args:
+        source: the trial's data.
+        metrics: those of a `TrialPlan`.
+        catalog: where metrics are looked up.
+    """
+    makers = {name: _maker(build(catalog, "metric", metric), source.task) for name, metric in metrics.items()}
+    return measured_by(source.task, makers) if makers else source.task
+
+
+def _maker(metric: Component, task: Task) -> Callable[[Mapping[str, Any]], Metric]:
+    asked = inspect.signature(metric.entry.factory).parameters
+    needed = [name for name in metric.entry.inputs if asked[name].default is inspect.Parameter.empty]
+
+    def make(options: Mapping[str, Any]) -> Metric:
+        if lacking := {*needed} - {*options}:
+            raise StageError(
+                f"metric {metric.name!r} is made with {min(lacking)}, which there is none of for a "
+                f"{type(task).__name__}: name one for this task"
+            )
+        made: Metric = metric(**options)
+        return made
+
+    return make
+
+
+def _held_out(inputs: NDArray[Any], targets: NDArray[Any], fraction: float) -> dict[SplitName, _Arrays]:
+    """Divide a training set into ``train`` and ``validation``, by classes if there is one for each input.
+
+    Raises:
+        DataError: nothing is left of one of them.
+    """
+    count, held_out = len(inputs), round(fraction * len(inputs))
+    if held_out >= count or (fraction and not held_out):
         raise DataError(
-            f"validation: {plan['validation']:g} of {count} training images leaves {count - held_out} to train on "
+            f"validation: {fraction:g} of {count} training inputs leaves {count - held_out} to train on "
             f"and {held_out} to validate on"
         )
-    splits = {"test": (dataset.test_images, dataset.test_labels)}
-    if held_out:
-        for name, chosen in zip(("validation", "train"), _stratified(dataset.train_labels, held_out), strict=True):
-            splits[name] = (dataset.train_images[chosen], dataset.train_labels[chosen])
-    else:
-        splits["train"] = (dataset.train_images, dataset.train_labels)
-    mean, std = _statistics(splits["train"][0])
-    return Arrays(splits, dataset.classes, mean, std)
+    if not held_out:
+        return {"train": (inputs, targets)}
+    classes = targets if targets.ndim == 1 and targets.dtype.kind == "i" else np.zeros(count, np.int64)
+    chosen = zip(_SPLITS, _stratified(classes, held_out), strict=True)
+    return {name: (inputs[index], targets[index]) for name, index in chosen}
 
 
 def _stratified(labels: NDArray[np.int64], held_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -130,13 +176,3 @@ def _statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[flo
         # An empty channel must not be divided by zero.
         stds.append(max(float(share @ (values - mean) ** 2) ** 0.5, 1 / 255))
     return tuple(means), tuple(stds)
-
-
-def _tensor(array: NDArray[Any]) -> torch.Tensor:
-    with warnings.catch_warnings():
-        # Ray's object store gives read-only arrays; nothing here writes to images or labels.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        tensor = torch.from_numpy(array)
-    # Ray hands arrays on as they are counted. One that lies otherwise, were it only that a single channel has an odd
-    # stride, is computed with in another order, and would give other results in this process.
-    return tensor.flatten().view(tensor.shape)

@@ -39,13 +39,13 @@ def make_model(component: Component, source: Inputs, seed: int) -> nn.Module:
             _check_rank(component, shape)
             model = component(
                 shape=shape,
-                classes=len(source.classes),
+                classes=len(source.task.outputs),
                 data_mean=source.notes.get("data.mean"),
                 data_std=source.notes.get("data.std"),
             )
             if not isinstance(model, nn.Module):
                 raise StageError(f"model {name!r} gave a {type(model).__name__}, not a torch.nn.Module")
-            fill_lazy(model, name, shape)
+            fill_lazy(model, name, shape, source.dtype)
     if next(model.parameters(), None) is None:
         raise StageError(f"model {name!r} has no parameter: there is nothing to train")
     for key, value in model.state_dict().items():
@@ -88,13 +88,14 @@ class _DrawsByShape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def fill_lazy(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
+def fill_lazy(model: nn.Module, name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
     """Let a network's lazy modules find out their sizes; one without such modules is left alone.
 
     Args:
         model: the network.
         name: what specs call it.
         shape: of one input, such as (channels, height, width).
+        dtype: of inputs.
 
     Raises:
         StageError: they cannot.
@@ -103,10 +104,10 @@ def fill_lazy(model: nn.Module, name: str, shape: tuple[int, ...]) -> None:
         return
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(2, *shape))
+            model.eval()(torch.zeros(2, *shape, dtype=dtype))
     except Exception as error:
         where = failing_module(error, model)
         raise StageError(
-            f"model {name!r} has lazy modules, and they cannot be given a size: a forward pass of 2 images of shape "
+            f"model {name!r} has lazy modules, and they cannot be given a size: a forward pass of 2 inputs of shape "
             f"{tuple(shape)} fails{where and f' in {where}'}: {type(error).__name__}: {error}"
         ) from error

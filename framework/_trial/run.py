@@ -21,6 +21,7 @@ from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
 from framework._trial.check import check
+from framework._trial.data import task_of
 from framework._trial.layout import check_layout, describe_changes, layout, unkept
 from framework._trial.model import build_model, make_model
 from framework._trial.observers import Observers, notes_to
@@ -88,7 +89,7 @@ class _Run:
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:
         trial, observers = self._run_stages({} if artifacts is None else artifacts)
-        if f"test/{trial.data.task.primary}" not in self.reported:
+        if f"test/{trial.measures.primary}" not in self.reported:
             self.index = len(self.plan.stages) - 1
             trial.emit = lambda epoch, metrics: self._take(trial, epoch, metrics)
             trial.report(evaluate(trial, "test"))
@@ -118,10 +119,13 @@ class _Run:
         self._note(f"{self.plan.experiment} {self.plan.name}: waits for the {name} of another run")
 
     def _begin(self, artifacts: dict[str, bytes]) -> Trial:
+        task = task_of(self.source, self.plan.metrics, self.registry)
         trial = Trial(
             model=self._build().to(self.device),
             data=self.source.open(self.device, tuple(self.plan.data["augment"])),
             device=self.device,
+            task=task,
+            loss=task.loss().to(self.device),
             records=self.history.records,
             artifacts=artifacts,
             initial_state=lambda seed=None: self._build(seed).state_dict(),

@@ -46,7 +46,7 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         StageError: its loss could not be made again.
     """
-    if trial.loss_recipe is None and type(trial.loss) is not nn.CrossEntropyLoss:
+    if trial.loss_recipe is None and type(trial.loss) is not type(trial.task.loss()):
         raise StageError(f"a stage has set trial.loss to a {type(trial.loss).__name__}: call trial.use_loss instead")
     tensors = network_state(trial.model)
     tensors |= {f"{part}.{name}": mask for part in _MASKS for name, mask in getattr(trial, part).items()}

@@ -5,7 +5,7 @@ AssertionError that says which contract is broken, and how to mend that. For eve
 docstring, take those parameters, and give back validated ones as JSON that stand for the same component again.
 """
 
-from framework.testing._calls import check_dataset, check_model, check_schedule
+from framework.testing._calls import check_dataset, check_metric, check_model, check_schedule
 from framework.testing._pruning import check_criterion, check_distribution, check_sparsifier
 from framework.testing._tiny import run_stage, tiny_data, tiny_trial
 from framework.testing._training import check_loss, check_observer, check_optimizer, check_stage
@@ -15,6 +15,7 @@ __all__ = [
     "check_dataset",
     "check_distribution",
     "check_loss",
+    "check_metric",
     "check_model",
     "check_observer",
     "check_optimizer",

@@ -1,9 +1,9 @@
-"""Checks of models, datasets and schedules."""
+"""Checks of models, datasets, metrics and schedules."""
 
 import pickle
 from collections.abc import Callable, Sequence
 from itertools import product
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn, optim
 
 from framework._component import Component
-from framework._data import Source
+from framework._data import Arrays, Source
 from framework._dataset import Dataset
 from framework._engine import Trainer
 from framework._masks import prunable
+from framework._task import Classification, Metric, Task
 from framework._trial import describe_changes, fill_lazy, network_state, restore_network, unkept
 from framework.testing._assertions import component, difference, explained, numbers, require, same, seeded, stored
 
@@ -163,6 +164,8 @@ def check_dataset(factory: Callable[..., Dataset | Source], **parameters: Any) -
 
 
 def _check_source(subject: str, one: Source, other: Source) -> None:
+    missing = ", ".join(name for name in ("shape", "dtype", "task", "notes") if not hasattr(one, name))
+    require(not missing, f"{subject} gives a {type(one).__name__}, which has no {missing}: see framework.Source")
     with explained(f"{subject} cannot be sent to another process"):
         other = pickle.loads(pickle.dumps(other))
     with explained(f"{subject} cannot be opened"):
@@ -177,6 +180,58 @@ def _check_source(subject: str, one: Source, other: Source) -> None:
         require(count > 0, f"{subject}: there are no {where}")
         same_batches = all(same(a, b) for batches in zip(*passes, strict=True) for a, b in zip(*batches, strict=True))
         require(same_batches, f"{subject} gives other {where} each time: draw by seed and number of the pass only")
+
+
+def check_metric(factory: Callable[..., Metric], *, data: Arrays | None = None, **parameters: Any) -> None:
+    """Check that a metric keeps its contracts.
+
+    It says whether more of it is better, and gives one finite number, the same for the same inputs however they are
+    divided into batches.
+
+    Args:
+        factory: the metric, as registered.
+        data: inputs of another task than classification, and its targets, at least eight to train on.
+        parameters: its parameters, as YAML gives them.
+
+    Raises:
+        AssertionError: it breaks a contract; the text says which, and how to mend that.
+
+    Example:
+        >>> from framework.testing import check_metric
+        >>> class Errors:
+        ...     \"\"\"How many predictions are wrong.\"\"\"
+        ...     higher_is_better = False
+        ...     def __init__(self) -> None:
+        ...         self.count = 0
+        ...     def update(self, outputs, targets) -> None:
+        ...         self.count += int((outputs.argmax(1) != targets).sum())
+        ...     def compute(self) -> int:
+        ...         return self.count
+        >>> check_metric(Errors)
+    """
+    subject, made = component("metric", factory, parameters)
+    task: Task = data.task if data else Classification(("a", "b", "c"))
+    outputs = numbers(8, len(task.outputs))
+    targets = torch.tensor(data.splits["train"][1][:8]) if data else torch.arange(8) % _CLASSES
+
+    def value(*cuts: int) -> float:
+        with explained(f"{subject} cannot be made for a task of {len(task.outputs)} outputs"):
+            metric: Metric = made(**task.options(len(task.outputs)))
+        higher = getattr(metric, "higher_is_better", None)
+        require(isinstance(higher, bool), f"{subject} must say in higher_is_better whether more of it is better")
+        with explained(f"{subject} cannot take 8 inputs in {len(cuts) + 1} batches"):
+            for index in torch.arange(8).tensor_split(cuts):
+                metric.update(*task.read(outputs[index], targets[index]))
+        with explained(f"{subject} must give one number"):
+            return float(metric.compute())
+
+    whole, parts = value(), value(1, 5)
+    require(isfinite(whole), f"{subject} gives {whole}, which is not finite")
+    require(
+        isclose(whole, parts, rel_tol=1e-5, abs_tol=1e-6),
+        f"{subject} gives {whole:g} of all inputs at once and {parts:g} of the same in batches: count in update, and "
+        "divide in compute",
+    )
 
 
 def check_schedule(factory: Callable[..., float], **parameters: Any) -> None:

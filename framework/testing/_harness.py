@@ -14,6 +14,7 @@ from framework._engine import Training
 from framework._plan import TrialPlan
 from framework._stage import Stage, Trial
 from framework._store import Snapshot, Store
+from framework._task import Task
 from framework._trial import run_trial
 from framework.testing._assertions import difference, seeded
 from framework.testing._tiny import TestRegistry
@@ -106,8 +107,8 @@ class _Crashing(Store):
 class _Given:
     """A source of data that are there already."""
 
-    def __init__(self, data: Data) -> None:
-        self.data, self.shape, self.classes = data, data.shape, data.classes
+    def __init__(self, data: Data, task: Task) -> None:
+        self.data, self.task, self.shape, self.dtype = data, task, data.shape, data.dtype
         self.notes: Mapping[str, Any] = {}
 
     def open(self, device: torch.device, augment: tuple[str, ...]) -> Data:
@@ -159,9 +160,8 @@ class StageHarness:
         threads = torch.get_num_threads()
         try:
             with seeded():
-                run_trial(
-                    plan, self.registry, _Given(self.trial.data), store, lambda report: None, checkpoint_seconds=0
-                )
+                source = _Given(self.trial.data, self.trial.task)
+                run_trial(plan, self.registry, source, store, lambda report: None, checkpoint_seconds=0)
         finally:
             torch.set_num_threads(threads)  # the runner takes as many as the plan says
         return store.checkpoints

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from framework._component import Component, Entry, build
+from framework._data import Arrays
 from framework._errors import StageError
 from framework._hookspecs import hookimpl
 from framework._stage import Trial
@@ -54,11 +55,11 @@ def check_resume(subject: str, stage: Component, trial: Trial, *entries: Entry) 
     return before, after
 
 
-def check_training_resumes(subject: str, made: Component) -> tuple[State, State]:
+def check_training_resumes(subject: str, made: Component, data: Arrays | None = None) -> tuple[State, State]:
     """Check training with a loss or an optimizer in the same way, on a trial that is pruned and frozen in part."""
     fit = build(TestRegistry(made.entry, *OWN), "stage", {"name": "(fit)", made.entry.kind: made.plain()})
     with explained(f"training with {subject} fails"):
-        return check_resume(f"training with {subject}", fit, tiny_trial(prepared=True), made.entry)
+        return check_resume(f"training with {subject}", fit, tiny_trial(data=data, prepared=True), made.entry)
 
 
 @dataclass(frozen=True)

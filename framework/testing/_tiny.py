@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from framework._component import Entry, build
+from framework._data import Arrays
 from framework._dataset import Dataset
 from framework._registry import Registry, installed
 from framework._stage import Record, Stage, Trial
@@ -77,7 +78,7 @@ def tiny_data(
 
 
 def tiny_trial(
-    seed: int = 0, *, model: nn.Module | None = None, data: Dataset | None = None, prepared: bool = False
+    seed: int = 0, *, model: nn.Module | None = None, data: Dataset | Arrays | None = None, prepared: bool = False
 ) -> Trial:
     """Make a trial on the CPU, as a stage finds it.
 
@@ -85,7 +86,7 @@ def tiny_trial(
         seed: of the network's initial weights, and the trial's own.
         model: another network than the small one, which has two convolutions with batch normalisation, dropout and a
             linear layer; it is used as it is.
-        data: other data than `tiny_data`.
+        data: other data than `tiny_data`; of images, unless there is another network.
         prepared: prune the smaller third of each layer's weights, and freeze all that comes before the second layer
             with weights, and the first half of that layer's.
 
@@ -103,13 +104,15 @@ def tiny_trial(
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = _network(dataset.shape[0], len(dataset.classes))
+            model = _network(dataset.shape[0], len(source.task.outputs))
     initial = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     device, fresh = torch.device("cpu"), deepcopy(model)
     trial = Trial(
         model=model,
         data=source.open(device, ()),
         device=device,
+        task=source.task,
+        loss=source.task.loss(),
         seed=seed,
         initial_state=lambda seed=None: initial.copy() if seed is None else _drawn_anew(fresh, seed),
         make_model=lambda model: make_model(model, source, seed),

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from framework._data import Arrays
 from framework._errors import PluginError, StageError
 from framework._hookspecs import LIFECYCLE
 from framework._masks import eval_mode
@@ -84,7 +85,7 @@ def _frozen(cls: type) -> bool:
     return bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
 
 
-def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
+def check_loss(factory: Callable[..., nn.Module], *, data: Arrays | None = None, **parameters: Any) -> None:
     """Check that a loss keeps its contracts.
 
     It is a module of outputs (N, classes) and labels int64 (N,), also of one image, with a finite scalar result, a mean
@@ -93,6 +94,7 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
 
     Args:
         factory: the loss, as registered.
+        data: images of another task than classification, and its targets, at least eight to train on.
         parameters: its parameters, as YAML gives them.
 
     Raises:
@@ -104,7 +106,9 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
         >>> check_loss(nn.CrossEntropyLoss, label_smoothing=0.1)
     """
     subject, made = component("loss", factory, parameters)
-    outputs, labels = numbers(8, _CLASSES).requires_grad_(), torch.arange(8) % _CLASSES
+    size = len(data.task.outputs) if data else _CLASSES
+    outputs = numbers(8, size).requires_grad_()
+    labels = torch.tensor(data.splits["train"][1][:8]) if data else torch.arange(8) % _CLASSES
 
     def fresh() -> nn.Module:
         with seeded(), explained(f"{subject} cannot be made"):
@@ -113,7 +117,8 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
         return loss  # type: ignore[no-any-return]
 
     def value(loss: nn.Module, count: int = 8) -> Tensor:
-        sizes = f"outputs ({count}, {_CLASSES}) and int64 labels ({count},)"
+        targets = f"targets {(count, *labels.shape[1:])}" if data else f"int64 labels ({count},)"
+        sizes = f"outputs ({count}, {size}) and {targets}"
         with seeded(), explained(f"{subject} cannot be called with {sizes}"):
             found = loss(outputs[:count], labels[:count])
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -144,7 +149,7 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
     with eval_mode(loss), torch.inference_mode():
         once = value(loss, 4)
         with seeded():
-            twice = loss(outputs[:4].repeat(2, 1), labels[:4].repeat(2))
+            twice = loss(torch.cat([outputs[:4]] * 2), torch.cat([labels[:4]] * 2))
     require(
         bool(twice.abs() <= 1.5 * once.abs() + 1e-6),
         f"{subject} must give the mean over the batch, not the sum: it gives {once.item():g} for images and "
@@ -158,7 +163,7 @@ def check_loss(factory: Callable[..., nn.Module], **parameters: Any) -> None:
         same(value(loss), value(other)),
         f"{subject} gives another value after state_dict and load_state_dict: keep what it remembers in buffers",
     )
-    check_training_resumes(subject, made)
+    check_training_resumes(subject, made, data)
 
 
 def _unregistered(module: nn.Module) -> Iterator[str]:

@@ -68,7 +68,9 @@ def synflow(network: Network) -> dict[str, Tensor]:
         for tensor in (*model.parameters(), *model.buffers()):
             if tensor.is_floating_point():
                 tensor.abs_()
-    ones = torch.ones(1, *network.trial.data.shape, dtype=torch.float64, device=network.trial.device)
+    data = network.trial.data
+    dtype = torch.float64 if data.dtype.is_floating_point else data.dtype
+    ones = torch.ones(1, *data.shape, dtype=dtype, device=network.trial.device)
     flow = torch.autograd.grad(model(ones).sum(), list(network.weights.values()), materialize_grads=True)
     with torch.no_grad():
         return {

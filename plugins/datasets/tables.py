@@ -1,34 +1,37 @@
 """Tables of numbers: CSV and Parquet files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import FilePath
-from torch import Tensor
 
-from framework import Classification, DataError, Interval, StageError, TensorBatches, nearest
+from framework import Arrays, Classification, DataError, Interval, Multilabel, Regression, Task, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Fraction = Annotated[float, Interval(gt=0, lt=1)]
-_SHOWN = 5
 
 
 def csv(
     path: FilePath,
-    label: str,
+    label: str | None = None,
     test: FilePath | Fraction = 0.2,
     columns: tuple[str, ...] | None = None,
+    labels: tuple[str, ...] = (),
+    quantities: tuple[str, ...] = (),
     separator: str = ",",
     validation: float = 0.0,
-) -> "Table":
+) -> Arrays:
     """A CSV file with one row per example: columns of numbers are the inputs, and one column is the class.
+
+    Instead of a class there may be ``labels``, columns of 0 and 1 or of booleans, any of which may be true of a row; or
+    ``quantities``, numbers to predict. Networks are trained on quantities that are standardised as inputs are, and
+    metrics are in their own units.
 
     Inputs have the shape (columns,), for which ``mlp`` is made. They are standardised: each column has mean 0 and
     standard deviation 1 over the rows that are trained on (a constant column becomes 0), and the run shows by what, as
@@ -38,9 +41,11 @@ def csv(
     Args:
         path: the file; its first line names the columns.
         label: the column of the classes.
-        test: the file with the rows to test on, or the fraction of each class of ``path`` to hold out for that, always
-            the same rows.
-        columns: the inputs; by default all columns except ``label``.
+        test: the file with the rows to test on, or the fraction of ``path`` (of each class, if there are classes) to
+            hold out for that, always the same rows.
+        columns: the inputs; by default all columns except those of the targets.
+        labels: the columns of labels, instead of ``label``.
+        quantities: the columns of quantities, instead of ``label``.
         separator: what stands between two values.
         validation: the fraction of the training set to hold out.
 
@@ -50,32 +55,37 @@ def csv(
 
     Example:
         data: {name: csv, path: mine.csv, label: species, validation: 0.1}
+        # data: {name: csv, path: mine.csv, quantities: [price]}
     """
     import pandas as pd
 
     def read(file: Path) -> "pd.DataFrame":
         return pd.read_csv(file, sep=separator)
 
-    return _table(path, test, label, columns, validation, read)
+    return _table(path, test, _targets(label, labels, quantities), columns, validation, read)
 
 
 def parquet(
     path: FilePath,
-    label: str,
+    label: str | None = None,
     test: FilePath | Fraction = 0.2,
     columns: tuple[str, ...] | None = None,
+    labels: tuple[str, ...] = (),
+    quantities: tuple[str, ...] = (),
     validation: float = 0.0,
-) -> "Table":
+) -> Arrays:
     """A Parquet file with one row per example: columns of numbers are the inputs, and one column is the class.
 
-    It is read and standardised as ``csv`` is.
+    It is read and standardised as ``csv`` is, and may have ``labels`` or ``quantities`` instead of the class as well.
 
     Args:
         path: the file.
         label: the column of the classes.
-        test: the file with the rows to test on, or the fraction of each class of ``path`` to hold out for that, always
-            the same rows.
-        columns: the inputs; by default all columns except ``label``.
+        test: the file with the rows to test on, or the fraction of ``path`` (of each class, if there are classes) to
+            hold out for that, always the same rows.
+        columns: the inputs; by default all columns except those of the targets.
+        labels: the columns of labels, instead of ``label``.
+        quantities: the columns of quantities, instead of ``label``.
         validation: the fraction of the training set to hold out.
 
     Raises:
@@ -87,111 +97,69 @@ def parquet(
     """
     import pandas as pd
 
-    return _table(path, test, label, columns, validation, pd.read_parquet)
+    return _table(path, test, _targets(label, labels, quantities), columns, validation, pd.read_parquet)
 
 
 @dataclass(frozen=True)
-class Table:
-    """A `framework.Source` of standardised rows.
+class _Targets:
+    """The columns of the targets, and what they are."""
 
-    Attributes:
-        splits: inputs, float32 (N, columns), and labels, int64 (N,), of ``train``, ``validation`` (may be missing) and
-            ``test``.
-        columns: the names of the inputs.
-        classes: the names of the classes.
-        mean: (columns,), of the rows that are trained on; has been subtracted.
-        std: as ``mean``; has been divided by.
-    """
-
-    splits: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]]
     columns: tuple[str, ...]
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def shape(self) -> tuple[int]:
-        """(columns,)."""
-        return (len(self.columns),)
-
-    @property
-    def notes(self) -> Mapping[str, Any]:
-        """What whoever loads a logged model has to know."""
-        return {"data.columns": self.columns, "data.mean": self.mean, "data.std": self.std}
-
-    def open(self, device: torch.device, augment: tuple[str, ...]) -> "_Rows":
-        """Put the rows on a device."""
-        if augment:
-            raise DataError(f"augment: {', '.join(augment)} is for images, and this is a table: leave it out")
-        # Copied: what Ray hands on is read-only, of which torch would warn.
-        return _Rows(
-            {name: tuple(torch.tensor(array).to(device) for array in split) for name, split in self.splits.items()},
-            self,
-        )
+    kind: Literal["classes", "labels", "quantities"]
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """A `framework.Data` of rows, on a trial's device."""
-
-    tensors: Mapping[str, tuple[Tensor, ...]]
-    table: Table
-
-    @property
-    def shape(self) -> tuple[int]:
-        return self.table.shape
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.table.classes
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(name for name in ("train", "validation", "test") if name in self.tensors)
-
-    @property
-    def task(self) -> Classification:
-        return Classification(self.classes)
-
-    def batches(self, split: str, size: int, *, seed: int | None = None, channels_last: bool = False) -> TensorBatches:
-        if split not in self.tensors:
-            raise StageError("there is no validation set: hold one out with data: {validation: 0.1}")
-        return TensorBatches(*self.tensors[split], batch_size=size, seed=seed)
+def _targets(label: str | None, labels: tuple[str, ...], quantities: tuple[str, ...]) -> _Targets:
+    given: list[_Targets] = [_Targets((label,), "classes")] if label is not None else []
+    given += [_Targets(labels, "labels")] if labels else []
+    given += [_Targets(quantities, "quantities")] if quantities else []
+    if len(given) != 1:
+        raise DataError("give one of label (a column of classes), labels and quantities: it is what is to be predicted")
+    return given[0]
 
 
 def _table(
-    path: Path, test: Path | float, label: str, columns: Sequence[str] | None, validation: float, read: Any
-) -> "Table":
+    path: Path, test: Path | float, targets: _Targets, columns: Sequence[str] | None, validation: float, read: Any
+) -> Arrays:
     frame = _read(path, read)
     if columns is None:
-        columns = [name for name in map(str, frame.columns) if name != label]
-    if label in columns:
-        raise DataError(f"{path}: {label!r} is the label, and cannot be an input as well")
+        columns = [name for name in map(str, frame.columns) if name not in targets.columns]
+    if twice := [name for name in targets.columns if name in columns]:
+        raise DataError(f"{path}: {twice[0]!r} is the label, and cannot be an input as well")
     if not columns:
-        raise DataError(f"{path} has no columns besides the label {label!r}: there is no input")
-    found, inputs = _labels(path, frame, label), _numbers(path, frame, columns)
-    names = sorted(set(found.tolist()))
-    labels = np.searchsorted(names, found).astype(np.int64)
+        raise DataError(f"{path} has no columns besides the label {targets.columns[-1]!r}: there is no input")
+    found, names = _found(path, frame, targets)
+    inputs = _numbers(path, frame, columns)
+    splits: dict[Any, tuple[NDArray[Any], NDArray[Any]]]
     if isinstance(test, Path):
         held_out = _read(test, read)
-        given, tested = _labels(test, held_out, label), _numbers(test, held_out, columns)
-        if strange := sorted(map(str, set(given.tolist()) - set(names))):
-            hint = nearest(strange[0], list(map(str, names)))
-            raise DataError(f"{test}: {label} is {strange[0]!r}, which {path} has no row of ({hint})")
-        splits = {"train": (inputs, labels), "test": (tested, np.searchsorted(names, given).astype(np.int64))}
+        given, _ = _found(test, held_out, targets, names)
+        splits = {"train": (inputs, found), "test": (_numbers(test, held_out, columns), given)}
     else:
-        splits = _divided(path, (inputs, labels), "test", test)
+        splits = _divided(path, (inputs, found), "test", test)
     if validation:
         splits |= _divided(path, splits["train"], "validation", validation)
-    mean, std = splits["train"][0].mean(0), splits["train"][0].std(0)
-    std = np.where(std > 0, std, 1)
-    return Table(
-        {name: (((x - mean) / std).astype(np.float32), y) for name, (x, y) in splits.items()},
-        tuple(columns),
-        tuple(map(str, names)),
-        tuple(mean.tolist()),
-        tuple(std.tolist()),
-    )
+    mean, std = _scale(splits["train"][0])
+    notes = {"data.columns": tuple(columns), "data.mean": mean, "data.std": std}
+    task: Task = Classification(names) if targets.kind == "classes" else Multilabel(names)
+    if targets.kind == "quantities":
+        target_mean, target_std = _scale(splits["train"][1])
+        task = Regression(names, target_mean, target_std)
+        splits = {name: (x, _scaled(y, target_mean, target_std)) for name, (x, y) in splits.items()}
+        notes |= {"data.quantities": names, "data.quantities_mean": target_mean, "data.quantities_std": target_std}
+    return Arrays({name: (_scaled(x, mean, std), y) for name, (x, y) in splits.items()}, task, notes)
+
+
+def _found(
+    path: Path, frame: "pd.DataFrame", targets: _Targets, names: Sequence[str] | None = None
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The targets of all rows, and the names of the outputs: of the classes all that there are, or those known."""
+    if targets.kind == "classes":
+        return _classes(path, frame, targets.columns[0], names)
+    found = _numbers(path, frame, targets.columns)
+    if targets.kind == "labels" and not ((found == 0) | (found == 1)).all():
+        wrong = next(name for i, name in enumerate(targets.columns) if not np.isin(found[:, i], (0, 1)).all())
+        raise DataError(f"{path}: column {wrong!r} is a label, and holds something other than 0 and 1")
+    return found, targets.columns
 
 
 def _read(path: Path, read: Any) -> "pd.DataFrame":
@@ -257,15 +225,41 @@ def _labels(path: Path, frame: "pd.DataFrame", name: str) -> NDArray[Any]:
     return values.astype(str)
 
 
+def _classes(
+    path: Path, frame: "pd.DataFrame", name: str, known: Sequence[str] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The classes of all rows as numbers, and their names: those that are known, or all that there are, in order."""
+    import pandas as pd
+
+    found = _labels(path, frame, name)
+    names = tuple(map(str, sorted(set(found.tolist())))) if known is None else tuple(known)
+    numbers = pd.Index(names).get_indexer(found.astype(str)).astype(np.int64)
+    if (numbers < 0).any():
+        strange = min(map(str, found[numbers < 0].tolist()))
+        raise DataError(f"{path}: {name} is {strange!r}, which no row to train on is ({nearest(strange, names)})")
+    return numbers, names
+
+
 def _divided(
-    path: Path, rows: tuple[NDArray[np.float64], NDArray[np.int64]], name: str, fraction: float
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Hold a fraction of each class out, always the same rows; the rest is for training."""
+    path: Path, rows: tuple[NDArray[np.float64], NDArray[Any]], name: str, fraction: float
+) -> dict[Any, tuple[NDArray[np.float64], NDArray[Any]]]:
+    """Hold a fraction of the rows out, of each class alike, always the same ones; the rest is for training."""
     from sklearn.model_selection import train_test_split
 
-    inputs, labels = rows
+    inputs, targets = rows
+    classes = targets if targets.ndim == 1 else None
     try:
-        kept, held_out = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=0)
+        kept, held_out = train_test_split(np.arange(len(targets)), test_size=fraction, stratify=classes, random_state=0)
     except ValueError as error:
         raise DataError(f"{path}: {fraction:g} of its rows cannot be held out as {name} set: {error}") from error
-    return {"train": (inputs[kept], labels[kept]), name: (inputs[held_out], labels[held_out])}
+    return {"train": (inputs[kept], targets[kept]), name: (inputs[held_out], targets[held_out])}
+
+
+def _scale(values: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each column; 1 of one that is constant."""
+    std = values.std(0)
+    return tuple(values.mean(0).tolist()), tuple(np.where(std > 0, std, 1).tolist())
+
+
+def _scaled(values: NDArray[np.float64], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float64]:
+    return (values - np.array(mean)) / np.array(std)

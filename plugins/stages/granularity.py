@@ -47,7 +47,8 @@ class Weights:
         return self._trial.candidates(layers, exclude)
 
     def masks(self, names: Iterable[str]) -> Masks:
-        weights = self._trial.weights()
+        names = list(names)
+        weights = self._trial.weights(names)
         return {n: self._trial.masks.get(n, torch.ones_like(weights[n], dtype=torch.bool)) for n in names}
 
     def set_masks(self, masks: Masks) -> None:

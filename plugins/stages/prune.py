@@ -50,12 +50,13 @@ class Prune(Stage):
             is the fraction pruned in the end.
         criterion: gives each weight its score.
         distribution: how many of the weights that go each layer loses, if ``amount`` is one for all of them.
-        layers: patterns of names to prune, such as ``layer1.*``; all by default.
+        layers: patterns of names to prune, such as ``layer1.*``; by default all but embeddings, which are pruned
+            only by their whole names, and count as weights as long as they are pruned.
         exclude: patterns of names to leave alone.
         rounds: in how many rounds; each has new scores, of what the rounds before it have left.
         pace: how the rounds get there: ``exponential`` prunes the same fraction of what remains in each, ``linear``
             the same number of weights.
-        loss: what a criterion's gradients are of.
+        loss: what a criterion's gradients are of; null takes the task's own.
         batches: over how many training batches a layer's gradient is averaged.
         batch_size: of these batches.
         mode: of normalisation meanwhile: by the running statistics (``eval``), or by those of the batch (``train``).
@@ -76,7 +77,7 @@ class Prune(Stage):
     exclude: tuple[str, ...] = ()
     rounds: Annotated[int, Interval(ge=1)] = 1
     pace: Literal["exponential", "linear"] = "exponential"
-    loss: Loss = "cross_entropy"
+    loss: Loss | None = None
     batches: Annotated[int, Interval(ge=1)] = 1
     batch_size: Annotated[int, Interval(ge=1)] = 128
     mode: Mode = "eval"
@@ -123,7 +124,12 @@ class Prune(Stage):
 
     def _scoring(self) -> dict[str, Any]:
         """What `framework.scores` is told besides."""
-        return {"loss": self.loss(), "batches": self.batches, "batch_size": self.batch_size, "mode": self.mode}
+        return {
+            "loss": self.loss and self.loss(),
+            "batches": self.batches,
+            "batch_size": self.batch_size,
+            "mode": self.mode,
+        }
 
     def _keep_pattern(self, trial: Trial, pattern: Pattern) -> None:
         weights = Weights(trial)

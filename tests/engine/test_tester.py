@@ -1,11 +1,11 @@
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from framework import Classification
 from framework._batches import ImageBatches
 from framework._engine import Tester, evaluate
 
@@ -146,7 +146,7 @@ def test_a_network_may_have_more_outputs_than_there_are_classes(make_trial):
     }
 
 
-def test_of_more_than_a_hundred_classes_none_is_kept(make_trial, make_data):
-    trial = make_trial(data=replace(make_data(), classes=tuple(map(str, range(101)))))
+def test_of_more_than_a_hundred_classes_none_is_kept(make_trial):
+    trial = make_trial(task=Classification(tuple(map(str, range(101)))))
     evaluate(trial, "test")
     assert trial.artifacts == {}

@@ -79,7 +79,7 @@ def test_a_point_is_a_trial_for_each_seed_and_is_told_by_their_mean(spec: Any) -
     assert study.sampler.values == {}
     assert study.search.under_way == 1
     study.end(plans[1:], 2.0)
-    assert study.sampler.values == {0: 1.5}
+    assert study.sampler.values == {0: -1.5}  # a loss: the less of it, the better
 
 
 def test_equal_points_are_one_trial_and_each_is_told(spec: Any) -> None:
@@ -87,7 +87,7 @@ def test_equal_points_are_one_trial_and_each_is_told(spec: Any) -> None:
     _, _, plans = study.search.suggest()
     assert study.search.suggest()[2] == []
     study.end(plans, 1.0, 2.0)
-    assert study.sampler.values == {0: 1.5, 1: 1.5}
+    assert study.sampler.values == {0: -1.5, 1: -1.5}
     assert study.search.plans == plans
     assert len(study.search.suggest()[2]) == 2
     assert study.search.coming == 0
@@ -120,7 +120,7 @@ def test_what_was_tried_before_counts_and_is_told(spec: Any) -> None:
     assert study.search.coming == 1
     assert [plan.swept["train.optimizer.lr"] for plan in study.search.plans] == [0.01, 0.01, 0.1, 0.1]
     study.end(study.search.plans[:2], 1.0, 2.0)
-    assert (study.sampler.known, study.sampler.values) == (known, {2: 1.5})
+    assert (study.sampler.known, study.sampler.values) == (known, {2: -1.5})
     assert study.search.suggest()[0] == 5
 
 
@@ -141,23 +141,23 @@ def test_a_study_is_all_that_suggestions_depend_on(spec: Any) -> None:
 # --- Optuna --------------------------------------------------------------------------------------------------------
 
 
-def tried(spec: ExperimentSpec, samples: int, loss: Callable[[float], float | None]) -> list[Point]:
+def tried(spec: ExperimentSpec, samples: int, goodness: Callable[[float], float | None]) -> list[Point]:
     sampler = ray_tune.Optuna(spec, {})
     points = []
     for number in range(samples):
         points.append(sampler.ask(number))
-        sampler.tell(number, loss(points[-1][0]))
+        sampler.tell(number, goodness(points[-1][0]))
     return points
 
 
 def test_optuna_learns_from_results(spec: Any) -> None:
     spec = spec("search.samples=30")
-    points = tried(spec, 30, lambda lr: abs(lr - 0.5))
+    points = tried(spec, 30, lambda lr: -abs(lr - 0.5))
     assert all(1e-4 <= lr <= 1 and choice in (0, 1) for lr, choice in points)
     near = [sum(0.25 < lr < 1 for lr, _ in part) for part in (points[:10], points[-10:])]
     assert near[0] < 5 <= near[1]
     # Only the first ten are random.
-    other = tried(spec, 30, lambda lr: -lr)
+    other = tried(spec, 30, lambda lr: lr)
     assert points[:10] == other[:10]
     assert points[10:] != other[10:]
 

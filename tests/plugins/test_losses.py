@@ -10,6 +10,7 @@ from framework._component import build
 from framework._registry import installed
 
 NAMES = ("bce", "cross_entropy", "focal", "multi_margin", "nll")
+OF_QUANTITIES = ("huber", "mae", "mse")
 
 
 def loss(name: str, **parameters: float) -> nn.Module:
@@ -17,7 +18,15 @@ def loss(name: str, **parameters: float) -> nn.Module:
 
 
 def test_all_losses_are_registered():
-    assert tuple(installed().names("loss")) == NAMES
+    assert installed().names("loss") == sorted((*NAMES, *OF_QUANTITIES))
+
+
+def test_losses_of_quantities_and_labels_are_those_computed_by_hand():
+    outputs, targets = torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0], [0.0]])
+    assert loss("mse")(outputs, targets) == 5
+    assert loss("mae")(outputs, targets) == 2
+    assert loss("huber", delta=2)(outputs, targets) == (0.5 + 2 * (3 - 1)) / 2
+    assert loss("bce")(outputs, targets).item() == pytest.approx((math.log(2) + 3 + math.log1p(math.exp(-3))) / 2)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_iris
 
 import framework
-from framework import DataError
+from framework import DataError, Multilabel, Regression
 from framework_plugins.datasets import csv, parquet
 
 ROWS = "a,b,flag,kind\n1,10,True,x\n3,10,False,y\n5,10,True,x\n"
@@ -26,7 +26,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_columns_are_standardised_by_the_rows_that_are_trained_on(files: tuple[Path, Path]) -> None:
     table = csv(files[0], "kind", test=files[1])
-    assert (table.shape, table.columns, table.classes) == ((3,), ("a", "b", "flag"), ("x", "y"))
+    assert (table.shape, table.notes["data.columns"], table.task.outputs) == ((3,), ("a", "b", "flag"), ("x", "y"))
     # a: mean 3, std sqrt(8/3); b: constant; flag: mean 2/3, std sqrt(2)/3.
     inputs, labels = table.splits["train"]
     a, flag = 2 / (8 / 3) ** 0.5, 1 / 2**0.5
@@ -40,7 +40,7 @@ def test_columns_are_standardised_by_the_rows_that_are_trained_on(files: tuple[P
 
 
 def test_columns_are_chosen_and_ordered_by_name(files: tuple[Path, Path]) -> None:
-    assert csv(files[0], "kind", test=files[1], columns=("flag", "a")).columns == ("flag", "a")
+    assert csv(files[0], "kind", test=files[1], columns=("flag", "a")).notes["data.columns"] == ("flag", "a")
 
 
 def test_parquet_gives_what_csv_gives_and_holds_out_of_each_class(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_each_pass_has_every_row_once_in_an_order_of_its_own(files: tuple[Path, 
     pd.DataFrame({"x": range(9), "y": [0, 1, 0] * 3}).to_csv(tmp_path / "nine.csv", index=False)
     (tmp_path / "two.csv").write_text("x,y\n0,0\n1,1\n")
     data = csv(tmp_path / "nine.csv", "y", test=tmp_path / "two.csv").open(torch.device("cpu"), ())
-    assert (data.shape, data.splits, data.classes) == ((1,), ("train", "test"), ("0", "1"))
+    assert (data.shape, data.splits) == ((1,), ("train", "test"))
     batches = data.batches("train", 5, seed=2**63 + 1)
     assert len(batches) == 2
     first, again, second = ([x for x, _ in batches.epoch(number)] for number in (0, 0, 1))
@@ -77,7 +77,7 @@ def test_each_pass_has_every_row_once_in_an_order_of_its_own(files: tuple[Path, 
 
 
 def test_a_table_is_not_augmented(files: tuple[Path, Path]) -> None:
-    with pytest.raises(DataError, match="augment: crop, flip is for images, and this is a table: leave it out"):
+    with pytest.raises(DataError, match=r"augment: crop, flip is for images of a framework\.Dataset: leave it out"):
         csv(files[0], "kind", test=files[1]).open(torch.device("cpu"), ("crop", "flip"))
 
 
@@ -130,7 +130,7 @@ def test_a_class_that_is_only_tested_on_is_refused(files: tuple[Path, Path]) -> 
     files[1].write_text(TESTED.replace("y", "z"))
     with pytest.raises(DataError) as caught:
         csv(files[0], "kind", test=files[1])
-    assert str(caught.value) == f"{files[1]}: kind is 'z', which {files[0]} has no row of (valid: x, y)"
+    assert str(caught.value) == f"{files[1]}: kind is 'z', which no row to train on is (valid: x, y)"
 
 
 def test_a_network_for_images_refuses_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,3 +142,44 @@ def test_a_network_for_images_refuses_a_table(tmp_path: Path, capsys: pytest.Cap
     assert list(results.frame()["status"]) == ["FAILED"]
     said = "model 'convnet' takes images (channels, height, width), and the data has inputs of shape (4,)"
     assert said in capsys.readouterr().out
+
+
+# --- other targets than a class ------------------------------------------------------------------------------------
+
+PATIENTS = "age,ill,cured,days,cost\n20,1,0,2,100\n30,0,0,0,0\n40,1,1,4,200\n50,1,0,6,300\n"
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    (tmp_path / "patients.csv").write_text(PATIENTS)
+    return tmp_path / "patients.csv"
+
+
+def test_quantities_are_standardised_and_measured_in_their_own_units(patients: Path) -> None:
+    table = csv(patients, quantities=("days", "cost"), columns=("age",), test=patients, validation=0.0)
+    assert table.task == Regression(("days", "cost"), (3.0, 150.0), (5**0.5, 12500**0.5))
+    inputs, targets = table.splits["train"]
+    assert (inputs.shape, targets.shape, targets.dtype) == ((4, 1), (4, 2), np.float32)
+    np.testing.assert_allclose(
+        targets * table.task.std + table.task.mean, [[2, 100], [0, 0], [4, 200], [6, 300]], atol=1e-5
+    )
+    assert table.notes["data.quantities_mean"] == (3.0, 150.0)
+    assert table.notes["data.columns"] == ("age",)
+    assert csv(patients, quantities=("days",)).notes["data.columns"] == ("age", "ill", "cured", "cost")
+
+
+def test_labels_are_columns_of_0_and_1(patients: Path) -> None:
+    table = csv(patients, labels=("ill", "cured"), test=patients)
+    assert table.task == Multilabel(("ill", "cured"))
+    assert table.splits["test"][1].tolist() == [[1, 0], [0, 0], [1, 1], [1, 0]]
+    assert table.notes["data.columns"] == ("age", "days", "cost")
+    with pytest.raises(DataError, match="column 'days' is a label, and holds something other than 0 and 1"):
+        csv(patients, labels=("ill", "days"))
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"label": "ill", "labels": ("ill",)}, {"labels": ("ill",), "quantities": ("days",)}]
+)
+def test_a_table_has_targets_of_one_kind(patients: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"give one of label \(a column of classes\), labels and quantities"):
+        csv(patients, **given)

@@ -241,7 +241,7 @@ def test_the_network_of_the_lowest_loss_is_restored_from_any_step(every, recorde
     measured = {step: loss for step, (loss, _) in enumerate(every_step, 1) if step % every == 0}
     best = min(measured, key=measured.__getitem__)
     trial, records = recorded()
-    rule = {"patience": None, "restore_best": True}
+    rule = {"metric": "val/loss", "patience": None, "restore_best": True}
     optimizer = {"name": "sgd", "lr": 1.0}
     stage("train", steps=11, batch_size=8, optimizer=optimizer, evaluate_every=every, early_stopping=rule).run(trial)
     epoch, last = records[-1]
@@ -275,7 +275,7 @@ def test_what_does_not_go_together_is_refused(parameters, message, stage):
 def test_early_stopping_on_what_is_not_measured_is_an_error(recorded, make_data, stage):
     trial, _ = recorded(data=make_data(validation=None))
     with pytest.raises(StageError) as error:
-        stage("train", epochs=2, early_stopping={}).run(trial)
+        stage("train", epochs=2, early_stopping={"metric": "val/loss"}).run(trial)
     assert str(error.value) == (
         "early_stopping.metric 'val/loss' is not measured "
         "(there are: train/loss, train/accuracy, lr, images_per_second)"

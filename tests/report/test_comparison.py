@@ -6,6 +6,7 @@ from scipy import stats
 from trial_runs import results_of, trial, variants
 
 from framework._errors import DataError
+from framework._measures import Measures
 from framework._report.comparison import compare
 from framework._report.variants import Variant
 from framework._tracking import TrialRun
@@ -211,7 +212,10 @@ def test_an_unknown_name_is_an_error_with_the_nearest(options: dict[str, object]
 
 
 def test_what_counts_most_is_compared_if_nothing_else_is_said() -> None:
-    iou = [trial(0.9, seed, primary="iou", metrics={"test/iou": 0.5, "test/accuracy": 0.9}) for seed in (0, 1)]
+    iou = [
+        trial(0.9, seed, measures=Measures({"iou": True}), metrics={"test/iou": 0.5, "test/accuracy": 0.9})
+        for seed in (0, 1)
+    ]
     for results, metric in ((results_of(*iou), "test/iou"), (results_of(trial(0.9)), "test/accuracy")):
         [group] = compare(results)
         assert (group.metric, group.mean) == (metric, results.trials[0].metrics[metric])

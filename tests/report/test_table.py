@@ -85,9 +85,9 @@ def test_the_best_variant_is_that_of_the_best_mean_among_those_that_came_to_thei
     stopped = [replace(result(0, 0.99, amount=0.5), stopped="asha")]
     nowhere = [result(0, float("nan"), amount=0.6)]
     results = [*some, *others, *failed, *stopped, *nowhere]
-    assert best(results, "test/accuracy", "max") == ("prune.amount=0.2", pytest.approx(0.85), 2)
-    assert best(results, "test/accuracy", "min") == ("prune.amount=0.3", pytest.approx(0.845), 2)
-    assert best(results, "val/loss", "min") is None
+    assert best(results, "test/accuracy", maximize=True) == ("prune.amount=0.2", pytest.approx(0.85), 2)
+    assert best(results, "test/accuracy", maximize=False) == ("prune.amount=0.3", pytest.approx(0.845), 2)
+    assert best(results, "val/loss", maximize=False) is None
 
 
 def test_the_table_says_what_it_must() -> None:

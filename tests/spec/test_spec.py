@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spec_catalog import DEFAULTS, GOOD, START, read, resolved
 
 from framework import SpecError, hookimpl
+from framework._measures import Measures
 from framework._registry import Registry
 from framework._spec import ExperimentSpec, SearchSpec, Space, load
 from framework._spec.document import parse
@@ -239,16 +240,26 @@ SAMPLED = START + "stages: [{prune: {amount: {uniform: [0.1, 0.2]}}}]\n"
 
 def test_search_can_be_told_by_results() -> None:
     search = read(SAMPLED + "search: {algorithm: optuna, samples: 20, metric: val/loss, scheduler: asha}\n").search
-    assert search == SearchSpec(20, 0, "optuna", "val/loss", "min", SchedulerSpec("asha", 1, 4))
+    assert search == SearchSpec(20, 0, "optuna", "val/loss", None, SchedulerSpec("asha", 1, 4))
     assert search.suggests
 
 
 @pytest.mark.parametrize(
-    ("metric", "mode"), [("val/accuracy", "max"), ("train/loss", "min"), ("sparsity", "max"), ("my_loss", "min")]
+    ("metric", "maximize"),
+    [("val/accuracy", True), ("train/loss", False), ("sparsity", True), ("my_loss", False), ("test/rmse", False)],
 )
-def test_a_loss_should_be_low_and_all_else_high(metric: str, mode: str) -> None:
-    assert read(SAMPLED + f"search: {{samples: 2, metric: {metric}}}\n").search.mode == mode
-    assert read(SAMPLED + f"search: {{samples: 2, metric: {metric}, mode: max}}\n").search.mode == "max"
+def test_a_loss_should_be_low_and_so_should_what_says_so_of_itself(metric: str, maximize: bool) -> None:
+    measures = Measures({"rmse": False, "r2": True})
+    search = read(SAMPLED + f"search: {{samples: 2, metric: {metric}}}\n").search
+    assert measures.aim(search.metric, search.mode) == (metric, maximize)
+    search = read(SAMPLED + f"search: {{samples: 2, metric: {metric}, mode: max}}\n").search
+    assert measures.aim(search.metric, search.mode) == (metric, True)
+
+
+def test_without_a_metric_it_is_the_primary_one_on_the_validation_set() -> None:
+    search = read(SAMPLED + "search: {samples: 2}\n").search
+    assert Measures({"rmse": False, "r2": True}).aim(search.metric, search.mode) == ("val/rmse", False)
+    assert Measures({"r2": True, "rmse": False}).aim(search.metric, search.mode) == ("val/r2", True)
 
 
 def test_a_scheduler_has_options_and_needs_no_samples() -> None:

@@ -6,12 +6,16 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from framework import testing
+from framework import Arrays, Multilabel, Regression, testing
 from framework._component import KINDS, build
 from framework._registry import installed
 
 CHECKS = {kind: getattr(testing, f"check_{kind}") for kind in KINDS}
 COMPONENTS = [(kind, name) for kind in KINDS for name in installed().names(kind)]
+IMAGES = np.random.default_rng(0).normal(size=(48, 1, 8, 8))
+PAIRS = IMAGES.reshape(48, -1)[:, :2]
+QUANTITIES = Arrays(dict.fromkeys(("train", "test"), (IMAGES, PAIRS)), Regression(("one", "other"), (1, 2), (3, 4)))
+LABELS = Arrays(dict.fromkeys(("train", "test"), (IMAGES, PAIRS > 0)), Multilabel(("one", "other")))
 PARAMETERS = {
     "train": {"epochs": 4, "batch_size": 12, "optimizer": "adamw", "schedule": "cosine", "early_stopping": {}},
     "freeze": {"fraction": 0.5, "unit": "weights"},
@@ -29,6 +33,8 @@ PARAMETERS = {
     "torchvision": {"architecture": "squeezenet1_1", "shapes": [(3, 32, 32)]},
     "lenet5": {"shapes": [(1, 16, 16)]},
     "resnet18": {"head": [16], "shapes": [(1, 8, 8)]},
+    # Of losses and metrics.
+    **{name: {"data": QUANTITIES} for name in ("huber", "mae", "mse", "rmse", "r2")},
 }
 OTHERS = [
     ("stage", "train", {"steps": 5, "batch_size": 12, "loss": {"name": "bce", "label_smoothing": 0.1}}),
@@ -45,6 +51,10 @@ OTHERS = [
     ("stage", "train", {"epochs": 2, "batch_size": 12, "sparsifier": {"name": "rigl", "every": 2}}),
     ("stage", "unprune", {"start": "before"}),
     ("stage", "unprune", {"start": "initial", "layers": ["conv2"]}),
+    ("loss", "bce", {"data": LABELS}),
+    *(("metric", name, {"data": LABELS}) for name in ("accuracy", "auroc", "average_precision", "f1", "iou", "recall")),
+    ("metric", "accuracy", {"top_k": 2}),
+    ("metric", "auroc", {"thresholds": 10}),
     ("model", "resnet18", {"stem": "cifar", "output": "softmax", "output_scale": 2.0, "shapes": [(3, 8, 8)]}),
 ]
 # Read in tests/plugins/test_datasets.py, from made files.

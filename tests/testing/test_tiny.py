@@ -19,6 +19,7 @@ def test_what_is_public_is_this():
         "check_dataset",
         "check_distribution",
         "check_loss",
+        "check_metric",
         "check_model",
         "check_observer",
         "check_optimizer",

@@ -47,7 +47,7 @@ class Shuffled:
 class Points:
     """Points of the plane, above or below a line: a source, and the data as well."""
 
-    shape, classes, notes = (2,), ("below", "above"), {}
+    shape, dtype, notes = (2,), torch.float32, {}
     task = Classification(("below", "above"))
     splits = ("train", "validation", "test")
 
@@ -96,6 +96,15 @@ def test_it_goes_through_a_trial(tmp_path: Path) -> None:
 
 def test_it_keeps_to_what_a_dataset_promises() -> None:
     check_dataset(points, count=60)
+
+
+def test_a_source_that_lacks_something_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Points, "dtype")
+    plan, registry = planned(tmp_path)
+    with pytest.raises(PluginError, match=r"or a framework\.Source, and a Points has no dtype"):
+        prepare(plan.data, registry)
+    with pytest.raises(AssertionError, match=r"gives a Points, which has no dtype: see framework\.Source"):
+        check_dataset(points, count=60)
 
 
 def test_what_is_neither_dataset_nor_source_is_refused(tmp_path: Path) -> None:

@@ -401,8 +401,8 @@ def test_the_number_held_out_is_the_rounded_fraction(validation, held_out):
 @pytest.mark.parametrize(
     ("validation", "text"),
     [
-        (0.01, "validation: 0.01 of 40 training images leaves 40 to train on and 0 to validate on"),
-        (0.999, "validation: 0.999 of 40 training images leaves 0 to train on and 40 to validate on"),
+        (0.01, "validation: 0.01 of 40 training inputs leaves 40 to train on and 0 to validate on"),
+        (0.999, "validation: 0.999 of 40 training inputs leaves 0 to train on and 40 to validate on"),
     ],
 )
 def test_a_split_with_an_empty_side_is_an_error(validation, text):

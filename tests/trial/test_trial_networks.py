@@ -299,7 +299,7 @@ def test_there_is_nothing_to_prune_in_a_network_without_layers(tmp_path: Path) -
 def test_a_network_that_cannot_be_looked_at_trains_all_the_same(tmp_path: Path) -> None:
     trial, reports = run(plan_of(ManyImages, tmp_path), tmp_path)
     [note] = reports.notes
-    assert "could not be tried on two empty images of shape (1, 8, 8): ValueError: too few" in note
+    assert "could not be tried on two empty inputs of shape (1, 8, 8): ValueError: too few" in note
     assert list(trial.weights()) == ["conv.weight", "fc.weight"]
 
 
@@ -308,7 +308,7 @@ def test_a_network_that_cannot_be_looked_at_trains_all_the_same(tmp_path: Path) 
     [
         (
             LazyToTheEnd,
-            "model 'lazytotheend' has lazy modules, and they cannot be given a size: a forward pass of 2 images of "
+            "model 'lazytotheend' has lazy modules, and they cannot be given a size: a forward pass of 2 inputs of "
             "shape (1, 8, 8) fails in '1' (Conv2d): RuntimeError: ",
         ),
         (Extra, "model 'extra' keeps a dict as _extra_state, which cannot be stored: let its get_extra_state give a"),

@@ -37,7 +37,7 @@ class TuneCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.began[trial.trial_id] = time.monotonic()
         if not self.failures[_index(trial)]:
-            self.handle(_plan(trial), Started())
+            self.handle(_plan(trial), Started(self.queue.measures(_index(trial))))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

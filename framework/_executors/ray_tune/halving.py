@@ -4,7 +4,7 @@ The driver asks the worker to stop, and the trial ends there by itself. If Tune 
 where it is, within a stage, until another trial takes its place.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from framework._executors.events import Ended
 from framework._spec import ExperimentSpec
 from framework._trial import Recorded
 
-_EPOCHS = "epochs"
+_EPOCHS, _GOODNESS = "epochs", "goodness"
 # Trials come to their end by themselves; this only bounds how often they are compared.
 _LONGEST = 10**9
 
@@ -28,13 +28,14 @@ class Halving(FIFOScheduler):
         specs: the experiments.
     """
 
-    def __init__(self, specs: Iterable[ExperimentSpec]) -> None:
+    def __init__(self, specs: Collection[ExperimentSpec]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._searches = {spec.name: spec.search for spec in specs}
         self._halving = {
             (spec.name, seed): ASHAScheduler(
                 time_attr=_EPOCHS,
-                metric=spec.search.metric,
-                mode=spec.search.mode,
+                metric=_GOODNESS,
+                mode="max",
                 max_t=_LONGEST,
                 grace_period=scheduler.grace_period,
                 reduction_factor=scheduler.reduction_factor,
@@ -51,18 +52,20 @@ class Halving(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Compare the trial, record by record, as several may come in one report."""
-        halving, epochs = self._halving_of(trial), trial.config["task"].plan.epochs
+        halving, task = self._halving_of(trial), trial.config["task"]
+        search, epochs = self._searches[task.plan.experiment], task.plan.epochs
+        metric, maximize = task.measures.aim(search.metric, search.mode)
         events = result.get("events", ())
         if not halving or any(isinstance(event, Ended) for event in events):
             return str(TrialScheduler.CONTINUE)
         for record in [event.record for event in events if isinstance(event, Recorded)]:
-            value = record.metrics.get(halving.metric)
+            value = record.metrics.get(metric)
             # At its last epoch a trial has cost what it costs; what comes is its test.
             if value is None or (epochs and record.epoch >= epochs):
                 continue
-            reached = {_EPOCHS: record.epoch, halving.metric: value}
+            reached = {_EPOCHS: record.epoch, _GOODNESS: value if maximize else -value}
             if halving.on_trial_result(tune_controller, trial, reached) == TrialScheduler.STOP:
-                why = f"its {halving.metric} of {value:.4f} was not among the best"
+                why = f"its {metric} of {value:.4f} was not among the best"
                 # Comes before the call by which the report returns, as an actor's calls keep their order.
                 trial.temporary_state.ray_actor.execute.remote(
                     partial(_stop, f"stopped by asha at epoch {record.epoch}: {why}")

@@ -11,6 +11,7 @@ from framework._executors.search import Point
 from framework._spec import ExperimentSpec, Space
 
 _STARTUP = 10  # Optuna's own
+_GOODNESS = "goodness"  # which metric it is, the trials tell; whether less of it is better, its sign has
 
 
 class Optuna:
@@ -28,11 +29,11 @@ class Optuna:
         from ray.tune.search.optuna import OptunaSearch  # what is not used is not imported
 
         search = spec.search
-        self._metric, self._names = search.metric, [str(index) for index in range(len(spec.spaces))]
+        self._names = [str(index) for index in range(len(spec.spaces))]
         self._search = OptunaSearch(
             OptunaSearch.convert_search_space(dict(zip(self._names, map(_domain, spec.spaces), strict=True))),
-            metric=search.metric,
-            mode=search.mode,
+            metric=_GOODNESS,
+            mode="max",
             sampler=_sampler(search.seed, min(_STARTUP, ceil(search.samples / 2))),
             points_to_evaluate=[dict(zip(self._names, point, strict=True)) for point in known.values()],
         )
@@ -45,8 +46,8 @@ class Optuna:
         return [suggested[name] for name in self._names]
 
     def tell(self, number: int, value: float | None) -> None:
-        """What the metric came to at this point; None if that failed."""
-        result = None if value is None else {self._metric: value}
+        """How good this point is, the more the better; None if it failed."""
+        result = None if value is None else {_GOODNESS: value}
         self._search.on_trial_complete(str(number), result, error=value is None)
 
 

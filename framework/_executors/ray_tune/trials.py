@@ -19,6 +19,7 @@ from framework._executors.queue import TrialQueue
 from framework._executors.ray_tune.callback import TuneCallback
 from framework._executors.ray_tune.cluster import connect, resources, slots
 from framework._executors.ray_tune.halving import Halving, shall_stop
+from framework._measures import Measures
 from framework._plan import TrialPlan
 from framework._registry import installed
 from framework._store import Store
@@ -88,6 +89,7 @@ class _Task:
     Attributes:
         index: of the trial.
         plan: the trial.
+        measures: by what it is measured.
         resources: what it takes of the machine.
         source: refers to its data.
         report_seconds: how long reports may be gathered.
@@ -95,6 +97,7 @@ class _Task:
 
     index: int
     plan: TrialPlan
+    measures: Measures
     resources: Mapping[str, float]
     source: Any
     report_seconds: float
@@ -130,7 +133,10 @@ class _Turns(Searcher):
             self.placed[id(source)] = ray.put(source)
         # A scheduler is to see every epoch before the next one begins.
         report_seconds = 0.0 if self.queue.specs[plan.experiment].search.scheduler else _REPORT_SECONDS
-        return _Task(index, plan, self.asked[plan.experiment], self.placed[id(source)], report_seconds)
+        return _Task(
+            *(index, plan, self.queue.measures(index)),
+            *(self.asked[plan.experiment], self.placed[id(source)], report_seconds),
+        )
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """`TuneCallback` tells the queue."""

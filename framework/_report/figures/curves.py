@@ -22,7 +22,6 @@ from framework._report.figures.style import (
     measure,
 )
 from framework._report.metrics import is_fraction
-from framework._task import Classification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +37,7 @@ def curves(trial: FigureData) -> "Figure":
     loss, primary, sparsity = panels
     headline(figure, trial.title)
     _learning(loss, trial, "loss")
-    _learning(primary, trial, Classification.primary)
+    _learning(primary, trial, trial.primary)
     _sparsity(sparsity, trial)
     epochs(panels, max((epoch for epoch, _, _ in trial.records), default=0))
     for axes in panels:

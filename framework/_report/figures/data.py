@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from framework._measures import CLASSIFIED
 from framework._report.figures.stages import Span
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ class FigureData:
         stages: what each is called, with what was swept.
         records: epoch, stage's index and metrics of each, the oldest first.
         files: those that are drawn, by name.
+        primary: the metric that counts most, without a split.
     """
 
     title: str
     stages: Sequence[str]
     records: Sequence[tuple[int, int, Mapping[str, float]]]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    primary: str = CLASSIFIED.primary
 
     def series(self, metric: str) -> list[tuple[float, float]]:
         """Epoch and value, each time that the metric was reported."""
@@ -54,13 +57,16 @@ class FigureData:
                 yield Span(label, start, end)
 
 
-def figure_data(plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[str, bytes]) -> FigureData:
+def figure_data(
+    plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[str, bytes], primary: str = CLASSIFIED.primary
+) -> FigureData:
     """Gather what figures show of a trial.
 
     Args:
         plan: the trial.
         records: what it has reported, in order.
         files: what it has logged.
+        primary: its metric that counts most, without a split.
     """
     from framework._plan import short
 
@@ -73,4 +79,5 @@ def figure_data(plan: "TrialPlan", records: "Sequence[Record]", files: Mapping[s
         stages=[label(stage["name"]) for stage in plan.stages],
         records=[(record.epoch, record.stage, dict(record.metrics)) for record in records],
         files={name: files[name] for name in (CONFUSION, WEIGHTS) if name in files},
+        primary=primary,
     )

@@ -4,6 +4,7 @@ from a_plugin.criterion import register_criteria as register_criteria  # if crit
 from a_plugin.dataset import register_datasets as register_datasets  # if dataset
 from a_plugin.distribution import register_distributions as register_distributions  # if distribution
 from a_plugin.loss import register_losses as register_losses  # if loss
+from a_plugin.metric import register_metrics as register_metrics  # if metric
 from a_plugin.model import register_models as register_models  # if model
 from a_plugin.observer import epoch_ended as epoch_ended  # if observer
 from a_plugin.optimizer import register_optimizers as register_optimizers  # if optimizer
