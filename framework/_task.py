@@ -45,6 +45,8 @@ class Task(Protocol):
 class Classification:
     """One class for each input: outputs (N, classes), targets int64 (N,); the largest output is the prediction.
 
+    Where training mixes inputs, targets are probabilities (N, classes), of which the largest one counts.
+
     Attributes:
         classes: their names.
     """
@@ -67,7 +69,7 @@ class _Accuracy:
 
     def update(self, outputs: "Tensor", targets: "Tensor") -> None:
         self.predicted.append(outputs.argmax(1))
-        self.targets.append(targets)
+        self.targets.append(targets if targets.dim() == 1 else targets.argmax(1))
 
     def compute(self) -> dict[str, float]:
         import torch

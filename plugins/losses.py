@@ -74,8 +74,9 @@ class BinaryCrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The mean over the batch and the classes."""
-        targets = functional.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
+        """The mean over the batch and the classes; labels may be probabilities, (N, classes)."""
+        targets = labels if labels.is_floating_point() else functional.one_hot(labels, outputs.shape[1])
+        targets = targets.to(outputs.dtype)
         targets = targets * (1 - self.label_smoothing) + self.label_smoothing / outputs.shape[1]
         return functional.binary_cross_entropy_with_logits(outputs, targets)
 

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -14,6 +15,7 @@ from pydantic import DirectoryPath
 
 from framework import DataError, Dataset, Interval, nearest
 from framework_plugins.datasets.pictures import pixels
+from framework_plugins.datasets.streamed import Loader, StreamedImages, streamed
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -23,23 +25,37 @@ class _Files(NamedTuple):
     labels: list[int]
 
 
-def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Dataset:
+def imagefolder(
+    root: DirectoryPath, size: Annotated[int, Interval(ge=1)], loader: Loader | None = None, validation: float = 0.0
+) -> Dataset | StreamedImages:
     """Image files in ``train/CLASS/`` and ``test/CLASS/`` (or ``val/CLASS/``), in RGB.
 
     Images are turned as their EXIF data says, transparent pixels are laid on white, of 16-bit images the upper 8 bits
     are taken, and of animated ones the first frame. Hidden files and folders (``.name``) are passed over, and links to
     folders inside a class.
 
+    Images are decoded once and held in memory; or, with a ``loader``, when a batch needs them: then they may be more
+    than memory holds, training images are transformed anew in every pass, and all are normalised by mean and standard
+    deviation of 512 training images, which the run shows as ``data.mean`` and ``data.std``. In keys, the files count by
+    their names, sizes and times of change, as reading all would take long.
+
     Args:
         root: the folder that holds ``train`` and ``test``.
-        size: in pixels: the largest square at the centre is taken, and resized to ``size × size``.
+        size: in pixels: the largest square at the centre is taken, and resized to ``size × size``. With a loader,
+            its transforms take the place of that where there are any.
+        loader: how images are read when they are needed; null reads all at once.
+        validation: the fraction of the training set to hold out.
 
     Raises:
         DataError: a folder or its images are missing, a file cannot be read as an image of 8 or 16 bits, or they do
             not fit into memory.
 
     Example:
-        data: {name: imagefolder, root: images, size: 64, validation: 0.1}
+        data:
+          name: imagefolder
+          root: images
+          size: 64
+          loader: {workers: 4, transforms: [{name: RandomResizedCrop, size: 64}, RandAugment], cutmix: 1}
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder")
@@ -55,11 +71,16 @@ def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Da
         train_files, test_files = _find(train, classes), _find(test, classes)
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error}") from error
+    labels = [np.asarray(files.labels, dtype=np.int64) for files in (train_files, test_files)]
+    if loader is not None:
+        names = [_names(root, files.paths) for files in (train_files, test_files)]
+        lazy = [_Lazy(root, size, *split) for split in zip(names, labels, strict=True)]
+        return streamed(root, *lazy, classes, loader, validation)
     return Dataset(
         train_images=_decode(train_files.paths, size),
-        train_labels=np.asarray(train_files.labels, dtype=np.int64),
+        train_labels=labels[0],
         test_images=_decode(test_files.paths, size),
-        test_labels=np.asarray(test_files.labels, dtype=np.int64),
+        test_labels=labels[1],
         classes=tuple(classes),
     )
 
@@ -89,6 +110,36 @@ def _find(split: Path, classes: Sequence[str]) -> _Files:
     return found
 
 
+@dataclass(frozen=True)
+class _Lazy:
+    """Images that are decoded when they are needed: `framework_plugins.datasets.streamed.Images`.
+
+    The files' names are one array: a list of a million would be copied bit by bit into every worker, as each use of
+    an object of Python writes to it.
+    """
+
+    root: Path
+    size: int
+    names: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+
+    def read(self, index: int, *, whole: bool) -> NDArray[np.uint8]:
+        return _read(self._file(index), None if whole else self.size)[0]
+
+    def name(self, index: int) -> str:
+        return str(self._file(index))
+
+    def only(self, chosen: NDArray[np.int64]) -> "_Lazy":
+        return replace(self, names=self.names[chosen], labels=self.labels[chosen])
+
+    def _file(self, index: int) -> Path:
+        return self.root / os.fsdecode(self.names[index])
+
+
+def _names(root: Path, files: Sequence[Path]) -> NDArray[np.bytes_]:
+    return np.array([os.fsencode(file.relative_to(root)) for file in files])
+
+
 def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
     """All files as uint8, (N, 3, size, size)."""
     from PIL import Image
@@ -113,8 +164,8 @@ def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
     return images
 
 
-def _read(file: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
-    """An image as uint8, (3, size, size), and whether it has more frames than this one."""
+def _read(file: Path, size: int | None) -> tuple[NDArray[np.uint8], bool]:
+    """An image as `pixels` gives it, and whether it has more frames than this one."""
     if file.exists() and not file.is_file():
         raise DataError(f"{file} is no file")  # reading from a pipe would wait for ever
     try:

@@ -12,6 +12,7 @@ from pydantic import FilePath
 from torch import Tensor
 
 from framework import Classification, DataError, Interval, StageError, TensorBatches, nearest
+from framework_plugins.datasets.held_out import divided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,9 +181,9 @@ def _table(
             raise DataError(f"{test}: {label} is {strange[0]!r}, which {path} has no row of ({hint})")
         splits = {"train": (inputs, labels), "test": (tested, np.searchsorted(names, given).astype(np.int64))}
     else:
-        splits = _divided(path, (inputs, labels), "test", test)
+        splits = _held_out(path, (inputs, labels), "test", test)
     if validation:
-        splits |= _divided(path, splits["train"], "validation", validation)
+        splits |= _held_out(path, splits["train"], "validation", validation)
     mean, std = splits["train"][0].mean(0), splits["train"][0].std(0)
     std = np.where(std > 0, std, 1)
     return Table(
@@ -257,15 +258,12 @@ def _labels(path: Path, frame: "pd.DataFrame", name: str) -> NDArray[Any]:
     return values.astype(str)
 
 
-def _divided(
+def _held_out(
     path: Path, rows: tuple[NDArray[np.float64], NDArray[np.int64]], name: str, fraction: float
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """Hold a fraction of each class out, always the same rows; the rest is for training."""
-    from sklearn.model_selection import train_test_split
-
     inputs, labels = rows
-    try:
-        kept, held_out = train_test_split(np.arange(len(labels)), test_size=fraction, stratify=labels, random_state=0)
-    except ValueError as error:
-        raise DataError(f"{path}: {fraction:g} of its rows cannot be held out as {name} set: {error}") from error
-    return {"train": (inputs[kept], labels[kept]), name: (inputs[held_out], labels[held_out])}
+    return {
+        split: (inputs[chosen], labels[chosen])
+        for split, chosen in zip(("train", name), divided(path, labels, name, fraction), strict=True)
+    }

@@ -23,6 +23,7 @@ def test_all_datasets_are_registered():
         "hf",
         "imagefolder",
         "mnist",
+        "npy",
         "npz",
         "parquet",
     ]
