@@ -31,7 +31,7 @@ from torchvision.transforms import v2
 from framework._component import build
 from framework._registry import installed
 
-SIZE, BATCH, IMAGES = 224, 64, 512
+SIZE, BATCH, IMAGES = 224, 64, 256
 TARGET, GIB = 0.95, 2**30
 WHOLE, MOST = 20 * GIB, 2 * GIB
 TRANSFORMS = [{"name": "RandomResizedCrop", "size": SIZE}, {"name": "RandomHorizontalFlip"}, {"name": "RandAugment"}]
@@ -43,7 +43,7 @@ data:
   validation: 0
   loader: {workers: 2, transforms: [RandomHorizontalFlip, RandAugment], mixup: 0.2}
 stages:
-  - train: {steps: 40, batch_size: 64}
+  - train: {steps: 10, batch_size: 64}
 resources: {cpu: 1}
 """
 
@@ -106,7 +106,7 @@ def throughput(options: Namespace, folder: Path) -> None:
     made = table(title, "workers", "DataLoader, images/s", "ours, images/s", "ours ÷ DataLoader", "target", words=1)
     for workers in (1, 2):
         sides = {"plain": speed(plain(folder, workers, device)), "ours": speed(ours(folder, workers, device))}
-        seen = take_turns(sides, options.repeats or 9)
+        seen = take_turns(sides, options.repeats or 15)
         ratio = ratios(seen["ours"], seen["plain"])
         median = float(np.median(ratio))
         made.add_row(
@@ -153,7 +153,7 @@ def peak(folder: Path) -> None:
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"the run has failed: {process.returncode}")
-    made = table("40 steps of 64 images on 20 GiB of mapped arrays", "memory of", "peak, GiB", "target", words=1)
+    made = table("10 steps of 64 images on 20 GiB of mapped arrays", "memory of", "peak, GiB", "target", words=1)
     made.add_row("the command", f"{most['the command'] / GIB:.2f}", "")
     together = verdict(most["all processes"] / GIB, MOST / GIB, least=False)
     made.add_row(f"all processes, {most['processes']} at most", f"{most['all processes'] / GIB:.2f}", together)

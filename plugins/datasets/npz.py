@@ -76,8 +76,8 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: there is no such file") from None
     except MemoryError as error:
         raise DataError(
-            f"{path} holds more than fits into memory: {error}. An archive can only be read whole; the dataset npy reads "
-            "arrays as they are needed that are saved one by one, as x_train.npy and so on in one folder"
+            f"{path} holds more than fits into memory: {error}. An archive can only be read whole: save its arrays one "
+            "by one, as x_train.npy and so on in one folder, and the dataset npy reads them as they are needed"
         ) from error
     except Exception as error:  # a damaged file makes zipfile and NumPy raise anything at all
         raise DataError(f"{path} cannot be read as an .npz archive: {error}") from error
