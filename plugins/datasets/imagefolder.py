@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,30 @@ from framework_plugins.datasets.streamed import Loader, StreamedImages, streamed
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-class _Files(NamedTuple):
-    paths: list[Path]
-    labels: list[int]
+@dataclass(frozen=True)
+class _Files:
+    """The images of a split: `framework_plugins.datasets.streamed.Images`.
+
+    The files' names are one array: a list of a million would be copied bit by bit into every worker, as each use of
+    an object of Python writes to it.
+    """
+
+    root: Path
+    size: int
+    names: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+
+    def read(self, index: int, *, whole: bool) -> NDArray[np.uint8]:
+        return _read(self.file(index), None if whole else self.size)[0]
+
+    def name(self, index: int) -> str:
+        return str(self.file(index))
+
+    def only(self, chosen: NDArray[np.int64]) -> "_Files":
+        return replace(self, names=self.names[chosen], labels=self.labels[chosen])
+
+    def file(self, index: int) -> Path:
+        return self.root / os.fsdecode(self.names[index])
 
 
 def imagefolder(
@@ -68,29 +89,21 @@ def imagefolder(
     if not classes:
         raise DataError(f"{train} has no folders: images belong in train/CLASS/")
     try:
-        train_files, test_files = _find(train, classes), _find(test, classes)
+        found = [_find(split, classes, size) for split in (train, test)]
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error}") from error
-    labels = [np.asarray(files.labels, dtype=np.int64) for files in (train_files, test_files)]
     if loader is not None:
-        names = [_names(root, files.paths) for files in (train_files, test_files)]
-        lazy = [_Lazy(root, size, *split) for split in zip(names, labels, strict=True)]
-        return streamed(root, *lazy, classes, loader, validation)
-    return Dataset(
-        train_images=_decode(train_files.paths, size),
-        train_labels=labels[0],
-        test_images=_decode(test_files.paths, size),
-        test_labels=labels[1],
-        classes=tuple(classes),
-    )
+        return streamed(root, *found, classes, loader, validation)
+    images = [_decode(files) for files in found]
+    return Dataset(images[0], found[0].labels, images[1], found[1].labels, tuple(classes))
 
 
 def _is_class(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(".")
 
 
-def _find(split: Path, classes: Sequence[str]) -> _Files:
-    found = _Files([], [])
+def _find(split: Path, classes: Sequence[str], size: int) -> _Files:
+    names, counts = [], dict.fromkeys(classes, 0)
     for folder in sorted(filter(_is_class, split.iterdir())):
         if folder.name not in classes:
             raise DataError(f"{folder}: train has no class {folder.name!r} ({nearest(folder.name, classes)})")
@@ -103,63 +116,39 @@ def _find(split: Path, classes: Sequence[str]) -> _Files:
         )
         if not images:
             raise DataError(f"{folder} holds no image ({', '.join(sorted(_SUFFIXES))})")
-        found.paths.extend(images)
-        found.labels.extend([classes.index(folder.name)] * len(images))
-    if not found.paths:
+        names += [os.fsencode(file.relative_to(split)) for file in images]
+        counts[folder.name] = len(images)
+    if not names:
         raise DataError(f"{split} has no folders: images belong in {split.name}/CLASS/")
-    return found
+    labels = np.repeat(np.arange(len(classes)), [*counts.values()])
+    return _Files(split, size, np.array(names), labels)
 
 
-@dataclass(frozen=True)
-class _Lazy:
-    """Images that are decoded when they are needed: `framework_plugins.datasets.streamed.Images`.
-
-    The files' names are one array: a list of a million would be copied bit by bit into every worker, as each use of
-    an object of Python writes to it.
-    """
-
-    root: Path
-    size: int
-    names: NDArray[np.bytes_]
-    labels: NDArray[np.int64]
-
-    def read(self, index: int, *, whole: bool) -> NDArray[np.uint8]:
-        return _read(self._file(index), None if whole else self.size)[0]
-
-    def name(self, index: int) -> str:
-        return str(self._file(index))
-
-    def only(self, chosen: NDArray[np.int64]) -> "_Lazy":
-        return replace(self, names=self.names[chosen], labels=self.labels[chosen])
-
-    def _file(self, index: int) -> Path:
-        return self.root / os.fsdecode(self.names[index])
-
-
-def _names(root: Path, files: Sequence[Path]) -> NDArray[np.bytes_]:
-    return np.array([os.fsencode(file.relative_to(root)) for file in files])
-
-
-def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
+def _decode(files: _Files) -> NDArray[np.uint8]:
     """All files as uint8, (N, 3, size, size)."""
     from PIL import Image
 
+    count, size = len(files.labels), files.size
     try:
-        images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+        images = np.empty((count, 3, size, size), dtype=np.uint8)
     except (MemoryError, ValueError) as error:
-        raise DataError(f"{len(files)} images of {size}×{size} do not fit into memory: take a smaller size") from error
+        raise DataError(
+            f"{count} images of {size}×{size} do not fit into memory: take a smaller size, or a loader, which reads "
+            "them as they are needed: loader: {workers: 2}"
+        ) from error
 
     def decode(index: int) -> bool:
-        images[index], animated = _read(files[index], size)
+        images[index], animated = _read(files.file(index), size)
         return animated
 
     # Pillow decodes and resizes without Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        animated = [file for file, moves in zip(files, pool.map(decode, range(len(files))), strict=True) if moves]
+        animated = [index for index, moves in enumerate(pool.map(decode, range(count))) if moves]
     if animated:
         logging.getLogger("framework").warning(
-            "%d of the images have several frames, of which the first is taken, such as %s", len(animated), animated[0]
+            "%d of the images have several frames, of which the first is taken, such as %s",
+            *(len(animated), files.file(animated[0])),
         )
     return images
 
