@@ -1,11 +1,13 @@
 """Batches of data that are read as they are needed, by worker processes."""
 
 import signal
+import sys
 import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -241,3 +243,10 @@ def _child_signals_kept() -> Iterator[None]:
 def _leave_ctrl_c_to_the_parent(worker: int) -> None:
     """It comes to all processes of a terminal; workers end when their parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _tell_unless_left
+
+
+def _tell_unless_left(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Show an error of a thread, unless the parent was interrupted while a batch was handed over to it."""
+    if not issubclass(kind, ConnectionError):
+        sys.__excepthook__(kind, error, where)
