@@ -7,6 +7,7 @@ import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -172,6 +173,8 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
                 "which YAML cannot express: annotate it with str, int, float, bool, Path, Literal, "
                 "list, tuple, dict or a dataclass of these"
             )
+        if isinstance(parameter.default, Enum) and not isinstance(parameter.default, str | int):
+            continue  # YAML could not write the default
         reference = _reference(hints.get(name))
         if reference and isinstance(parameter.default, str):
             # {lr: 0.1} alone is then the default optimizer with that lr.

@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
@@ -477,6 +478,16 @@ def test_every_kind_has_a_hook() -> None:
 def test_a_mapping_without_a_name_sets_parameters_of_the_default_component():
     optimizer = build(CATALOG, "stage", {"name": "full", "count": 1, "optimizer": {"lr": 0.25}}).params["optimizer"]
     assert (optimizer.name, optimizer.given) == ("sgd", {"lr": 0.25})
+
+
+class Mode(Enum):
+    NEAREST = "nearest"
+
+
+def test_a_parameter_whose_default_yaml_cannot_write_keeps_it() -> None:
+    def resized(size: int, mode: Mode | str = Mode.NEAREST) -> None: ...
+
+    assert [*parameters_of(resized, (), "this").model_fields] == ["size"]
 
 
 @dataclass(frozen=True)
