@@ -26,7 +26,7 @@ class Items(Protocol):
         """How many items there are."""
 
     def __getitem__(self, index: int, /) -> tuple[Any, Any]:
-        """Read an item: an input and a target, each a tensor, an array or a number, of one shape for all items."""
+        """Read an item: an input and a target."""
 
 
 class LoaderBatches:
@@ -38,7 +38,8 @@ class LoaderBatches:
     live from pass to pass, and end with this object.
 
     Args:
-        items: what is read. Reading may draw random numbers from the global generators of torch, NumPy and Python.
+        items: a map-style dataset: ``items[i]`` reads an input and a target, each a tensor, an array or a number, of
+            one shape for all items. It may draw random numbers from the global generators of torch, NumPy and Python.
         batch_size: items per batch. The last batch of a pass may be smaller; one of a single item is left out when
             shuffling, as batch normalisation cannot train on it.
         device: where batches are wanted; to a GPU they are copied from pinned memory while it computes.

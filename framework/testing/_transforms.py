@@ -29,12 +29,8 @@ def check_transform(factory: Callable[..., nn.Module], **parameters: Any) -> Non
 
     Example:
         >>> from framework.testing import check_transform
-        >>> from torch import nn
-        >>> class Negative(nn.Module):
-        ...     \"\"\"The negative of an image.\"\"\"
-        ...     def forward(self, image):
-        ...         return 255 - image
-        >>> check_transform(Negative)
+        >>> from torchvision.transforms import v2
+        >>> check_transform(v2.RandomHorizontalFlip, p=0.3)
     """
     subject, made = component("transform", factory, parameters)
     with explained(f"{subject} cannot be made"):

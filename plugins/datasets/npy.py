@@ -63,8 +63,7 @@ class _Rows:
     def read(self, index: int, *, whole: bool) -> NDArray[np.uint8]:
         # Mapped for each image, as a map that stays would keep in memory whatever has been read through it.
         images = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
-        row = self.rows[index]
-        return np.array(channels_first(images[row : row + 1])[0])
+        return channels_first(images[self.rows[index]][np.newaxis])[0]
 
     def name(self, index: int) -> str:
         return f"{self.path}, image {self.rows[index]}"

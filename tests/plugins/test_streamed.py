@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from test_trial import Reports
 
-from framework import Data, DataError, Dataset, SpecError
+from framework import Data, DataError, Dataset, SpecError, StageError
 from framework._component import build
 from framework._plan import as_it_stands, make_plans
 from framework._registry import Registry, installed
@@ -190,6 +190,12 @@ def test_a_trial_ends_equal_with_any_number_of_workers_and_when_it_is_resumed() 
 def test_losses_take_the_labels_of_mixed_images(loss: str) -> None:
     text = SPEC.replace("{epochs: 3, batch_size: 4}", f"{{steps: 1, batch_size: 4, loss: {loss}}}")
     assert 0 < trained(text, "store").records[0].metrics["train/loss"] < 10
+
+
+def test_mixed_images_are_of_no_class_that_could_be_asked_for() -> None:
+    text = SPEC.replace("train: {epochs: 3, batch_size: 4}", "prune: {amount: 0.5, criterion: grasp}")
+    with pytest.raises(StageError, match="images of each class are asked for, and targets are no classes"):
+        trained(text, "store")
 
 
 def test_what_is_sent_to_trials_holds_no_pixels() -> None:
