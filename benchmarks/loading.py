@@ -31,7 +31,7 @@ from torchvision.transforms import v2
 from framework._component import build
 from framework._registry import installed
 
-SIZE, BATCH, IMAGES = 224, 64, 256
+SIZE, BATCH, IMAGES = 224, 64, 512
 TARGET, GIB = 0.95, 2**30
 WHOLE, MOST = 20 * GIB, 2 * GIB
 TRANSFORMS = [{"name": "RandomResizedCrop", "size": SIZE}, {"name": "RandomHorizontalFlip"}, {"name": "RandAugment"}]
@@ -106,7 +106,7 @@ def throughput(options: Namespace, folder: Path) -> None:
     made = table(title, "workers", "DataLoader, images/s", "ours, images/s", "ours ÷ DataLoader", "target", words=1)
     for workers in (1, 2):
         sides = {"plain": speed(plain(folder, workers, device)), "ours": speed(ours(folder, workers, device))}
-        seen = take_turns(sides, options.repeats or 15)
+        seen = take_turns(sides, options.repeats or 9)
         ratio = ratios(seen["ours"], seen["plain"])
         median = float(np.median(ratio))
         made.add_row(

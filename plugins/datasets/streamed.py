@@ -221,13 +221,12 @@ class _Finish:
 
     def __init__(self, source: StreamedImages, device: torch.device, channels_last: bool, *, mixed: bool) -> None:
         mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (source.mean, source.std))
-        # One multiplication and one addition per pixel, as `framework.ImageBatches` does it.
         self.scale, self.shift = 1 / (255 * std), -mean / std
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.mix = _mix(source.loader, len(source.classes)) if mixed else None
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        images = torch.addcmul(self.shift, images.to(torch.float32), self.scale)
+        images = images.to(torch.float32).mul_(self.scale).add_(self.shift)
         if self.mix is not None:
             images, labels = self.mix(images, labels)
         return images.contiguous(memory_format=self.format), labels
