@@ -53,6 +53,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/registry.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/figures.py
+	$(BIN)/python benchmarks/loading.py
 
 bench-long: install ## measure the whole study, and kill it fifty times
 	$(BIN)/python benchmarks/study.py --reuse-only

@@ -60,6 +60,21 @@ WHERE = {
     "metric": "By what trials are measured: `metrics`, of which the first is the primary one. Without it, the task of "
     "the data says: the accuracy of classes; `f1` and `accuracy` of labels; `rmse`, `mae` and `r2` of quantities. `as` "
     "gives a metric another name, as in `{name: f1, average: micro, as: micro_f1}`.",
+    "transform": "What is done to an image when it is read: `transforms` and `test_transforms` of the `loader` of the "
+    "datasets `imagefolder` and `npy`.",
+}
+
+# Where torch's own classes are documented: by the beginning of their module, how many parts of it name them, and the
+# folder of the pages.
+_TORCH = {"torch.": (2, "docs"), "torchvision.": (3, "vision")}
+# What a transform's example gives for what is required.
+_GIVEN = {
+    "bits": "4",
+    "kernel_size": "3",
+    "padding": "4",
+    "sharpness_factor": "2",
+    "size": "32",
+    "threshold": "128",
 }
 
 
@@ -130,10 +145,12 @@ def _component(entry: Entry) -> Iterator[str]:
     about, parameters = sections(entry.factory), described(entry)
     module, name = entry.factory.__module__, entry.factory.__qualname__
     yield f"### {entry.kind} {entry.name}"
-    if of_torch := module.startswith("torch."):
-        name = ".".join([*module.split(".")[:2], name])
+    if of_torch := module.startswith(tuple(_TORCH)):
+        depth, pages = next(found for start, found in _TORCH.items() if module.startswith(start))
+        name = ".".join([*module.split(".")[:depth], name])
         summary = re.sub(r" (between )?\w+ :math:.*", "", entry.doc.split(". ")[0].rstrip("."))  # no formulas
-        yield f"{summary}. [{name}](https://docs.pytorch.org/docs/stable/generated/{name}.html) says more."
+        summary = re.sub(r"`(\S.+?) <(\S+?)>`_", r"[\1](\2)", summary)
+        yield f"{summary}. [{name}](https://docs.pytorch.org/{pages}/stable/generated/{name}.html) says more."
     else:
         yield _markdown(about[""])
     if parameters:
@@ -156,7 +173,11 @@ def _default(text: str) -> str:
 
 
 def _example(entry: Entry) -> str:
-    """For torch's own classes: with the learning rate, if there is one."""
+    """For torch's own classes: with what is required, or the learning rate, if there is one."""
+    if entry.kind == "transform":
+        given = [f", {name}: {_GIVEN[name]}" for name, f in entry.parameters.model_fields.items() if f.is_required()]
+        value = f"{{name: {entry.name}{''.join(given)}}}" if given else entry.name
+        return f"data: {{name: npy, root: arrays, loader: {{transforms: [{value}]}}}}"
     lr = entry.parameters.model_fields.get("lr")
     value = entry.name if lr is None else f"{{name: {entry.name}, lr: {json.dumps(lr.default)}}}"
     return f"stages:\n  - train: {{epochs: 5, {entry.kind}: {value}}}"

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
 
     from framework._api import results, run
     from framework._batches import Batches, ImageBatches, TensorBatches
-    from framework._component import Criterion, Distribution, Loss, Model, Optimizer, Schedule, StageLabel
+    from framework._component import (
+        Criterion,
+        Distribution,
+        Loss,
+        Model,
+        Optimizer,
+        Schedule,
+        StageLabel,
+        Transform,
+        Unkeyed,
+    )
     from framework._data import Arrays, Data, ImageData, Source, Split
     from framework._dataset import Dataset
     from framework._engine import (
@@ -45,6 +55,7 @@ if TYPE_CHECKING:
         nearest,
     )
     from framework._hookspecs import hookimpl
+    from framework._loader import LoaderBatches
     from framework._masks import Masks, eval_mode, lowest, select
     from framework._report.results import Results
     from framework._sparsifier import Sparsifier, Step
@@ -56,7 +67,17 @@ _HOMES = {
     "annotated_types": ["Interval"],
     "framework._api": ["results", "run"],
     "framework._batches": ["Batches", "ImageBatches", "TensorBatches"],
-    "framework._component": ["Criterion", "Distribution", "Loss", "Model", "Optimizer", "Schedule", "StageLabel"],
+    "framework._component": [
+        "Criterion",
+        "Distribution",
+        "Loss",
+        "Model",
+        "Optimizer",
+        "Schedule",
+        "StageLabel",
+        "Transform",
+        "Unkeyed",
+    ],
     "framework._data": ["Arrays", "Data", "ImageData", "Source", "Split"],
     "framework._dataset": ["Dataset"],
     "framework._engine": [
@@ -89,6 +110,7 @@ _HOMES = {
         "nearest",
     ],
     "framework._hookspecs": ["hookimpl"],
+    "framework._loader": ["LoaderBatches"],
     "framework._masks": ["Masks", "eval_mode", "lowest", "select"],
     "framework._report.results": ["Results"],
     "framework._sparsifier": ["Sparsifier", "Step"],
@@ -113,6 +135,7 @@ __all__ = [
     "ImageBatches",
     "ImageData",
     "Interval",
+    "LoaderBatches",
     "Loss",
     "Masks",
     "Metric",
@@ -143,7 +166,9 @@ __all__ = [
     "TrackingError",
     "Trainer",
     "Training",
+    "Transform",
     "Trial",
+    "Unkeyed",
     "apportion",
     "eval_mode",
     "evaluate",

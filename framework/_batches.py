@@ -43,14 +43,12 @@ class TensorBatches:
 
     def __len__(self) -> int:
         """Batches per pass."""
-        full, rest = divmod(len(self.inputs), self.batch_size)
-        return full + (rest > (1 if self.seed is not None and full else 0))
+        return batches_per_pass(len(self.inputs), self.batch_size, self.seed)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield rows of the inputs and of the targets."""
-        order = None
-        if self.seed is not None:
-            order = torch.randperm(len(self.inputs), generator=_generator(self.seed, "order", number))
+        order = order_of_pass(len(self.inputs), self.seed, number)
+        if order is not None:
             order = order.to(self.inputs.device)
         for i in range(len(self)):
             chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
@@ -106,6 +104,17 @@ class ImageBatches(TensorBatches):
                 images = _AUGMENT[name](images, generator, self._fill)
             images = torch.addcmul(self._shift, images.to(torch.float32), self._scale)
             yield images.contiguous(memory_format=self._format), labels
+
+
+def batches_per_pass(rows: int, batch_size: int, seed: int | None) -> int:
+    """How many batches a pass has: a last one of a single row is left out where there is a seed."""
+    full, rest = divmod(rows, batch_size)
+    return full + (rest > (1 if seed is not None and full else 0))
+
+
+def order_of_pass(rows: int, seed: int | None, number: int) -> Tensor | None:
+    """The order of the rows in the pass with this number, int64 (N,); None: the given one, as there is no seed."""
+    return None if seed is None else torch.randperm(rows, generator=_generator(seed, "order", number))
 
 
 def _generator(seed: int, *place: object) -> torch.Generator:

@@ -1,9 +1,11 @@
 """Random numbers: seeds for what is drawn where, and torch's generators left as they were."""
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -19,3 +21,21 @@ def random_state_kept() -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
         yield
+
+
+@contextmanager
+def global_generators_seeded(seed: int) -> Iterator[None]:
+    """Let what draws from the global generators of torch (on the CPU), NumPy and Python draw from a seed, and leave
+    them as they were.
+    """
+    before = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    # Not torch.manual_seed, which would also seed the GPUs, and wait for them.
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before[0])
+        np.random.set_state(before[1])
+        random.setstate(before[2])

@@ -77,6 +77,8 @@ class Classification(Task):
     Outputs are (N, classes), and targets int64 (N,). Where each place of a sequence or an image has a class of its own,
     outputs are (N, classes, length) or (N, classes, height, width), and targets (N, length) or (N, height, width).
 
+    Where training mixes inputs, targets are probabilities (N, classes), of which the largest one counts.
+
     Attributes:
         outputs: the names of the classes.
     """
@@ -106,6 +108,10 @@ class Classification(Task):
                 f"not {targets.dtype} from {low} to {high}"
             )
         return targets.astype("int64")
+
+    def read(self, outputs: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
+        """Take the most probable class where training mixes inputs, and so targets: these are float32 then."""
+        return outputs.float(), targets.argmax(1) if targets.is_floating_point() else targets
 
     def files(self) -> Mapping[str, Metric]:
         """The confusion matrix, ``confusion.json``, of up to 100 classes."""

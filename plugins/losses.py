@@ -74,7 +74,7 @@ class BinaryCrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The mean over the batch and the classes."""
+        """The mean over the batch and the classes; labels may be probabilities, (N, classes)."""
         hot = labels if labels.is_floating_point() else functional.one_hot(labels, outputs.shape[1])
         targets = hot.to(outputs.dtype)
         targets = targets * (1 - self.label_smoothing) + self.label_smoothing / outputs.shape[1]

@@ -38,7 +38,7 @@ PAGES = sorted(DOCS.glob("*.md"))
 CODE_PAGES = [page for page in PAGES if page.name != "bring-your-own.md"]  # whose files test_bring_your_own.py runs
 HOOKS = [*(kind.hook for kind in KINDS.values()), *LIFECYCLE, *RESULTS]
 BUILT_IN = [entry for kind in KINDS for entry in usable(installed(), kind)[0] if entry.source.startswith("framework ")]
-OURS = [entry for entry in BUILT_IN if not entry.factory.__module__.startswith("torch.")]
+OURS = [entry for entry in BUILT_IN if not entry.factory.__module__.startswith(("torch.", "torchvision."))]
 
 
 def named(entry: Any) -> str | None:
@@ -188,7 +188,8 @@ def test_specs_are_valid(page: Path, line: int, text: str, tmp_path: Path, monke
     (tmp_path / "my.yaml").write_text(text + rest)
     for name in ("mine.npz", "mine.csv", "mine.parquet"):
         (tmp_path / name).touch()
-    (tmp_path / "images").mkdir()
+    for name in ("arrays", "images"):
+        (tmp_path / name).mkdir()
     plugins = [*run_blocks(page, monkeypatch)]
     monkeypatch.chdir(tmp_path)
     assert load(Path("my.yaml"), with_built_ins(*plugins)).name

@@ -11,11 +11,11 @@ from framework._errors import nearest
 # Whoever changes this changes what plugins may count on: see docs/stability.md.
 PUBLIC = """
     Arrays Batches Classification Criterion Data DataError Dataset Distribution EarlyStopping Filters FrameworkError
-    ImageBatches ImageData Interval Loss Masks Metric Mode Model Multilabel Network Objective Optimizer PluginError
-    Precision Record Regression Results Schedule Source Sparsifier SpecError Split Stage StageError StageLabel Step
-    StoreError Task TensorBatches Tester TrackingError Trainer Training Trial apportion eval_mode evaluate fit
-    hookimpl largest_remainder load_model load_model_state lowest nearest remove_lowest results run scores select
-    spread trainable
+    ImageBatches ImageData Interval LoaderBatches Loss Masks Metric Mode Model Multilabel Network Objective
+    Optimizer PluginError Precision Record Regression Results Schedule Source Sparsifier SpecError Split Stage
+    StageError StageLabel Step StoreError Task TensorBatches Tester TrackingError Trainer Training Transform Trial
+    Unkeyed apportion eval_mode evaluate fit hookimpl largest_remainder load_model load_model_state lowest nearest
+    remove_lowest results run scores select spread trainable
 """
 
 

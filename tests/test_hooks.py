@@ -10,6 +10,7 @@ import torch
 from test_observers import registry_of, run
 from torch import Tensor, nn
 
+import framework_plugins.datasets as datasets
 from framework import Dataset, Masks, Sparsifier, Stage, Step, Trial, hookimpl
 
 SPEC = """
@@ -157,6 +158,31 @@ def test_register_distributions(tmp_path: Path) -> None:
     for weight, found in zip(trial.weights().values(), zeros, strict=True):
         assert found == min(weight.numel(), left)
         left -= found
+
+
+class Flat(nn.Module):
+    """An image of one value."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.full_like(image, self.value)
+
+
+def test_register_transforms(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 4), dtype=np.uint8)
+    for split in ("train", "test"):
+        np.save(tmp_path / f"x_{split}.npy", images)
+        np.save(tmp_path / f"y_{split}.npy", np.arange(8) % 2)
+    loader = "{transforms: [{name: mine, value: 255}], workers: 0}"
+    text = SPEC.replace("{name: toy, validation: 0.25}", f"{{name: npy, root: {tmp_path}, loader: {loader}}}")
+    registry = registry_of(plugin("register_transforms", {"mine": Flat}), datasets)
+    trial = run(registry, tmp_path, text.replace("root:", "validation: 0, root:"))[0]
+    [(inputs, _)] = trial.batches("train", 8).epoch(0)
+    expected = (1 - images.mean() / 255) / (images.std() / 255)
+    assert torch.allclose(inputs, torch.full((8, 1, 4, 4), float(expected)), atol=1e-4)
 
 
 def test_register_sparsifiers(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from framework._component.parameters import (
     Schedule,
     SparsifierParameter,
     StageLabel,
+    Transform,
+    Unkeyed,
 )
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "Schedule",
     "SparsifierParameter",
     "StageLabel",
+    "Transform",
+    "Unkeyed",
     "build",
     "plain",
     "unknown",

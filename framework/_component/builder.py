@@ -69,7 +69,7 @@ def _default(info: FieldInfo, build: Build) -> Any:
 def _probe(component: Component) -> None:
     """Make a component once, if that is cheap, so that it checks its own parameters before anything runs."""
     entry = component.entry
-    if entry.kind not in ("stage", "optimizer", "loss", "sparsifier"):
+    if entry.kind not in ("stage", "optimizer", "loss", "sparsifier", "transform"):
         return
     import torch
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from framework._component.content import digest
 from framework._component.kinds import Entry
+from framework._component.parameters import unkeyed_fields
 from framework._errors import located
 
 
@@ -29,8 +30,7 @@ class Component:
     @property
     def sources(self) -> frozenset[str]:
         """The distributions that it and the components in its parameters come from."""
-        inside = (value.sources for value in self.params.values() if isinstance(value, Component))
-        return frozenset({self.entry.source}).union(*inside)
+        return frozenset({self.entry.source}).union(*map(_sources, self.params.values()))
 
     def __call__(self, **inputs: Any) -> Any:
         """Call it with its parameters and those of these inputs that it asks for.
@@ -62,11 +62,20 @@ class Component:
             source = self.entry.origin or self.entry.source
             used = {k: v.entry.origin or v.entry.source for k, v in self.params.items() if isinstance(v, Component)}
             foreign = {k: theirs for k, theirs in used.items() if theirs != source}
-            # What a label is called does not matter, but which stage has it: that is up to the plan.
-            given = {k: plain(v, identity=True) for k, v in self.given.items() if k not in self.entry.labels}
+            given = {k: plain(v, identity=True) for k, v in self.given.items() if k not in self.entry.unkeyed}
             return {"name": self.entry.part or self.name, "source": source, **foreign, **given}
         name = self.entry.stored_name if stored else self.name
         return {"name": name, **{k: plain(v, stored=stored) for k, v in self.params.items()}}
+
+
+def _sources(value: Any) -> frozenset[str]:
+    """The distributions of the components in a parameter's value."""
+    if isinstance(value, Component):
+        return value.sources
+    if is_dataclass(value) and not isinstance(value, type):
+        value = vars(value)
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return frozenset[str]().union(*map(_sources, inside))
 
 
 def plain(value: Any, *, identity: bool = False, stored: bool = False) -> Any:
@@ -74,7 +83,8 @@ def plain(value: Any, *, identity: bool = False, stored: bool = False) -> Any:
     if isinstance(value, Component):
         return value.plain(identity=identity, stored=stored)
     if is_dataclass(value) and not isinstance(value, type):
-        value = vars(value)
+        left_out = unkeyed_fields(type(value)) if identity else ()
+        value = {k: v for k, v in vars(value).items() if k not in left_out}
     if isinstance(value, Mapping):
         return {k: plain(v, identity=identity, stored=stored) for k, v in value.items()}
     if isinstance(value, tuple | list):

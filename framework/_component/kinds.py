@@ -4,13 +4,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
 from framework._code import Code
-from framework._component.parameters import labels_in, parameters_of
-from framework._errors import PluginError, nearest
+from framework._component.parameters import labels_in, parameters_of, unkeyed_in
+from framework._errors import INTERRUPTS, PluginError, describe, nearest
 
 
 class Kind(NamedTuple):
@@ -31,6 +32,7 @@ KINDS = {
     "distribution": Kind("register_distributions", ("shapes", "candidates", "count", "scores")),
     "sparsifier": Kind("register_sparsifiers"),
     "metric": Kind("register_metrics", ("task", "num_classes", "num_labels")),
+    "transform": Kind("register_transforms"),
 }
 
 
@@ -41,7 +43,8 @@ class Entry:
     Attributes:
         kind: one of `KINDS`.
         name: what specs call it.
-        factory: the callable.
+        registered: the callable; or where it is, as ``module:name``, if its module is to be imported when the component
+            is used only.
         source: the distribution that registered it, with its version.
         origin: what stands for that distribution in stage keys; empty: the source.
         part: of what is named by its file, what it is called in there: the file's name is in no key.
@@ -50,7 +53,7 @@ class Entry:
 
     kind: str
     name: str
-    factory: Callable[..., Any]
+    registered: Callable[..., Any] | str
     source: str
     origin: str = ""
     part: str = ""
@@ -64,6 +67,24 @@ class Entry:
     def where(self) -> str:
         """Where it comes from, for messages: its line in a file, or its distribution."""
         return f"({self.place})" if self.place else f"of {self.source}"
+
+    @cached_property
+    def factory(self) -> Callable[..., Any]:
+        """The callable.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
+        if not isinstance(self.registered, str):
+            return self.registered
+        module, _, name = self.registered.partition(":")
+        try:
+            factory: Callable[..., Any] = getattr(import_module(module), name)
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # as for a plugin that cannot be imported
+            raise PluginError(f"{self}: {self.registered} cannot be imported: {describe(error)}") from error
+        return factory
 
     @property
     def stored_name(self) -> str:
@@ -89,6 +110,11 @@ class Entry:
     def labels(self) -> tuple[str, ...]:
         """The parameters that are labels of earlier stages."""
         return labels_in(self.parameters)
+
+    @cached_property
+    def unkeyed(self) -> tuple[str, ...]:
+        """The parameters that are in no key: labels, as the plan says which stage has one, and `Unkeyed` ones."""
+        return (*self.labels, *unkeyed_in(self.parameters))
 
     @property
     def doc(self) -> str:

@@ -7,6 +7,8 @@ import types
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -90,6 +92,8 @@ Distribution = Annotated[Any, Reference("distribution")]
 """How an amount of pruning is spread over the layers; see `framework.spread`."""
 SparsifierParameter = Annotated[Any, Reference("sparsifier")]
 """A sparsifier: ``self.sparsifier()`` makes it."""
+Transform = Annotated[Any, Reference("transform")]
+"""What is done to an image: ``transform()`` makes the module; calling that transforms an image."""
 
 
 def _from_home(value: Any) -> Any:
@@ -124,6 +128,11 @@ class _Labelled:
 
 StageLabel = Annotated[str, _Labelled()]
 """An earlier state of a trial: ``initial``, or the label (``as:``) of a stage before; see `Trial.earlier_state`."""
+
+
+class Unkeyed:
+    """Annotates a parameter that results do not depend on, so that it is in no key: ``Annotated[int, Unkeyed()]``."""
+
 
 _FOLDER = AfterValidator(lambda path: Folder(path))
 _PLAIN = (str, int, float, bool)
@@ -164,6 +173,8 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
                 "which YAML cannot express: annotate it with str, int, float, bool, Path, Literal, "
                 "list, tuple, dict or a dataclass of these"
             )
+        if isinstance(parameter.default, Enum) and not isinstance(parameter.default, str | int):
+            continue  # YAML could not write the default
         reference = _reference(hints.get(name))
         if reference and isinstance(parameter.default, str):
             # {lr: 0.1} alone is then the default optimizer with that lr.
@@ -180,8 +191,23 @@ def parameters_of(factory: Callable[..., Any], inputs: Sequence[str], owner: str
 
 def labels_in(model: type[BaseModel]) -> tuple[str, ...]:
     """The parameters that are labels of earlier stages."""
+    return _marked(model, _Labelled)
+
+
+def unkeyed_in(model: type[BaseModel]) -> tuple[str, ...]:
+    """The parameters that results do not depend on."""
+    return _marked(model, Unkeyed)
+
+
+@cache
+def unkeyed_fields(cls: type) -> tuple[str, ...]:
+    """The same of a dataclass among the parameters."""
+    return unkeyed_in(parameters_of(cls, (), cls.__name__))
+
+
+def _marked(model: type[BaseModel], mark: type) -> tuple[str, ...]:
     fields = model.model_fields.items()
-    return tuple(name for name, info in fields if any(isinstance(m, _Labelled) for m in info.metadata))
+    return tuple(name for name, info in fields if any(isinstance(m, mark) for m in info.metadata))
 
 
 def _reference(hint: Any) -> Reference | None:

@@ -72,6 +72,11 @@ class Network:
         classes, taken = len(self.trial.task.outputs), []
         left = torch.full((classes,), per_class)
         for inputs, targets in self.trial.batches("train").epoch(0):
+            if targets.is_floating_point():
+                raise StageError(
+                    "images of each class are asked for, and targets are no classes: of mixed images (mixup, cutmix) "
+                    "there are none"
+                )
             for i, label in enumerate(targets.tolist()):
                 if left[label]:
                     left[label] -= 1

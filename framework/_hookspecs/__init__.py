@@ -20,6 +20,7 @@ from framework._hookspecs.components import (
     register_schedules,
     register_sparsifiers,
     register_stages,
+    register_transforms,
 )
 from framework._hookspecs.marks import hookimpl
 from framework._hookspecs.sweeps import RESULTS, sweep_figures
@@ -40,6 +41,7 @@ __all__ = [
     "register_schedules",
     "register_sparsifiers",
     "register_stages",
+    "register_transforms",
     "stage_ended",
     "stage_started",
     "sweep_figures",

@@ -83,7 +83,8 @@ def register_datasets() -> Mapping[str, Callable[..., Dataset | Source]]:  # typ
     A dataset has images, uint8 (N, channels, height, width), and labels, int64 (N,), as NumPy arrays.
     `framework.Arrays` have inputs and targets of any shape, and say which `framework.Task` these are for. The framework
     holds the validation set out of the training set of both. Any other source gives batches of its own, of anything,
-    and holds out what it is asked for.
+    and holds out what it is asked for; `framework.LoaderBatches` reads them by worker processes as they
+    are needed, where data are larger than memory.
 
     Called with:
         validation: float, the fraction of the training set to hold out; for sources.
@@ -110,8 +111,9 @@ def register_losses() -> Mapping[str, Callable[..., nn.Module]]:  # type: ignore
     """Losses: callables that return a `torch.nn.Module` of (outputs, labels) with a scalar result.
 
     Outputs are what the model gives, float (N, classes), and labels int64 (N,); of data of another `framework.Task`,
-    what that says. The result is a mean over the batch, whatever the parameters: a class of torch that has a
-    ``reduction`` is registered with a signature without it. A loss may have state, in buffers; it may change only where
+    what that says. Where training mixes inputs, labels are probabilities, float32 (N, classes), which a loss need not
+    take. The result is a mean over the batch, whatever the parameters: a class of torch that has a ``reduction`` is
+    registered with a signature without it. A loss may have state, in buffers; it may change only where
     ``self.training`` is True.
 
     Example:
@@ -332,4 +334,35 @@ def register_metrics() -> Mapping[str, Callable[..., Metric]]:  # type: ignore[e
         @hookimpl
         def register_metrics():
             return {"worst_class": WorstClass}
+    """
+
+
+@hookspec
+def register_transforms() -> Mapping[str, Callable[..., nn.Module] | str]:  # type: ignore[empty-body]
+    """Transforms: what is done to an image when it is read, as by the transforms of torchvision. Modules.
+
+    They take and give one image, uint8 (channels, height, width), and draw random numbers from torch's global
+    generator, from Python's or from NumPy's: these are seeded for each batch. They are made in the trial's process, and
+    sent to the workers that read images: make them picklable. A dataset takes them as parameters that are annotated
+    with `framework.Transform`.
+
+    Example:
+        import torch
+        from framework import hookimpl
+        from torch import Tensor, nn
+
+        class Darken(nn.Module):
+            \"\"\"Multiply an image by a random factor.\"\"\"
+
+            def __init__(self, least: float = 0.5) -> None:
+                super().__init__()
+                self.least = least
+
+            def forward(self, image: Tensor) -> Tensor:
+                factor = self.least + (1 - self.least) * torch.rand(())
+                return (image * factor).to(image.dtype)
+
+        @hookimpl
+        def register_transforms():
+            return {"darken": Darken}
     """

@@ -13,6 +13,7 @@ _NEEDS = {
     "sparsifier": "a class that derives from framework.Sparsifier, or a function that makes one",
     "model": "a class that derives from torch.nn.Module, or a function that makes one",
     "loss": "a class that derives from torch.nn.Module, a function that makes one, or one of outputs and targets",
+    "transform": "a class that derives from torch.nn.Module, or a function that makes one",
     "optimizer": "a class that derives from torch.optim.Optimizer, or a function that makes one",
     "dataset": "a function that gives a framework.Dataset, framework.Arrays or a framework.Source",
     "metric": "a class with update, compute and higher_is_better, as torchmetrics has, or a function that makes one",
@@ -89,6 +90,7 @@ def _bases(kind: str) -> tuple[type, ...]:
         "sparsifier": (Sparsifier,),
         "model": (nn.Module,),
         "loss": (nn.Module,),
+        "transform": (nn.Module,),
         "optimizer": (optim.Optimizer,),
         "dataset": (Dataset, Arrays, Source),
     }

@@ -6,7 +6,7 @@ from types import ModuleType
 import pluggy
 
 from framework import _hookspecs as hookspecs
-from framework._code import place_in, place_of
+from framework._code import module_in, place_in, place_of
 from framework._component import KINDS, Entry
 from framework._errors import PluginError, describe, nearest
 
@@ -60,6 +60,7 @@ def components_of(plugin: object, kind: str, source: str, hooks: Sequence[str]) 
     if not isinstance(registered, Mapping):
         raise PluginError(f"{where}: {hook} must return a mapping of names, not {type(registered).__name__}")
     for name, factory in registered.items():
-        if not callable(factory):
-            raise PluginError(f"{where}: {kind} {name!r} must be callable, not {type(factory).__name__}")
+        if not callable(factory) and not (isinstance(factory, str) and module_in(factory)):
+            named = f"{factory!r}, which is not of the form 'module:name'" if isinstance(factory, str) else None
+            raise PluginError(f"{where}: {kind} {name!r} must be callable, not {named or type(factory).__name__}")
     return [Entry(kind, name, factory, source) for name, factory in registered.items()]

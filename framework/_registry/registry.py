@@ -171,7 +171,7 @@ class Registry:
             raise PluginError(f"{place_of(getattr(plugin, hook, None)) or source}: {error}") from error
         try:
             found = [
-                replace(entry, origin=origin or source, place=place_of(entry.factory))
+                replace(entry, origin=origin or source, place=place_of(entry.registered))
                 for kind in KINDS
                 for entry in components_of(plugin, kind, source, hooks)
             ]

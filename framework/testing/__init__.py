@@ -9,6 +9,7 @@ from framework.testing._calls import check_dataset, check_metric, check_model, c
 from framework.testing._pruning import check_criterion, check_distribution, check_sparsifier
 from framework.testing._tiny import run_stage, tiny_data, tiny_trial
 from framework.testing._training import check_loss, check_observer, check_optimizer, check_stage
+from framework.testing._transforms import check_transform
 
 __all__ = [
     "check_criterion",
@@ -22,6 +23,7 @@ __all__ = [
     "check_schedule",
     "check_sparsifier",
     "check_stage",
+    "check_transform",
     "run_stage",
     "tiny_data",
     "tiny_trial",

@@ -7,6 +7,7 @@ from framework_plugins.datasets.digits import digits
 from framework_plugins.datasets.downloaded import cifar10, cifar100, fashion_mnist, mnist
 from framework_plugins.datasets.hf import hf
 from framework_plugins.datasets.imagefolder import imagefolder
+from framework_plugins.datasets.npy import npy
 from framework_plugins.datasets.npz import npz
 from framework_plugins.datasets.tables import csv, parquet
 
@@ -22,6 +23,7 @@ def register_datasets() -> Mapping[str, Callable[..., Dataset | Source]]:
         "hf": hf,
         "imagefolder": imagefolder,
         "mnist": mnist,
+        "npy": npy,
         "npz": npz,
         "parquet": parquet,
     }

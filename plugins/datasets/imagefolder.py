@@ -5,8 +5,9 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,32 +15,68 @@ from pydantic import DirectoryPath
 
 from framework import DataError, Dataset, Interval, nearest
 from framework_plugins.datasets.pictures import pixels
+from framework_plugins.datasets.streamed import Loader, StreamedImages, streamed
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-class _Files(NamedTuple):
-    paths: list[Path]
-    labels: list[int]
+@dataclass(frozen=True)
+class _Files:
+    """The images of a split: `framework_plugins.datasets.streamed.Images`.
+
+    The files' names are one array: a list of a million would be copied bit by bit into every worker, as each use of
+    an object of Python writes to it.
+    """
+
+    root: Path
+    size: int
+    names: NDArray[np.bytes_]
+    labels: NDArray[np.int64]
+
+    def read(self, index: int, *, whole: bool) -> NDArray[np.uint8]:
+        return _read(self.file(index), None if whole else self.size)[0]
+
+    def name(self, index: int) -> str:
+        return str(self.file(index))
+
+    def only(self, chosen: NDArray[np.int64]) -> "_Files":
+        return replace(self, names=self.names[chosen], labels=self.labels[chosen])
+
+    def file(self, index: int) -> Path:
+        return self.root / os.fsdecode(self.names[index])
 
 
-def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Dataset:
+def imagefolder(
+    root: DirectoryPath, size: Annotated[int, Interval(ge=1)], loader: Loader | None = None, validation: float = 0.0
+) -> Dataset | StreamedImages:
     """Image files in ``train/CLASS/`` and ``test/CLASS/`` (or ``val/CLASS/``), in RGB.
 
     Images are turned as their EXIF data says, transparent pixels are laid on white, of 16-bit images the upper 8 bits
     are taken, and of animated ones the first frame. Hidden files and folders (``.name``) are passed over, and links to
     folders inside a class.
 
+    Images are decoded once and held in memory; or, with a ``loader``, when a batch needs them: then they may be more
+    than memory holds, training images are transformed anew in every pass, and all are normalised by mean and standard
+    deviation of 512 training images, which the run shows as ``data.mean`` and ``data.std``. In keys, the files count by
+    their names, sizes and times of change, as reading all would take long.
+
     Args:
         root: the folder that holds ``train`` and ``test``.
-        size: in pixels: the largest square at the centre is taken, and resized to ``size × size``.
+        size: in pixels: the largest square at the centre is taken, and resized to ``size × size``. With a loader,
+            its transforms take the place of that where there are any.
+        loader: how images are read when they are needed; null reads all at once.
+        validation: the fraction of the training set to hold out.
 
     Raises:
         DataError: a folder or its images are missing, a file cannot be read as an image of 8 or 16 bits, or they do
             not fit into memory.
 
     Example:
-        data: {name: imagefolder, root: images, size: 64, validation: 0.1}
+        data:
+          name: imagefolder
+          root: images
+          size: 64
+          loader: {workers: 4, transforms: [{name: RandomResizedCrop, size: 64}, RandAugment], cutmix: 1}
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder")
@@ -52,24 +89,21 @@ def imagefolder(root: DirectoryPath, size: Annotated[int, Interval(ge=1)]) -> Da
     if not classes:
         raise DataError(f"{train} has no folders: images belong in train/CLASS/")
     try:
-        train_files, test_files = _find(train, classes), _find(test, classes)
+        found = [_find(split, classes, size) for split in (train, test)]
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error}") from error
-    return Dataset(
-        train_images=_decode(train_files.paths, size),
-        train_labels=np.asarray(train_files.labels, dtype=np.int64),
-        test_images=_decode(test_files.paths, size),
-        test_labels=np.asarray(test_files.labels, dtype=np.int64),
-        classes=tuple(classes),
-    )
+    if loader is not None:
+        return streamed(root, *found, classes, loader, validation)
+    images = [_decode(files) for files in found]
+    return Dataset(images[0], found[0].labels, images[1], found[1].labels, tuple(classes))
 
 
 def _is_class(folder: Path) -> bool:
     return folder.is_dir() and not folder.name.startswith(".")
 
 
-def _find(split: Path, classes: Sequence[str]) -> _Files:
-    found = _Files([], [])
+def _find(split: Path, classes: Sequence[str], size: int) -> _Files:
+    names, counts = [], dict.fromkeys(classes, 0)
     for folder in sorted(filter(_is_class, split.iterdir())):
         if folder.name not in classes:
             raise DataError(f"{folder}: train has no class {folder.name!r} ({nearest(folder.name, classes)})")
@@ -82,39 +116,45 @@ def _find(split: Path, classes: Sequence[str]) -> _Files:
         )
         if not images:
             raise DataError(f"{folder} holds no image ({', '.join(sorted(_SUFFIXES))})")
-        found.paths.extend(images)
-        found.labels.extend([classes.index(folder.name)] * len(images))
-    if not found.paths:
+        names += [os.fsencode(file.relative_to(split)) for file in images]
+        counts[folder.name] = len(images)
+    if not names:
         raise DataError(f"{split} has no folders: images belong in {split.name}/CLASS/")
-    return found
+    labels = np.repeat(np.arange(len(classes)), [*counts.values()])
+    return _Files(split, size, np.array(names), labels)
 
 
-def _decode(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
+def _decode(files: _Files) -> NDArray[np.uint8]:
     """All files as uint8, (N, 3, size, size)."""
     from PIL import Image
 
+    count, size = len(files.labels), files.size
     try:
-        images = np.empty((len(files), 3, size, size), dtype=np.uint8)
+        images = np.empty((count, 3, size, size), dtype=np.uint8)
     except (MemoryError, ValueError) as error:
-        raise DataError(f"{len(files)} images of {size}×{size} do not fit into memory: take a smaller size") from error
+        raise DataError(
+            f"{count} images of {size}×{size} do not fit into memory: take a smaller size, or a loader, which reads "
+            "them as they are needed: loader: {workers: 2}"
+        ) from error
 
     def decode(index: int) -> bool:
-        images[index], animated = _read(files[index], size)
+        images[index], animated = _read(files.file(index), size)
         return animated
 
     # Pillow decodes and resizes without Python's lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        animated = [file for file, moves in zip(files, pool.map(decode, range(len(files))), strict=True) if moves]
+        animated = [index for index, moves in enumerate(pool.map(decode, range(count))) if moves]
     if animated:
         logging.getLogger("framework").warning(
-            "%d of the images have several frames, of which the first is taken, such as %s", len(animated), animated[0]
+            "%d of the images have several frames, of which the first is taken, such as %s",
+            *(len(animated), files.file(animated[0])),
         )
     return images
 
 
-def _read(file: Path, size: int) -> tuple[NDArray[np.uint8], bool]:
-    """An image as uint8, (3, size, size), and whether it has more frames than this one."""
+def _read(file: Path, size: int | None) -> tuple[NDArray[np.uint8], bool]:
+    """An image as `pixels` gives it, and whether it has more frames than this one."""
     if file.exists() and not file.is_file():
         raise DataError(f"{file} is no file")  # reading from a pipe would wait for ever
     try:

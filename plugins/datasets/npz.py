@@ -32,24 +32,38 @@ def npz(path: FilePath) -> Dataset:
         data: {name: npz, path: mine.npz, validation: 0.1}
     """
     arrays = _arrays(path)
-    images = {key: _images(path, key, arrays[key]) for key in ("x_train", "x_test")}
-    if images["x_train"].shape[1:] != images["x_test"].shape[1:]:
+    labels, classes = labels_of(path, arrays)
+    images = {split: np.ascontiguousarray(channels_first(arrays[f"x_{split}"])) for split in ("train", "test")}
+    return Dataset(images["train"], labels["train"], images["test"], labels["test"], classes)
+
+
+def labels_of(path: Path, arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """Check all arrays; return the labels of ``train`` and ``test`` as indices of the classes, and the classes' names.
+
+    Args:
+        path: where the arrays are from, for messages.
+        arrays: ``x_train``, ``y_train``, ``x_test`` and ``y_test``, and maybe ``classes``.
+
+    Raises:
+        DataError: an array is of another dtype or shape.
+    """
+    for key in ("x_train", "x_test"):
+        _check_images(path, key, arrays[key])
+    sizes = [channels_first(arrays[key]).shape[1:] for key in ("x_train", "x_test")]
+    if sizes[0] != sizes[1]:
         raise DataError(
             f"{path}: images of x_test must have the shape of those of x_train, "
             f"{arrays['x_train'].shape[1:]}, not {arrays['x_test'].shape[1:]}"
         )
-    labels = {f"y_{split}": _labels(path, split, arrays) for split in ("train", "test")}
+    labels = {split: _labels(path, split, arrays) for split in ("train", "test")}
     if "classes" in arrays:
-        classes = _names(path, arrays["classes"], labels)
-    else:
-        classes, labels = _occurring(path, labels)
-    return Dataset(
-        train_images=images["x_train"],
-        train_labels=labels["y_train"],
-        test_images=images["x_test"],
-        test_labels=labels["y_test"],
-        classes=classes,
-    )
+        return labels, _names(path, arrays["classes"], labels)
+    return _occurring(path, labels)
+
+
+def channels_first(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """View images (N, height, width, channels) or (N, height, width) as (N, channels, height, width)."""
+    return images[:, np.newaxis] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -61,7 +75,10 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except MemoryError as error:
-        raise DataError(f"{path} holds more than fits into memory: {error}") from error
+        raise DataError(
+            f"{path} holds more than fits into memory: {error}. An archive can only be read whole: save its arrays one "
+            "by one, as x_train.npy and so on in one folder, and the dataset npy reads them as they are needed"
+        ) from error
     except Exception as error:  # a damaged file makes zipfile and NumPy raise anything at all
         raise DataError(f"{path} cannot be read as an .npz archive: {error}") from error
     if isinstance(archive, np.ndarray):
@@ -74,19 +91,17 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _images(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
+def _check_images(path: Path, key: str, array: NDArray[Any]) -> None:
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or not array.size:
         raise DataError(
             f"{path}: {key} must be uint8 of shape (N, height, width, channels) or (N, height, width), "
             f"not {array.dtype} of shape {array.shape}"
         )
-    batch = array[..., np.newaxis] if array.ndim == 3 else array
-    if batch.shape[1] in (1, 3) and batch.shape[3] > 4:
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
         raise DataError(
             f"{path}: {key} of shape {array.shape} has its channels first: they come last here, "
             "so save it as x.transpose(0, 2, 3, 1)"
         )
-    return np.ascontiguousarray(batch.transpose(0, 3, 1, 2))
 
 
 def _labels(path: Path, split: str, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
@@ -105,8 +120,8 @@ def _labels(path: Path, split: str, arrays: Mapping[str, NDArray[Any]]) -> NDArr
 
 def _occurring(
     path: Path, labels: Mapping[str, NDArray[np.int64]]
-) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
-    """The labels that occur as the classes, and the labels as indices of these."""
+) -> tuple[dict[str, NDArray[np.int64]], tuple[str, ...]]:
+    """The labels as indices of those that occur, and these as the classes."""
     found = np.unique(np.concatenate([*labels.values()]))
     if found[-1] != len(found) - 1:
         shown = ", ".join(map(str, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
@@ -115,7 +130,7 @@ def _occurring(
             *(path, len(found) - 1, len(found), shown),
         )
     indices = {key: np.searchsorted(found, values).astype(np.int64) for key, values in labels.items()}
-    return tuple(map(str, found)), indices
+    return indices, tuple(map(str, found))
 
 
 def _names(path: Path, names: NDArray[Any], labels: Mapping[str, NDArray[np.int64]]) -> tuple[str, ...]:
@@ -124,7 +139,7 @@ def _names(path: Path, names: NDArray[Any], labels: Mapping[str, NDArray[np.int6
         raise DataError(f"{path}: classes must be names of shape (classes,), not {found}")
     for key, values in labels.items():
         if values.max() >= len(names):
-            raise DataError(f"{path}: {key} holds {values.max()}, but classes names only 0 to {len(names) - 1}")
+            raise DataError(f"{path}: y_{key} holds {values.max()}, but classes names only 0 to {len(names) - 1}")
     try:
         return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())
     except UnicodeDecodeError as error:

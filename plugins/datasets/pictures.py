@@ -27,7 +27,8 @@ def pixels(file: Path | IO[bytes], size: int | None, mode: Mode = "RGB") -> tupl
     with Image.open(file, formats=_FORMATS) as opened:
         # Cameras put a preview beside a photograph.
         animated = opened.format != "MPO" and getattr(opened, "is_animated", False)
-        image = _in_8_bits(ImageOps.exif_transpose(opened), opened.format, mode)
+        ImageOps.exif_transpose(opened, in_place=True)  # or else it copies the pixels
+        image = _in_8_bits(opened, opened.format, mode)
         if size is not None:
             side = min(image.size)
             left, top = ((length - side) // 2 for length in image.size)
@@ -52,4 +53,4 @@ def _in_8_bits(image: "Image.Image", kind: str | None, mode: Mode) -> "Image.Ima
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB").convert(mode)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import FilePath
 
 from framework import Arrays, Classification, DataError, Interval, Multilabel, Regression, Task, nearest
+from framework_plugins.datasets.held_out import divided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,14 +245,8 @@ def _divided(
     path: Path, rows: tuple[NDArray[np.float64], NDArray[Any]], name: str, fraction: float
 ) -> dict[Any, tuple[NDArray[np.float64], NDArray[Any]]]:
     """Hold a fraction of the rows out, of each class alike, always the same ones; the rest is for training."""
-    from sklearn.model_selection import train_test_split
-
     inputs, targets = rows
-    classes = targets if targets.ndim == 1 else None
-    try:
-        kept, held_out = train_test_split(np.arange(len(targets)), test_size=fraction, stratify=classes, random_state=0)
-    except ValueError as error:
-        raise DataError(f"{path}: {fraction:g} of its rows cannot be held out as {name} set: {error}") from error
+    kept, held_out = divided(path, targets, name, fraction)
     return {"train": (inputs[kept], targets[kept]), name: (inputs[held_out], targets[held_out])}
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Union
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from framework import Interval, Loss, Optimizer, PluginError, Schedule, Stage, hookimpl
+from framework import Interval, Loss, Optimizer, PluginError, Schedule, Stage, Unkeyed, hookimpl
 from framework._component import KINDS, Entry, build, plain
 from framework._component.parameters import parameters_of, validate
 from framework._registry import Registry
@@ -477,3 +478,56 @@ def test_every_kind_has_a_hook() -> None:
 def test_a_mapping_without_a_name_sets_parameters_of_the_default_component():
     optimizer = build(CATALOG, "stage", {"name": "full", "count": 1, "optimizer": {"lr": 0.25}}).params["optimizer"]
     assert (optimizer.name, optimizer.given) == ("sgd", {"lr": 0.25})
+
+
+class Mode(Enum):
+    NEAREST = "nearest"
+
+
+def test_a_parameter_whose_default_yaml_cannot_write_keeps_it() -> None:
+    def resized(size: int, mode: Mode | str = Mode.NEAREST) -> None: ...
+
+    assert [*parameters_of(resized, (), "this").model_fields] == ["size"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    ahead: Annotated[int, Unkeyed()] = 2
+    share: float = 0.5
+    rates: tuple[Schedule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slow(Stage):
+    """Takes what results do not depend on."""
+
+    threads: Annotated[int, Interval(ge=1), Unkeyed()] = 1
+    reading: Reading | None = None
+
+    def run(self, trial: Any) -> None: ...
+
+
+class Slows:
+    @hookimpl
+    def register_stages(self) -> Any:
+        return {"slow": Slow}
+
+
+class Rates:
+    @hookimpl
+    def register_schedules(self) -> Any:
+        return {"steady": lambda epoch: 1.0}
+
+
+def test_what_results_do_not_depend_on_is_in_the_plan_and_in_no_key() -> None:
+    registry = Registry([(Slows(), "test 1"), (Rates(), "test 2")])
+    reading = {"ahead": 3, "share": 0.25, "rates": ["steady"]}
+    made = build(registry, "stage", {"name": "slow", "threads": 4, "reading": reading})
+    inside = {"share": 0.25, "rates": [{"name": "steady", "source": "test 2"}]}
+    assert made.plain(identity=True) == {"name": "slow", "source": "test 1", "reading": inside}
+    assert made.plain() == {
+        "name": "slow",
+        "threads": 4,
+        "reading": {"ahead": 3, "share": 0.25, "rates": [{"name": "steady"}]},
+    }
+    assert made.sources == {"test 1", "test 2"}

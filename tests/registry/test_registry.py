@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from framework import PluginError, Stage, hookimpl
-from framework._component import usable
+from framework._component import build, usable
 from framework._registry import Registry, installed
 
 
@@ -110,6 +110,7 @@ def test_a_plugin_given_twice_is_an_error() -> None:
         ([Nap], "mine 1: register_stages must return a mapping of names, not list"),
         (None, "mine 1: register_stages must return a mapping of names, not NoneType"),
         ({"nap": 3}, "mine 1: stage 'nap' must be callable, not int"),
+        ({"nap": "x"}, "mine 1: stage 'nap' must be callable, not 'x', which is not of the form 'module:name'"),
     ],
 )
 def test_what_is_no_component_is_an_error(registered: Any, text: str) -> None:
@@ -306,3 +307,16 @@ def test_a_hook_cannot_be_wrapped() -> None:
 
     text = error_of((Wrapping(), "mine 1.2"))
     assert text == "mine 1.2: trial_ended cannot be wrapped: implement it without wrapper=True"
+
+
+def test_a_component_may_be_named_by_its_module_which_is_imported_when_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_to_import.py").write_text("def half(epoch: float, to: float = 0.5) -> float:\n    return to\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = {"half": "slow_to_import:half", "none": "slow_to_import:none"}
+    registry = Registry([(plugin(register_schedules=lambda: names), "mine 1")])
+    assert "slow_to_import" not in sys.modules
+    assert build(registry, "schedule", {"name": "half", "to": 0.25})(epoch=1) == 0.25
+    with pytest.raises(PluginError, match=r"schedule 'none' of mine 1: slow_to_import:none cannot be imported: Attr"):
+        _ = registry.get("schedule", "none").parameters

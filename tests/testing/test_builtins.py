@@ -35,6 +35,17 @@ PARAMETERS = {
     "resnet18": {"head": [16], "shapes": [(1, 8, 8)]},
     # Of losses and metrics.
     **{name: {"data": QUANTITIES} for name in ("huber", "mae", "mse", "rmse", "r2")},
+    "CenterCrop": {"size": 16},
+    "GaussianBlur": {"kernel_size": 3},
+    "Pad": {"padding": 2},
+    "RandomAdjustSharpness": {"sharpness_factor": 2},
+    "RandomAffine": {"degrees": 10, "scale": [0.8, 1.2]},
+    "RandomCrop": {"size": 32, "padding": 4},
+    "RandomPosterize": {"bits": 4},
+    "RandomResizedCrop": {"size": [16, 8], "interpolation": "bicubic"},
+    "RandomRotation": {"degrees": [-20, 10]},
+    "RandomSolarize": {"threshold": 128},
+    "Resize": {"size": 16},
 }
 OTHERS = [
     ("stage", "train", {"steps": 5, "batch_size": 12, "loss": {"name": "bce", "label_smoothing": 0.1}}),
@@ -66,7 +77,7 @@ def on_disk(tmp_path):
     """Parameters of the datasets that read files, with files to read."""
     rng = np.random.default_rng(0)
     arrays = {}
-    for split, count in (("train", 6), ("test", 4)):
+    for split, count in (("train", 8), ("test", 4)):
         images = rng.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
         arrays |= {f"x_{split}": images, f"y_{split}": np.arange(count) % 2}
         for i, image in enumerate(images):
@@ -77,7 +88,11 @@ def on_disk(tmp_path):
     table = pd.DataFrame(rng.normal(size=(40, 3)), columns=["a", "b", "c"]).assign(kind=["x", "y"] * 20)
     table.to_csv(tmp_path / "table.csv", index=False)
     table.to_parquet(tmp_path / "table.parquet")
+    (tmp_path / "arrays").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "arrays" / f"{name}.npy", array)
     return {
+        "npy": {"root": str(tmp_path / "arrays"), "loader": {"workers": 1, "mixup": 0.5}},
         "npz": {"path": str(tmp_path / "arrays.npz")},
         "csv": {"path": str(tmp_path / "table.csv"), "label": "kind"},
         "hf": {"path": str(tmp_path / "images")},

@@ -26,6 +26,7 @@ def test_what_is_public_is_this():
         "check_schedule",
         "check_sparsifier",
         "check_stage",
+        "check_transform",
         "run_stage",
         "tiny_data",
         "tiny_trial",

@@ -11,3 +11,4 @@ from a_plugin.optimizer import register_optimizers as register_optimizers  # if 
 from a_plugin.schedule import register_schedules as register_schedules  # if schedule
 from a_plugin.sparsifier import register_sparsifiers as register_sparsifiers  # if sparsifier
 from a_plugin.stage import register_stages as register_stages  # if stage
+from a_plugin.transform import register_transforms as register_transforms  # if transform
