@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from framework.testing import check_stage, run_stage, tiny_trial
+from framework.testing import run_stage, tiny_trial
 from framework_plugins.stages.distill import Distill
 
 
@@ -16,10 +16,6 @@ class Bright(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         brightness = images.mean((1, 2, 3)).add(0.75).mul(2).long().clamp(0, 2)
         return 4 * (2 * nn.functional.one_hot(brightness, 3).float() - 1)
-
-
-def test_it_keeps_to_what_a_stage_promises() -> None:
-    check_stage(Distill, teacher="convnet", epochs=3, batch_size=16, optimizer={"name": "sgd", "momentum": 0.9})
 
 
 def test_what_is_minimised_is_what_is_computed_by_hand() -> None:

@@ -31,6 +31,7 @@ PARAMETERS = {
     "vgg": {"depth": 11, "shapes": [(1, 8, 8)]},
     "timm": {"architecture": "test_vit", "shapes": [(3, 32, 32)]},
     "torchvision": {"architecture": "squeezenet1_1", "shapes": [(3, 32, 32)]},
+    "distill": {"teacher": "convnet", "epochs": 2, "batch_size": 12},
     "lenet5": {"shapes": [(1, 16, 16)]},
     "resnet18": {"head": [16], "shapes": [(1, 8, 8)]},
     # Of losses and metrics.
