@@ -10,19 +10,17 @@ nothing else fails.
 """
 
 from framework._hookspecs.components import (
-    register_criteria,
     register_datasets,
-    register_distributions,
     register_losses,
     register_metrics,
     register_models,
     register_optimizers,
     register_schedules,
-    register_sparsifiers,
     register_stages,
     register_transforms,
 )
 from framework._hookspecs.marks import hookimpl
+from framework._hookspecs.pruning import register_criteria, register_distributions, register_sparsifiers
 from framework._hookspecs.sweeps import RESULTS, sweep_figures
 from framework._hookspecs.trials import LIFECYCLE, epoch_ended, stage_ended, stage_started, trial_ended, trial_started
 
