@@ -183,6 +183,88 @@ def test_the_template_has_every_kind_and_is_installed_whole() -> None:
     assert shipped == files(TEMPLATE)
 
 
+# --- from a file ---------------------------------------------------------------------------------------------------
+
+MINE = '''
+from dataclasses import dataclass
+
+from framework import Stage
+from torch import nn
+
+
+class SharpLoss(nn.CrossEntropyLoss):
+    """Cross entropy of outputs that are doubled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, outputs, labels):
+        return super().forward(2 * outputs, labels)
+
+
+@dataclass(frozen=True)
+class Halve(Stage):
+    """Halve the weights of all layers that are not frozen."""
+
+    def run(self, trial):
+        for name, weight in trial.weights().items():
+            if name not in trial.frozen:
+                weight.data.mul_(0.5)
+'''
+
+
+def test_a_file_becomes_a_package_whose_tests_pass(
+    new_plugin: Any, tmp_path: Path, loaded: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    assert new_plugin("of-a-file", "--from", "mine.py", "--kind", "loss:SharpLoss", "--kind", "stage:Halve") == 0
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "of-a-file is there; specs name what it brings 'sharp_loss', 'halve'. What comes next:"
+    )
+    folder = tmp_path / "of-a-file"
+    assert files(folder) == {
+        "README.md",
+        "pyproject.toml",
+        "src/of_a_file/__init__.py",
+        "src/of_a_file/mine.py",
+        "src/of_a_file/py.typed",
+        "tests/test_mine.py",
+    }
+    assert (folder / "src" / "of_a_file" / "mine.py").read_text() == MINE
+    assert (
+        "| loss | `sharp_loss` | Cross entropy of outputs that are doubled. |\n" in (folder / "README.md").read_text()
+    )
+    assert "example.yaml" not in (folder / "README.md").read_text()
+    plugin = loaded(folder, "of_a_file")
+    registry = Registry([(plugin, "of-a-file 0.1.0")])
+    assert (registry.names("loss"), registry.names("stage")) == (["sharp_loss"], ["halve"])
+    monkeypatch.syspath_prepend(folder / "tests")
+    tests = import_module("test_mine")
+    tests.test_sharp_loss_keeps_to_what_a_loss_promises()
+    tests.test_halve_keeps_to_what_a_stage_promises()
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "code", "said"),
+    [
+        (MINE, "loss:Sharp", 2, "the file defines no 'Sharp' (did you mean 'SharpLoss'?)"),
+        (MINE, "loss", 2, "say which loss of the file it is: --kind loss:NAME (valid: Halve, SharpLoss)"),
+        (MINE, "los:SharpLoss", 2, "there is no kind 'los' (did you mean 'loss'?)"),
+        ("def focal(:", "loss:focal", 1, "error: mine.py:1 is no Python: "),
+        ("def focal(): ...", "loss:focal", 2, "'of-a-file' is taken: framework 0.1.0 registers loss 'focal'"),
+        ("import beside", "loss:x", 1, "error: mine.py imports beside.py from beside it, which the package would lack"),
+    ],
+)
+def test_a_file_that_cannot_be_a_package_is_refused(
+    text: str, kind: str, code: int, said: str, new_plugin: Any, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "beside.py").write_text("")
+    (tmp_path / "mine.py").write_text(text)
+    assert new_plugin("of-a-file", "--from", "mine.py", "--kind", kind) == code
+    assert said in capsys.readouterr().err
+    assert files(tmp_path) == {"beside.py", "mine.py"}
+
+
 # --- what is written -----------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from framework._cli.options import (
     MaxTrials,
     PluginFiles,
     PluginFolder,
+    PluginSource,
     Root,
     Seeds,
     Sets,
@@ -189,14 +190,15 @@ def ui(
 @app.command("new-plugin")
 def new_plugin(
     name: Annotated[str, typer.Argument(help="the package's name, such as my-plugin", show_default=False)],
-    kinds: Kinds = ["stage"],  # noqa: B006 - typer reads it
+    kinds: Kinds = None,
     folder: PluginFolder = Path("."),
+    source: PluginSource = None,
 ) -> None:
     """Write a plugin package to start from: its code, its tests, and a spec that uses it."""
     with report_errors():
         from framework._cli.new_plugin import write_package
 
-        write_package(name, kinds, folder)
+        write_package(name, kinds or ["stage"], folder, source)
 
 
 app.add_typer(plugins_app, name="plugins")

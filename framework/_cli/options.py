@@ -92,6 +92,9 @@ ModelFile = Annotated[
         "--output", "-o", help="The file [default: named after the trial]", show_default=False, callback=home_option
     ),
 ]
+PluginSource = Annotated[
+    Path | None, typer.Option("--from", help="A file of code that the package is made of.", callback=home_option)
+]
 PluginFolder = Annotated[Path, typer.Option("--folder", help="Where its folder is made.", callback=home_option)]
 Root = Annotated[Path, typer.Option("--root", help="Where results lie.", envvar="FRAMEWORK_ROOT", callback=home_option)]
 TrackingUri = Annotated[
@@ -146,11 +149,12 @@ PluginFiles = Annotated[
     ),
 ]
 Kinds = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--kind",
-        help="What it is to bring: stage, model, dataset, loss, optimizer, schedule, criterion, distribution, "
-        "sparsifier, transform or observer. May be given several times.",
+        help="What it is to bring: stage (the default), model, dataset, loss, optimizer, schedule, criterion, "
+        "distribution, sparsifier, metric, transform or observer; with --from, what of the file it is, such as "
+        "loss:Focal. May be given several times.",
     ),
 ]
 Metric = Annotated[
