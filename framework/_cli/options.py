@@ -150,7 +150,7 @@ Kinds = Annotated[
     typer.Option(
         "--kind",
         help="What it is to bring: stage, model, dataset, loss, optimizer, schedule, criterion, distribution, "
-        "sparsifier, transform or observer. May be given several times.",
+        "sparsifier, metric, transform or observer. May be given several times.",
     ),
 ]
 Metric = Annotated[
