@@ -1,7 +1,9 @@
 """The tags, metrics and files by which our runs are known."""
 
-_TAGS = ("command", "key", "plugins", "point", "primary_metric", "reason", "stages", "stopped", "variant")
-COMMAND, KEY, PLUGINS, POINT, PRIMARY, REASON, STAGES, STOPPED, VARIANT = (f"framework.{name}" for name in _TAGS)
+_TAGS = ("command", "key", "plugins", "point", "primary_metric", "reason", "stages", "stopped", "threads", "variant")
+COMMAND, KEY, PLUGINS, POINT, PRIMARY, REASON, STAGES, STOPPED, THREADS, VARIANT = (
+    f"framework.{name}" for name in _TAGS
+)
 STAGE = "stage"  # a metric with every record: the index of the stage that reported it
 PARENT = "mlflow.parentRunId"
 SPEC = "spec.yaml"
