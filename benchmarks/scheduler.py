@@ -90,7 +90,11 @@ def scheduled(folder: Path, trials: int) -> float:
         ends = tuple(StageEnd(i, key, 0, executed=True) for i, key in enumerate(plan.keys[1:]))
         tune.report({"events": [StagesEnded(ends), Ended(Result(plan, {}, 0, 0.0))]})
 
-    how = {"search_alg": _Turns(queue, {"many": {"cpu": 1}}), "num_samples": _ENDLESS, "reuse_actors": True}
+    how = {
+        "search_alg": _Turns(queue, lambda plan: plan, {"many": {"cpu": 1}}),
+        "num_samples": _ENDLESS,
+        "reuse_actors": True,
+    }
     return fitted(trial, folder, {}, how, TuneCallback(queue, handle))
 
 

@@ -234,7 +234,8 @@ def test_more_than_any_machine_has_is_one_sentence(
     done = framework("run", "single.yaml", *options, folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: single: resources.cpu asks for 64, but there are only 2 here: lower it with --set resources.cpu=…\n"
+        "error: single: resources.cpu asks for 64, but no machine here has more than 2: "
+        "lower it with --set resources.cpu=…\n"
     )
     assert {run.info.status for run in all_runs(root, "single")} == {"FINISHED", "KILLED"}
 

@@ -1,5 +1,6 @@
 """``framework plan`` and ``framework validate``."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,12 @@ from framework._cli.tree import draw
 from framework._component import Catalog
 from framework._errors import Problem, SpecError, nearest
 from framework._executors import session
+from framework._executors.machines import this_machine
 from framework._plan import TrialPlan, make_plans
 from framework._plan.explain import explain, shared_states
 from framework._plan.tree import make_tree
 from framework._registry import Registry
-from framework._spec import RESOURCES, ExperimentSpec, load_specs
+from framework._spec import AUTO, RESOURCES, ExperimentSpec, load_specs
 from framework._store import Store
 from framework._terminal.console import count, make_console, say
 
@@ -97,7 +99,7 @@ def print_plans(
     stages, epochs = tree.remaining(stored)
     shares = tree.naive_epochs > tree.shared_epochs
     saving = f" ({tree.naive_epochs / tree.shared_epochs:.1f}× fewer epochs)" if shares else ""
-    suggested = sum(spec.search.samples * len(spec.seeds) for spec in specs if spec.search.suggests)
+    suggested = sum(spec.suggested for spec in specs)
     line(f"trials: {len(trials):,}" + (f", and up to {suggested:,} that will be suggested" if suggested else ""))
     if not trials:
         return
@@ -108,6 +110,8 @@ def print_plans(
         takes.setdefault(_resources(spec.resources), []).append(spec.name)
     for resources, names in takes.items():
         line(f"resources per trial: {resources}" + (f" ({', '.join(names)})" if len(takes) > 1 else ""))
+    if told := _threads(specs, planned):
+        line(told)
 
 
 def print_explanation(planned: Planned, one: str, other: str, catalog: Catalog) -> None:
@@ -162,8 +166,22 @@ def _resources(resources: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
+def _threads(specs: Sequence[ExperimentSpec], planned: Planned) -> str:
+    """How many threads stages use if they are run on this machine, where the spec leaves that to us."""
+    shares, here, stages = session.share_out(specs, planned), this_machine(), dict[str, int]()
+    for spec in specs:
+        if spec.resources["cpu"] == spec.resources["threads"] == AUTO:
+            taken = here.take(spec, shares.branches)
+            for plan in planned[spec.name]:
+                settled = shares.settle(plan, here.cores(**taken), taken["cpu"])
+                stages |= zip(plan.keys[1:], settled.threads, strict=True)
+    counts = sorted(Counter(stages.values()).items(), reverse=True)
+    told = ", ".join(f"{threads} in {count(found, 'stage')}" for threads, found in counts)
+    return f"threads on this machine: {told}" if told else ""
+
+
 def _amount(spec: ExperimentSpec, plans: Sequence[TrialPlan]) -> str:
     if spec.search.suggests:
-        trials = count(spec.search.samples * len(spec.seeds), "trial")
+        trials = count(spec.suggested, "trial")
         return f"up to {trials}, of points that {spec.search.algorithm} suggests one by one"
     return f"{count(len(plans), 'trial')}, {count(sum(plan.epochs for plan in plans), 'epoch')}"

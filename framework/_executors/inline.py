@@ -13,16 +13,27 @@ from framework._executors.events import Ended, Handler, Retried, Started, Stoppe
 from framework._executors.queue import TrialQueue
 from framework._plan import TrialPlan
 from framework._plan.result import Result
+from framework._plan.shares import Shares
 from framework._registry import Registry
+from framework._spec import AUTO
 from framework._store import Store
 from framework._trial import Noted, Report, run_trial
 
 
-def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *, checkpoint_seconds: float) -> None:
+def run(
+    queue: TrialQueue,
+    shares: Shares,
+    registry: Registry,
+    store: Store,
+    handle: Handler,
+    *,
+    checkpoint_seconds: float,
+) -> None:
     """Run the trials; one that fails does not stop the others.
 
     Args:
         queue: says which trial comes next, and has its data.
+        shares: of the trials in this machine's cores; each has all of them, as it runs alone.
         registry: where components are looked up, and who observes.
         store: has the results of stages, and takes them.
         handle: takes the trials' events.
@@ -32,6 +43,8 @@ def run(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, *,
     try:
         while (index := queue.next()) is not None:
             plan, source = queue.plan(index), queue.source(index)
+            cpu = plan.resources["cpu"]
+            plan = shares.settle(plan, threads, threads if cpu == AUTO else cpu)
             own = registry.with_code(plan.code)
             handle(plan, Started(queue.measures(index)))
             for left in range(plan.resources["retries"], -1, -1):

@@ -213,7 +213,8 @@ def _as_spec(plan: TrialPlan) -> str:
         **({"metrics": [{**metric, LABEL: name} for name, metric in plan.metrics.items()]} if plan.metrics else {}),
         "seeds": [plan.seed],
         "stages": stages,
-        "resources": plan.resources,
+        # The same number of threads everywhere: results depend on it in the last digits.
+        "resources": dict(plan.resources) | ({"threads": plan.threads} if plan.threads else {}),
     }
     # Files and modules that are named where they are used have no version.
     others = [s.replace(" ", "==") for s in plan.plugins if " " in s and not s.startswith(("framework ", ".", "/"))]

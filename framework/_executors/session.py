@@ -1,7 +1,7 @@
 """One invocation: from specs to finished, tracked trials."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from framework._executors.summary import summarise
 from framework._home import make_home
 from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework._plan.result import Result
+from framework._plan.shares import Shares
 from framework._registry import Registry
 from framework._spec import ExperimentSpec
 from framework._spec.grid import expand_grids
@@ -55,6 +56,11 @@ def plan_all(specs: Sequence[ExperimentSpec]) -> dict[str, list[TrialPlan]]:
     return {spec.name: [] if spec.search.suggests else make_plans(spec, expand) for spec in specs}
 
 
+def share_out(specs: Sequence[ExperimentSpec], planned: Mapping[str, Sequence[TrialPlan]]) -> Shares:
+    """How the trials of all specs share a machine; those that a search has suggested before are still to come here."""
+    return Shares([plan for plans in planned.values() for plan in plans], sum(spec.suggested for spec in specs))
+
+
 def run(
     specs: Sequence[ExperimentSpec], registry: Registry, options: RunOptions, view: View
 ) -> tuple[list[Result], dict[str, Work]]:
@@ -71,6 +77,7 @@ def run(
     if options.executor == "ray":
         ray_env.configure(options.address)  # planning may import ray
     planned, command = plan_all(specs), redact(options.command)
+    shares = share_out(specs, planned)
     if options.executor == "inline":
         _refuse_schedulers(specs)
     store = Store(options.store_uri)
@@ -121,7 +128,7 @@ def run(
         try:
             queue.add(pending)
             if not queue.done:
-                _execute(queue, registry, store, recorder.handle, options)
+                _execute(queue, shares, registry, store, recorder.handle, view.remarked, options)
         finally:
             for experiment, work in recorder.work.items():
                 tracker.summarised(experiment, work.metrics())
@@ -169,18 +176,28 @@ def _sampler(spec: ExperimentSpec, known: Mapping[int, Point]) -> Sampler:
     return ray_tune.Optuna(spec, known)
 
 
-def _execute(queue: TrialQueue, registry: Registry, store: Store, handle: Handler, options: RunOptions) -> None:
+def _execute(
+    queue: TrialQueue,
+    shares: Shares,
+    registry: Registry,
+    store: Store,
+    handle: Handler,
+    remark: Callable[[str], None],
+    options: RunOptions,
+) -> None:
     checkpoint_seconds = 60 * options.checkpoint_minutes
     if options.executor == "inline":
-        inline.run(queue, registry, store, handle, checkpoint_seconds=checkpoint_seconds)
+        inline.run(queue, shares, registry, store, handle, checkpoint_seconds=checkpoint_seconds)
         return
     from framework._executors import ray_tune
 
     ray_tune.run(
         queue,
+        shares,
         registry.disabled,
         store,
         handle,
+        remark,
         checkpoint_seconds=checkpoint_seconds,
         address=options.address,
         max_concurrent=options.max_concurrent,

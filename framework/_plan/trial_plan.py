@@ -21,7 +21,8 @@ class TrialPlan:
         data: the resolved dataset likewise, under ``dataset``, and the options ``validation`` and ``augment``.
         stages: the resolved stages, each its name and every parameter.
         metrics: the resolved metrics likewise, by what they are called, the primary one first; empty: the task's own.
-        resources: ``cpu`` and ``gpu`` that the trial takes (``gpu`` may be ``auto``), its ``timeout`` in seconds or
+        resources: ``cpu`` and ``gpu`` that the trial takes (either may be ``auto``), the ``threads`` of its stages
+            (``auto`` or a list, whose last number counts for all stages that follow), its ``timeout`` in seconds or
             None, and how many ``retries`` it has.
         keys: hex; of the initial network, then the stage key of every stage; the last one is the trial's.
         stage_epochs: how many epochs each stage trains, as far as known beforehand.
@@ -30,6 +31,7 @@ class TrialPlan:
         plugins: the distributions that it uses, with their versions, sorted.
         origins: of each of them what stands for its code in the keys.
         code: the files of code that its spec names, with what is in them.
+        threads: how many each stage uses on the CPU; empty until the trial is about to run, see `Shares.settle`.
     """
 
     experiment: str
@@ -47,6 +49,7 @@ class TrialPlan:
     plugins: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     code: Code = NO_CODE
+    threads: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:

@@ -6,12 +6,13 @@ from framework._spec.dump import dump
 from framework._spec.experiment import ExperimentSpec, load, read_name
 from framework._spec.loading import load_specs, read_model
 from framework._spec.resolve import INITIAL, LABEL, DataSpec, Resolved
-from framework._spec.resources import RESOURCES
+from framework._spec.resources import AUTO, RESOURCES
 from framework._spec.schema import schema
 from framework._spec.search import SearchSpec
 from framework._spec.space import Space
 
 __all__ = [
+    "AUTO",
     "INITIAL",
     "LABEL",
     "MAX_TRIALS",

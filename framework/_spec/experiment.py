@@ -47,8 +47,8 @@ class ExperimentSpec:
         metrics: by what trials are measured, the primary one first; empty: as the data's task says.
         seeds: one replicate of every variant for each.
         search: how the search space is gone through.
-        resources: ``cpu`` and ``gpu`` of one trial (``gpu`` may be ``auto``), its ``timeout`` in seconds or None, and
-            how many ``retries`` it has.
+        resources: ``cpu`` and ``gpu`` of one trial (either may be ``auto``), the ``threads`` of its stages (``auto`` or
+            a list), its ``timeout`` in seconds or None, and how many ``retries`` it has.
         most_trials: how many trials it means at most: equal points are one trial.
         most_stages: how many stages one of them has at most.
     """
@@ -86,6 +86,11 @@ class ExperimentSpec:
     def spaces(self) -> tuple[Space, ...]:
         """The search spaces of ``tree``."""
         return tuple(space.find(self.tree))
+
+    @property
+    def suggested(self) -> int:
+        """How many trials are suggested while it runs, at most."""
+        return self.search.samples * len(self.seeds) if self.search.suggests else 0
 
     def resolve(self, tree: Mapping[str, Any]) -> Resolved:
         """Validate one point of the search space.

@@ -90,7 +90,10 @@ def _top() -> JSON:
         "search": _search(),
         "resources": _object(
             {
-                "cpu": {"description": "CPUs of one trial.", "type": "number", "minimum": LEAST, "maximum": MOST_CPUS},
+                "cpu": {
+                    "description": "CPUs of one trial; auto: its share of those that are there.",
+                    "anyOf": [{"const": "auto"}, {"type": "number", "minimum": LEAST, "maximum": MOST_CPUS}],
+                },
                 "gpu": {
                     "description": "GPUs of one trial; a fraction shares one.",
                     "anyOf": [{"const": "auto"}, {"const": 0}, {"type": "number", "minimum": LEAST, "maximum": 1}],
@@ -104,6 +107,17 @@ def _top() -> JSON:
                     "type": "integer",
                     "minimum": 0,
                     "default": RESOURCES["retries"],
+                },
+                "threads": {
+                    "description": "CPU threads of each stage; the last number counts for all stages that follow.",
+                    "anyOf": [
+                        {"const": "auto"},
+                        {
+                            "type": "array",
+                            "items": {"type": "integer", "minimum": 1, "maximum": MOST_CPUS},
+                            "minItems": 1,
+                        },
+                    ],
                 },
             }
         ),

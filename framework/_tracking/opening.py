@@ -23,6 +23,7 @@ from framework._tracking.tags import (
     STAGE,
     STAGES,
     STOPPED,
+    THREADS,
     VARIANT,
 )
 from framework._tracking.view import NOTE
@@ -164,6 +165,7 @@ def _tags(run: OpenRun) -> dict[str, str]:
         VARIANT: variant(plan.swept, LONGEST_TAG),
         PLUGINS: ", ".join(plan.plugins)[:LONGEST_TAG],
         HIGHER: json.dumps(run.measures.higher_is_better)[:LONGEST_TAG],
+        **({THREADS: " ".join(map(str, plan.threads))[:LONGEST_TAG]} if plan.threads else {}),
     }
 
 

@@ -1,7 +1,9 @@
 """The tags, metrics and files by which our runs are known."""
 
-_TAGS = ("command", "higher_is_better", "key", "plugins", "point", "reason", "stages", "stopped", "variant")
-COMMAND, HIGHER, KEY, PLUGINS, POINT, REASON, STAGES, STOPPED, VARIANT = (f"framework.{name}" for name in _TAGS)
+_TAGS = ("command", "higher_is_better", "key", "plugins", "point", "reason", "stages", "stopped", "threads", "variant")
+COMMAND, HIGHER, KEY, PLUGINS, POINT, REASON, STAGES, STOPPED, THREADS, VARIANT = (
+    f"framework.{name}" for name in _TAGS
+)
 STAGE = "stage"  # a metric with every record: the index of the stage that reported it
 PARENT = "mlflow.parentRunId"
 SPEC = "spec.yaml"

@@ -65,7 +65,6 @@ def run_trial(
         Exception: whatever a plugin raises.
     """
     check_plugins(plan, registry)
-    torch.set_num_threads(max(1, int(plan.resources["cpu"])))
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
     with notes_to(lambda text: report(Noted(text))):
         return _Run(plan, registry, source, store, report, checkpoint_seconds, device).run(artifacts)
@@ -91,6 +90,7 @@ class _Run:
         trial, observers = self._run_stages({} if artifacts is None else artifacts)
         if f"test/{trial.measures.primary}" not in self.reported:
             self.index = len(self.plan.stages) - 1
+            self._set_threads()
             trial.emit = lambda epoch, metrics: self._take(trial, epoch, metrics)
             trial.report(evaluate(trial, "test"))
         observers.tell("trial_ended")
@@ -110,6 +110,10 @@ class _Run:
                     continue
                 self._execute(trial, stages[self.index], observers)
         return trial, observers
+
+    def _set_threads(self) -> None:
+        if self.plan.threads:
+            torch.set_num_threads(self.plan.threads[self.index])
 
     def _note(self, text: str) -> None:
         self.report(Noted(text))
@@ -136,7 +140,13 @@ class _Run:
 
     def _build(self, seed: int | None = None) -> nn.Module:
         plan = self.plan if seed is None else replace(self.plan, seed=seed)
-        return build_model(plan, self.registry, self.source)
+        # With one thread, so that trials begin with equal weights, however many threads their stages use.
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return build_model(plan, self.registry, self.source)
+        finally:
+            torch.set_num_threads(before)
 
     def _take(self, trial: Trial, epoch: int, metrics: Mapping[str, float]) -> None:
         if new := {*empty_layers(metrics)} - {*empty_layers(trial.records[-1].metrics if trial.records else {})}:
@@ -203,12 +213,14 @@ class _Run:
                 keys=self.plan.keys[: count + 1],
                 stage_epochs=self.plan.stage_epochs[:count],
                 labels=self.plan.labels[:count],
+                threads=self.plan.threads[:count],
             )
             with random_state_kept():
                 _Run(
                     *(plan, self.registry, self.source, self.store, lambda report: None),
                     *(self.checkpoint_seconds, self.device),
                 )._run_stages({})
+            self._set_threads()
             found = self._load(trial, count)
         if found is None:
             raise StoreError(f"the state that is labelled {label!r} cannot be stored: the store's limit is too small")
@@ -218,6 +230,7 @@ class _Run:
 
     def _execute(self, trial: Trial, stage: Stage, observers: Observers) -> None:
         key, name = self.plan.keys[self.index + 1], self.plan.stages[self.index]["name"]
+        self._set_threads()
         # Of its place, not of its parameters: variants of one seed differ only by what differs in them.
         trial.seed = derived_seed(self.plan.seed, "stage", self.index)
         torch.manual_seed(trial.seed)

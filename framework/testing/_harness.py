@@ -155,6 +155,7 @@ class StageHarness:
             resources={"cpu": 1, "gpu": 0},
             keys=_KEYS[: count + 1],
             stage_epochs=(0,) * count,
+            threads=(1,) * count,
         )
         store = _Crashing(f"{self.folder}/{name}", crash_after)
         threads = torch.get_num_threads()

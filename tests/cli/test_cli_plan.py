@@ -61,7 +61,8 @@ def test_the_tree_is_drawn_and_summed_up(plan: Plan) -> None:
         "trials: 6",
         "stages: 24 naive → 20 shared → 20 still to run",
         "epochs: 18 naive → 13 shared (1.4× fewer epochs) → 13 still to run",
-        "resources per trial: cpu=1 gpu=auto",
+        "resources per trial: cpu=auto gpu=auto",
+        "threads on this machine: 1 in 20 stages",
     ]
     assert {path.name for path in Path().iterdir()} == STUDY.keys()
 
@@ -194,9 +195,10 @@ def test_resources_are_told_by_spec_where_they_differ_and_where_they_are_not_the
     one = spec("one.yaml", "[train]", resources="{timeout: 60, retries: 1}")
     two = spec("two.yaml", "[test]", resources="{cpu: 2, gpu: 0.5, retries: 0}")
     three = spec("three.yaml", "[test]", seeds="[1]", resources="{cpu: 2, gpu: 0.5, retries: 0}")
-    assert plan(one, two, three)[-2:] == [
-        "resources per trial: cpu=1 gpu=auto timeout=60 (one)",
+    assert plan(one, two, three)[-3:] == [
+        "resources per trial: cpu=auto gpu=auto timeout=60 (one)",
         "resources per trial: cpu=2 gpu=0.5 retries=0 (two, three)",
+        "threads on this machine: 1 in 1 stage",
     ]
 
 

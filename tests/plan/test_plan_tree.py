@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from framework._plan import TrialPlan
 from framework._plan.tree import make_tree
 
-EPOCHS = {"a": 0, "b": 1, "c": 5}
+EPOCHS = {"a": 0, "b": 1, "c": 5, "d": 0, "e": 0}
 
 trials = st.lists(
     st.tuples(st.integers(0, 1), st.lists(st.sampled_from("abc"), max_size=5)), max_size=12, unique_by=str

@@ -30,7 +30,7 @@ def test_what_is_left_out_has_defaults() -> None:
     spec = read(GOOD)
     assert (spec.file, spec.name, spec.description) == (Path("study.yaml"), "study", "")
     assert (spec.seeds, spec.search) == ((0,), SearchSpec())
-    assert spec.resources == {"cpu": 1, "gpu": "auto", "timeout": None, "retries": 1}
+    assert spec.resources == {"cpu": "auto", "gpu": "auto", "timeout": None, "retries": 1, "threads": "auto"}
     assert spec.tree == {"model": "convnet", "data": "digits", "stages": [{"train": {"epochs": 1}}]}
     assert spec.spaces == ()
 
@@ -39,11 +39,11 @@ def test_everything_can_be_given() -> None:
     spec = read(
         "name: other\ndescription: Why.\nmodel: {name: convnet, width: {randint: [1, 9]}}\ndata: digits\n"
         "seeds: [3, 1]\nstages: [unprune]\nsearch: {samples: 5, seed: 7}\n"
-        "resources: {cpu: 0.5, gpu: 0, timeout: 90.5, retries: 0}\n"
+        "resources: {cpu: 0.5, gpu: 0, timeout: 90.5, retries: 0, threads: [2, 1]}\n"
     )
     assert (spec.name, spec.description) == ("other", "Why.")
     assert (spec.seeds, spec.search) == ((3, 1), SearchSpec(samples=5, seed=7))
-    assert spec.resources == {"cpu": 0.5, "gpu": 0, "timeout": 90.5, "retries": 0}
+    assert spec.resources == {"cpu": 0.5, "gpu": 0, "timeout": 90.5, "retries": 0, "threads": [2, 1]}
 
 
 def test_data_has_options_beside_its_dataset() -> None:

@@ -73,13 +73,24 @@ EXPERIMENT = [
     (
         GOOD + "resources: {cpu: 0, gpu: -1, gpus: 1}\n",
         [
-            "s.yaml:4:18 resources.cpu: must be a number from 0.0001 to 4096, not 0",
+            "s.yaml:4:18 resources.cpu: must be auto, or a number from 0.0001 to 4096, not 0",
             "s.yaml:4:26 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
             "(a trial uses one GPU, or shares it), not -1",
             "s.yaml:4:30 resources.gpus: resources has no key 'gpus' (did you mean 'gpu'?)",
         ],
     ),
-    (GOOD + "resources: 3\n", ["s.yaml:4:12 resources: must be a mapping of cpu, gpu, timeout and retries, not 3"]),
+    (
+        GOOD + "resources: 3\n",
+        ["s.yaml:4:12 resources: must be a mapping of cpu, gpu, timeout, retries and threads, not 3"],
+    ),
+    (
+        GOOD + "resources: {threads: [2, 0]}\n",
+        ["s.yaml:4:26 resources.threads.1: must be >= 1, not 0"],
+    ),
+    (
+        GOOD + "resources: {threads: 2}\n",
+        ["s.yaml:4:22 resources.threads: must be auto, or a list of how many threads each stage uses, not 2"],
+    ),
     (
         GOOD + "resources: {timeout: 0, retries: -1}\n",
         [

@@ -232,7 +232,7 @@ BOUNDS = [
     ),
     (
         GOOD + "resources: {cpu: 1e-9}\n",
-        "s.yaml:4:18 resources.cpu: must be a number from 0.0001 to 4096, not 1e-09",
+        "s.yaml:4:18 resources.cpu: must be auto, or a number from 0.0001 to 4096, not 1e-09",
     ),
     (
         GOOD + "resources: {timeout: 1e300}\n",

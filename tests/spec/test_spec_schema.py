@@ -40,6 +40,8 @@ def test_schema_is_a_schema() -> None:
         "data: {name: npz, path: a, validation: 0, augment: [flip]}\nstages: [train]\nname: a b\nseeds: [1, 2]\n"
         "search: {samples: 3, seed: 1}\nresources: {cpu: 0.5, gpu: auto, timeout: 0.5, retries: 0}\n",
         START + "stages: [unprune]\nresources: {timeout: null}\n",
+        START + "stages: [unprune]\nresources: {cpu: auto, threads: [4, 1]}\n",
+        START + "stages: [unprune]\nresources: {threads: auto}\n",
         START + "stages: [unprune]\nsearch: {algorithm: optuna, samples: 20, metric: val/loss, scheduler: asha}\n",
         START + "stages: [unprune]\nsearch: {mode: max, scheduler: {name: asha, reduction_factor: 2.5}}\n",
         START + "stages: [unprune]\nsearch: {scheduler: null}\n",
@@ -67,6 +69,7 @@ def test_good_spec_passes(text: str) -> None:
         (START + "stages: [unprune]\nresources: {gpu: many}\n", "$.resources.gpu"),
         (START + "stages: [unprune]\nresources: {timeout: 0}\n", "$.resources.timeout"),
         (START + "stages: [unprune]\nresources: {retries: 1.5}\n", "$.resources.retries"),
+        (START + "stages: [unprune]\nresources: {threads: []}\n", "$.resources.threads"),
         (START + "stages: [unprune]\nsearch: {algorithm: optnua}\n", "$.search.algorithm"),
         (START + "stages: [unprune]\nsearch: {mode: maximum}\n", "$.search.mode"),
         (START + "stages: [unprune]\nsearch: {scheduler: {grace_period: 2}}\n", "$.search.scheduler"),

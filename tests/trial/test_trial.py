@@ -93,6 +93,15 @@ class Draw(Stage):
 
 
 @dataclass(frozen=True)
+class Count(Stage):
+    """Report how many threads there are."""
+
+    def run(self, trial):
+        trial.initial_state()
+        trial.report({"threads": torch.get_num_threads()})
+
+
+@dataclass(frozen=True)
 class Rewind(Stage):
     """Take the network back to where it began."""
 
@@ -118,7 +127,7 @@ class Toys:
 
     @hookimpl
     def register_stages(self):
-        return {"watch": Watch, "draw": Draw, "backwards": Rewind, "say": Say}
+        return {"watch": Watch, "draw": Draw, "backwards": Rewind, "say": Say, "count": Count}
 
     @hookimpl
     def register_models(self):
@@ -258,6 +267,19 @@ def test_two_runs_of_a_trial_are_bitwise_equal_whatever_ran_before(plans):
     second, again = run(plan)
     assert same(first, second)
     assert comparable(records) == comparable(again)
+
+
+def test_each_stage_uses_as_many_threads_as_the_plan_says_also_beside_what_is_restored(plans, tmp_path):
+    plan, *_ = plans(STUDY.replace("  - train: {epochs: 2}", "  - count").partition("  - freeze")[0] + "  - count\n")
+    source = prepare(plan.data, CATALOG)
+    try:
+        for threads, counted in (((2, 1, 1, 3), [2, 3]), ((1, 1, 1, 1), [2, 3])):
+            reports = Reports()
+            run_trial(replace(plan, threads=threads), CATALOG, source, Store(tmp_path / "store"), reports)
+            assert [r.metrics["threads"] for r in reports.records if "threads" in r.metrics] == counted
+            assert torch.get_num_threads() == threads[-1]  # what is left is the test
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_replicates_differ_from_the_start(plans):

@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 
 import ray
@@ -12,9 +11,6 @@ from ray.job_config import JobConfig
 
 from framework._errors import FrameworkError, describe
 from framework._executors import ray_env
-from framework._spec import ExperimentSpec
-
-_ROUNDING = 1e-6
 
 
 def connect(address: str | None, verbose: bool) -> None:
@@ -70,25 +66,3 @@ class _NoPath(list[str]):
 
     def extend(self, folders: object) -> None:
         """Stays empty."""
-
-
-def resources(spec: ExperimentSpec, there: Mapping[str, float]) -> dict[str, float]:
-    """What each trial of a spec takes of what there is.
-
-    Raises:
-        FrameworkError: it asks for more.
-    """
-    gpu = spec.resources["gpu"]
-    asked = {"cpu": spec.resources["cpu"], "gpu": min(1, there.get("GPU", 0)) if gpu == "auto" else gpu}
-    for name, amount in asked.items():
-        if amount > there.get(name.upper(), 0):
-            raise FrameworkError(
-                f"{spec.name}: resources.{name} asks for {amount:g}, but there are only "
-                f"{there.get(name.upper(), 0):g} here: lower it with --set resources.{name}=…"
-            )
-    return asked
-
-
-def slots(asked: Mapping[str, float], there: Mapping[str, float]) -> int:
-    """How many trials that take so much fit at once."""
-    return int(min(there[name.upper()] / amount + _ROUNDING for name, amount in asked.items() if amount))

@@ -4,11 +4,12 @@ import faulthandler
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -17,10 +18,12 @@ from framework._executors.events import Ended, Handler, Stopped, failure
 from framework._executors.inline import attempt
 from framework._executors.queue import TrialQueue
 from framework._executors.ray_tune.callback import TuneCallback
-from framework._executors.ray_tune.cluster import connect, resources, slots
+from framework._executors.ray_tune.cluster import connect
 from framework._executors.ray_tune.halving import Halving, shall_stop
+from framework._executors.ray_tune.nodes import machines
 from framework._measures import Measures
 from framework._plan import TrialPlan
+from framework._plan.shares import Shares
 from framework._registry import installed
 from framework._store import Store
 from framework._trial import Recorded, Report
@@ -34,9 +37,11 @@ _STDERR = 2
 
 def run(
     queue: TrialQueue,
+    shares: Shares,
     disabled: frozenset[str],
     store: Store,
     handle: Handler,
+    remark: Callable[[str], None],
     *,
     checkpoint_seconds: float,
     address: str | None = None,
@@ -47,9 +52,11 @@ def run(
 
     Args:
         queue: says which trial may start, and has its data; equal objects are sent to each machine once.
+        shares: of the trials in the machines' cores.
         disabled: the plugin distributions that workers leave out.
         store: has the results of stages, and takes them; on a cluster, a place that all machines reach.
         handle: takes the trials' events.
+        remark: takes what the user should know.
         checkpoint_seconds: the longest time between two checkpoints within a stage.
         address: of a running Ray cluster (``auto`` finds it); None starts Ray on this machine.
         max_concurrent: how many trials run at once; None: as many as fit.
@@ -59,9 +66,18 @@ def run(
         FrameworkError: the cluster cannot be reached, or a trial asks for more than any machine has.
     """
     connect(address, verbose)
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    asked = {name: resources(spec, there) for name, spec in queue.specs.items()}
-    queue.allow({name: min(slots(amounts, there), max_concurrent or _MANY) for name, amounts in asked.items()})
+    now, later = machines(address)
+    at_once = min(shares.branches, max_concurrent or _MANY)
+    taken = {name: later.take(spec, at_once) for name, spec in queue.specs.items()}
+    for name in [name for name, amounts in taken.items() if not now.slots(**amounts)]:
+        what = " and ".join(f"{amount:g} {unit.upper()}" for unit, amount in taken[name].items() if amount)
+        remark(f"{name}: no machine of the cluster has {what} yet: waiting until it has started one")
+    cores = {name: later.cores(**amounts) for name, amounts in taken.items()}
+    queue.allow({name: min(later.slots(**amounts), max_concurrent or _MANY) for name, amounts in taken.items()})
+
+    def settle(plan: TrialPlan) -> TrialPlan:
+        return shares.settle(plan, cores[plan.experiment], taken[plan.experiment]["cpu"])
+
     here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
     trainable = tune.with_parameters(
         _train, store=store, here=here, disabled=disabled, checkpoint_seconds=checkpoint_seconds
@@ -71,7 +87,7 @@ def run(
         tune.Tuner(
             tune.with_resources(trainable, lambda config: config["task"].resources),
             tune_config=tune.TuneConfig(
-                search_alg=_Turns(queue, asked, max_concurrent),
+                search_alg=_Turns(queue, settle, taken, max_concurrent),
                 scheduler=Halving(queue.specs.values()),
                 num_samples=_ENDLESS,
                 reuse_actors=True,
@@ -110,10 +126,14 @@ class _Turns(Searcher):
     """Lets Tune start the trials that the queue lets through, one Tune trial for each attempt."""
 
     def __init__(
-        self, queue: TrialQueue, asked: Mapping[str, Mapping[str, float]], max_concurrent: int | None = None
+        self,
+        queue: TrialQueue,
+        settle: Callable[[TrialPlan], TrialPlan],
+        taken: Mapping[str, Mapping[str, float]],
+        max_concurrent: int | None = None,
     ) -> None:
         super().__init__()
-        self.queue, self.asked, self.max_concurrent = queue, asked, max_concurrent
+        self.queue, self.settle, self.taken, self.max_concurrent = queue, settle, taken, max_concurrent
         self.placed: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -128,14 +148,14 @@ class _Turns(Searcher):
         return None if index is None else {"task": self._task(index)}
 
     def _task(self, index: int) -> _Task:
-        plan, source = self.queue.plan(index), self.queue.source(index)
+        plan, source = self.settle(self.queue.plan(index)), self.queue.source(index)
         if id(source) not in self.placed:  # the queue's data keep them alive
             self.placed[id(source)] = ray.put(source)
         # A scheduler is to see every epoch before the next one begins.
         report_seconds = 0.0 if self.queue.specs[plan.experiment].search.scheduler else _REPORT_SECONDS
         return _Task(
             *(index, plan, self.queue.measures(index)),
-            *(self.asked[plan.experiment], self.placed[id(source)], report_seconds),
+            *(self.taken[plan.experiment], self.placed[id(source)], report_seconds),
         )
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
@@ -183,6 +203,9 @@ def _train(
     """One Tune trial, in a worker process."""
     task: _Task = config["task"]
     plan = replace(task.plan, resources={**task.plan.resources, **task.resources})
+    if 0 < task.resources["gpu"] < 1 and torch.cuda.is_available():
+        # Trials share the GPU: one that takes more memory than its part fails, not those beside it.
+        torch.cuda.set_per_process_memory_fraction(task.resources["gpu"])
     reports = _Reports(task.report_seconds)
     began = time.monotonic()
     # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
