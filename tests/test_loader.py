@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import random
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -106,7 +105,7 @@ def test_a_pass_may_be_left_or_run_beside_another() -> None:
     assert equal(list(zip(*(batches.epoch(n) for n in range(2)), strict=True)), list(zip(*expected, strict=True)))
 
 
-def test_workers_end_at_once_with_batches_that_are_left_in_a_cycle() -> None:
+def test_workers_are_told_to_end_with_batches_that_are_left_in_a_cycle() -> None:
     class Holder:
         """Refers to itself, as a trial does."""
 
@@ -117,10 +116,9 @@ def test_workers_end_at_once_with_batches_that_are_left_in_a_cycle() -> None:
     next(begun)
     [worker] = {*multiprocessing.active_children()} - others
     del holder, batches, begun
-    began = time.monotonic()
     gc.collect()
     assert not worker.is_alive()
-    assert time.monotonic() - began < 4  # torch waits for 5 s if it cannot tell them to end
+    assert worker.exitcode == 0  # torch waits for 5 s and then kills those that it cannot tell
 
 
 @pytest.mark.parametrize("workers", [0, 1])
