@@ -33,6 +33,7 @@ from common import load, parser, print_table, ratios, show, table, take_turns
 from framework._executors.events import Ended, TrialEvent
 from framework._executors.queue import TrialQueue
 from framework._executors.scheduler import StageScheduler
+from framework._measures import CLASSIFIED
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._spec import SearchSpec
@@ -75,7 +76,7 @@ def scheduled(folder: Path, trials: int) -> float:
     from framework._executors.ray_tune.callback import TuneCallback
     from framework._executors.ray_tune.trials import _ENDLESS, _Turns
 
-    plans, data = make_plans(trials), SimpleNamespace(arrays=lambda plan: ())
+    plans, data = make_plans(trials), SimpleNamespace(source=lambda plan: (), measures=lambda plan: CLASSIFIED)
     results = {plan.identity: Result(plan, {}, 0, 0.0) for plan in plans}
     specs = [SimpleNamespace(name="many", search=SearchSpec())]
     scheduler = StageScheduler(plans, ())
