@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from test_plan_tree import trial
 
 from framework._plan import TrialPlan
 from framework._plan.shares import Shares
-from tests.plan.test_plan_tree import trial
 
 AUTO = {"cpu": "auto", "threads": "auto"}
 
