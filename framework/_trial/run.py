@@ -13,24 +13,21 @@ from framework._component import build
 from framework._data import Source
 from framework._emptied import empty_layers
 from framework._engine import evaluate
-from framework._errors import DamagedError, StoreError, describe, located
+from framework._errors import StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
 from framework._trial.blame import in_module
-from framework._trial.check import check
 from framework._trial.data import task_of
 from framework._trial.layout import check_layout, describe_changes, layout, unkept
 from framework._trial.model import build_model, make_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.plugins import check_plugins
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
-from framework._trial.snapshot import History, capture, capture_progress, model_state, restore, restore_progress
-
-# Checkpoints may take this part of the time.
-_SHARE = 0.02
+from framework._trial.snapshot import History, model_state, restore, restore_progress
+from framework._trial.stored import StoredStages
 
 
 def run_trial(
@@ -81,10 +78,12 @@ class _Run:
     device: torch.device
     index: int = 0
     warned: bool = False  # of what is lost of the network after a stage
-    save_seconds: float = 0.0  # that the last snapshot took, such as the next one will
     history: History = field(default_factory=lambda: History([], []))
     reported: Mapping[str, float] = field(default_factory=dict)
     resumed: Snapshot | None = None  # the checkpoint that the stage goes on from, until it reports
+
+    def __post_init__(self) -> None:
+        self.stored = StoredStages(self.plan, self.registry, self.store, self._note, self.checkpoint_seconds)
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:
         trial, observers = self._run_stages({} if artifacts is None else artifacts)
@@ -162,7 +161,7 @@ class _Run:
     def _go_back_to(self, trial: Trial, counts: Iterable[int]) -> bool:
         """Restore the state after the first of these numbers of stages that is stored; False if none is."""
         for count in counts:
-            found = self._load(trial, count)
+            found = self.stored.load(trial, count)
             if found is not None:
                 tensors, snapshot = found
                 restore(trial, tensors, snapshot.metadata, self.registry)
@@ -170,22 +169,6 @@ class _Run:
                 self.index = count
                 return True
         return False
-
-    def _load(self, trial: Trial, count: int, *, partial: bool = False) -> tuple[dict[str, Tensor], Snapshot] | None:
-        """What is stored after so many stages, or within the last of them; what is damaged is set aside."""
-        key = self.plan.keys[count]
-        try:
-            if not self.store.find(key, partial=partial):
-                return None
-            tensors, snapshot = self.store.load(key, partial=partial)
-            try:
-                check(trial, tensors, snapshot.metadata, self.registry, ended=count - partial, partial=partial)
-            except ValueError as error:
-                raise self.store.set_aside(snapshot, str(error)) from error
-            return tensors, snapshot
-        except DamagedError as error:
-            self._note(f"{error}; it is computed again")
-            return None
 
     def _tell(self, trial: Trial, history: History, ended: int) -> None:
         """Report what is known from the store and has not been reported yet."""
@@ -203,7 +186,7 @@ class _Run:
         count = self.plan.stages_until(label, self.index)
         if count == 0:
             return trial.initial_state()
-        found = self._load(trial, count)
+        found = self.stored.load(trial, count)
         if found is None:
             # It has been dropped, by a limit of the store or by hand: those stages are run once more, on their own.
             self._note(f"the state that is labelled {label!r} is no longer stored; it is computed again")
@@ -221,7 +204,7 @@ class _Run:
                     *(self.checkpoint_seconds, self.device),
                 )._run_stages({})
             self._set_threads()
-            found = self._load(trial, count)
+            found = self.stored.load(trial, count)
         if found is None:
             raise StoreError(f"the state that is labelled {label!r} cannot be stored: the store's limit is too small")
         return model_state(found[0])
@@ -235,7 +218,8 @@ class _Run:
         trial.seed = derived_seed(self.plan.seed, "stage", self.index)
         torch.manual_seed(trial.seed)
         self.reported = {}
-        trial.keep, trial.recall = self._checkpoints(trial, key), self._recall(trial)
+        trial.recall = self._recall(trial)  # first: with a checkpoint, the history is the one that it has
+        trial.keep = self.stored.checkpoints(trial, self.index, self.history)
         observers.tell("stage_started", name=name, stage=stage)
         before, aside = layout(trial.model), unkept(trial.model)
         entry = self.registry.get("stage", name)
@@ -250,7 +234,7 @@ class _Run:
         observers.tell("stage_ended", name=name, stage=stage)
         began = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
-        snapshot, tensors = self._save(trial, key)
+        snapshot, tensors = self.stored.save(trial, self.index, self.history)
         end = StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size)
         self.report(StagesEnded((end,)))  # at once: others may be waiting for it
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
@@ -267,26 +251,8 @@ class _Run:
                 f"{'; '.join(changes[:3])}: parameters and buffers are kept"
             )
 
-    def _save(
-        self, trial: Trial, key: str, progress: Callable[[], Any] | None = None
-    ) -> tuple[Snapshot, dict[str, Tensor]]:
-        began = time.monotonic()
-        tensors, metadata = capture(trial)
-        metadata |= {
-            "experiment": self.plan.experiment,
-            "parent": self.plan.keys[self.index],
-            "stages": [stage["name"] for stage in self.plan.stages[: self.index + 1]],
-            **self.history.plain(),
-        }
-        if progress is not None:
-            more, metadata["progress"] = capture_progress(trial, progress())
-            tensors |= more
-        snapshot = self.store.save(key, tensors, metadata, partial=progress is not None)
-        self.save_seconds = time.monotonic() - began
-        return snapshot, tensors
-
     def _recall(self, trial: Trial) -> Callable[[], Any]:
-        found = self._load(trial, self.index + 1, partial=True)
+        found = self.stored.load(trial, self.index + 1, partial=True)
         if found is None:
             return lambda: None
         tensors, snapshot = found
@@ -308,14 +274,3 @@ class _Run:
             if self.resumed is not None:
                 self._note(f"{self.store.set_aside(self.resumed, describe(error))}; it is computed again")
             raise
-
-    def _checkpoints(self, trial: Trial, key: str) -> Callable[[Callable[[], Any]], None]:
-        last = time.monotonic()
-
-        def keep(progress: Callable[[], Any]) -> None:
-            nonlocal last
-            if time.monotonic() - last >= min(self.save_seconds / _SHARE, self.checkpoint_seconds):
-                self._save(trial, key, progress)
-                last = time.monotonic()
-
-        return keep

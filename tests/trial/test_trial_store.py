@@ -277,7 +277,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> SlowStore:
         return save(self, key, tensors, metadata, partial=partial)
 
     monkeypatch.setattr(Store, "save", slowly)
-    monkeypatch.setattr("framework._trial.run.time.monotonic", lambda: slow.now)
+    monkeypatch.setattr("framework._trial.stored.time.monotonic", lambda: slow.now)
     return slow
 
 
