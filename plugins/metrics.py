@@ -39,11 +39,7 @@ def accuracy(
     """
     if (task, average, top_k) == ("multiclass", "micro", 1):
         return Classification().metrics(num_classes)["accuracy"]  # which is exact, and at once there
-    import torchmetrics
-
-    options = _counting(task, num_classes, num_labels)
-    made: Metric = torchmetrics.Accuracy(**options, average=average, top_k=top_k, threshold=threshold)
-    return made
+    return _of_classes("Accuracy", task, num_classes, num_labels, average=average, top_k=top_k, threshold=threshold)
 
 
 def _counted(name: str, what: str, also: str) -> Callable[..., Metric]:
@@ -62,11 +58,7 @@ def _counted(name: str, what: str, also: str) -> Callable[..., Metric]:
         average: Average = "macro",
         threshold: Threshold = 0.5,
     ) -> Metric:
-        import torchmetrics
-
-        options = _counting(task, num_classes, num_labels)
-        made: Metric = getattr(torchmetrics, name)(**options, average=average, threshold=threshold)
-        return made
+        return _of_classes(name, task, num_classes, num_labels, average=average, threshold=threshold)
 
     metric.__doc__ = f"""{what}, in [0, 1].
 
@@ -94,11 +86,7 @@ def _ranked(name: str, what: str) -> Callable[..., Metric]:
         average: Literal["macro", "weighted"] = "macro",
         thresholds: Annotated[int, Interval(ge=2)] | None = None,
     ) -> Metric:
-        import torchmetrics
-
-        options = _counting(task, num_classes, num_labels)
-        made: Metric = getattr(torchmetrics, name)(**options, average=average, thresholds=thresholds)
-        return made
+        return _of_classes(name, task, num_classes, num_labels, average=average, thresholds=thresholds)
 
     metric.__doc__ = f"""{what}, in [0, 1].
 
@@ -116,12 +104,17 @@ def _ranked(name: str, what: str) -> Callable[..., Metric]:
     return metric
 
 
-def _counting(task: str, num_classes: int, num_labels: int) -> dict[str, Any]:
+def _of_classes(name: str, task: str, num_classes: int, num_labels: int, **options: Any) -> Metric:
+    """Make a metric of torchmetrics for classes or labels."""
     if task not in ("multiclass", "multilabel"):
         raise StageError(
             f"it is of classes or labels, and the task of the data is {task}: name another one, such as rmse"
         )
-    return {"task": task, "num_classes": num_classes, "num_labels": num_labels, "validate_args": False}
+    import torchmetrics
+
+    sizes = {"num_classes": num_classes, "num_labels": num_labels}
+    made: Metric = getattr(torchmetrics, name)(task=task, **sizes, validate_args=False, **options)
+    return made
 
 
 def perplexity(task: str) -> Metric:
