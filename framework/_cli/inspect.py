@@ -77,7 +77,7 @@ def _without_filters(
     except DataError as error:
         say(console, f"compact       none: {error}\n")
         return None
-    found = dissect(network, {}, logged.shape)
+    found = dissect(network, {}, logged.shape, logged.dtype)
     cost = "" if found.flops is None else f", {flops(found.flops)} FLOPs"
     say(console, f"compact       {found.parameters:,} parameters{cost}: without {count(compact.filters, 'filter')}\n")
     return network
