@@ -42,6 +42,23 @@ class Measures:
         name = metric or f"val/{self.primary}"
         return name, self.maximize(name) if mode is None else mode == "max"
 
+    def text(self, longest: int) -> str:
+        """Itself as JSON of at most so many characters; metrics that do not fit are left out, the last ones first."""
+        kept = dict(self.higher_is_better)
+        while len(text := json.dumps(kept)) > longest:
+            kept.popitem()
+        return text
+
+    @classmethod
+    def of(cls, text: str) -> "Measures":
+        """Read what `text` gave; of anything else, as anybody may write it into a run, what counts by default."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return CLASSIFIED
+        valid = isinstance(found, dict) and found and all(isinstance(higher, bool) for higher in found.values())
+        return cls(found) if valid else CLASSIFIED
+
 
 CLASSIFIED = Measures({"accuracy": True})
 """Those of what is not said to be anything else."""

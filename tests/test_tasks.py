@@ -16,7 +16,7 @@ from framework import (
     SpecError,
     Trial,
 )
-from framework._measures import Measures
+from framework._measures import CLASSIFIED, Measures
 from framework._plan import TrialPlan, as_it_stands, make_plans
 from framework._plan.explain import explain
 from framework._registry import Registry, installed
@@ -184,6 +184,19 @@ def test_a_metric_in_a_file_is_named_as_any_component(tmp_path: Path) -> None:
 
 
 # --- results -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_tells_of_its_metrics_is_read_back_as_far_as_it_fits() -> None:
+    many = Measures({"rmse": False, **{f"metric_{i}": True for i in range(500)}})
+    found = Measures.of(many.text(5000))
+    assert len(many.text(5000)) <= 5000 < len(many.text(10**6))
+    assert (found.primary, found.maximize("val/rmse")) == ("rmse", False)
+    assert Measures.of(many.text(10**6)) == many
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", '{"accuracy": 1}', "[" * 5000])
+def test_what_else_stands_there_counts_for_nothing(text: str) -> None:
+    assert Measures.of(text) == CLASSIFIED
 
 
 def test_the_curves_of_a_trial_are_of_its_primary_metric() -> None:

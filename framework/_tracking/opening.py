@@ -1,6 +1,5 @@
 """Which run a trial writes to, where others may be running the same trial."""
 
-import json
 import posixpath
 import time
 from collections.abc import Iterator, Sequence
@@ -164,7 +163,7 @@ def _tags(run: OpenRun) -> dict[str, str]:
         STAGES: " ".join(plan.keys[1:])[:LONGEST_TAG],
         VARIANT: variant(plan.swept, LONGEST_TAG),
         PLUGINS: ", ".join(plan.plugins)[:LONGEST_TAG],
-        HIGHER: json.dumps(run.measures.higher_is_better)[:LONGEST_TAG],
+        HIGHER: run.measures.text(LONGEST_TAG),
         **({THREADS: " ".join(map(str, plan.threads))[:LONGEST_TAG]} if plan.threads else {}),
     }
 

@@ -235,5 +235,5 @@ def trial_of(experiment: str, run: "Run") -> TrialRun:
         parent=tags.get(PARENT, ""),
         commit=tags.get(COMMIT, ""),
         versions=", ".join(tags[name] for name in (PLUGINS, VERSIONS) if tags.get(name)),
-        measures=Measures(json.loads(tags[HIGHER])) if HIGHER in tags else CLASSIFIED,
+        measures=Measures.of(tags.get(HIGHER, "")),
     )
