@@ -48,6 +48,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/compact.py
 	$(BIN)/python benchmarks/many_trials.py
 	$(BIN)/python benchmarks/plan.py
+	$(BIN)/python benchmarks/estimate.py
 	$(BIN)/python benchmarks/snapshot.py
 	$(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/registry.py

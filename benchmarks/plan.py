@@ -21,6 +21,7 @@ from framework._executors.ray_tune.space import expand
 from framework._plan import make_plans
 from framework._registry import installed
 from framework._spec import load as load_spec
+from framework._store import Store
 
 STEPS = ("load", "expand (Ray)", "make plans", "merge, draw")
 TARGET = 5.0
@@ -57,12 +58,13 @@ SPECS = {
 def measure(file: Path, now: Callable[[], float]) -> list[float]:
     """The seconds of each step, and of all."""
     loaded: list[Any] = []
+    console = Console(file=io.StringIO(), width=200)
     times = [now()]
     for step in (
         lambda: load_spec(file, installed()),
         lambda: list(expand(loaded[0].tree, loaded[0].search.samples, loaded[0].search.seed)),
         lambda: make_plans(loaded[0], lambda *_: loaded[1]),
-        lambda: print_plans([loaded[0]], {loaded[0].name: loaded[2]}, Console(file=io.StringIO(), width=200), ()),
+        lambda: print_plans([loaded[0]], {loaded[0].name: loaded[2]}, console, (), Store(file.parent)),
     ):
         loaded.append(step())
         times.append(now())

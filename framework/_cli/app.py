@@ -123,11 +123,20 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    at_once: Annotated[
+        list[int],
+        typer.Option(
+            min=1,
+            help="Tell the time left for so many trials at once. May be given several times. "
+            "Default: as many as fit on this machine.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     max_trials: MaxTrials = None,
     plugin: PluginFiles = [],  # noqa: B006 - typer reads it
     disable_plugin: Disabled = [],  # noqa: B006
 ) -> None:
-    """Show the trials of the specs as a tree of the stages that they share, and what is still to run."""
+    """Show the trials of the specs as a tree of the stages that they share, and what is still to run and takes."""
     with report_errors():
         from framework._cli.plan import show_plan
 
@@ -140,6 +149,7 @@ def plan(
             store=stages_in(root, store),
             whole=whole,
             pair=explain,
+            at_once=at_once,
         )
 
 

@@ -1,7 +1,7 @@
 """``framework plan`` and ``framework validate``."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,18 +9,20 @@ from typing import Any
 
 from rich.console import Console
 
+from framework._cli.store import readable
 from framework._cli.tree import draw
 from framework._component import Catalog
 from framework._errors import Problem, SpecError, nearest
 from framework._executors import session
-from framework._executors.machines import this_machine
+from framework._executors.estimate import Estimator
+from framework._executors.pace import CPU
 from framework._plan import TrialPlan, make_plans
 from framework._plan.explain import explain, shared_states
 from framework._plan.tree import make_tree
 from framework._registry import Registry
 from framework._spec import AUTO, RESOURCES, ExperimentSpec, load_specs
 from framework._store import Store
-from framework._terminal.console import count, make_console, say
+from framework._terminal.console import count, duration, make_console, say
 
 _MANY = 10_000  # stages of all trials of a spec
 _SAMPLE = 1_000
@@ -37,6 +39,7 @@ def show_plan(
     store: str,
     whole: bool,
     pair: tuple[str, str] | None,
+    at_once: Sequence[int],
 ) -> None:
     """Print the stage tree of the specs, or why two of their trials do not share more.
 
@@ -45,12 +48,14 @@ def show_plan(
         store: where stages may be stored already.
         whole: leave nothing out.
         pair: the names of the two trials.
+        at_once: for how many trials at once the time left is told; empty: as many as fit on this machine.
     """
     specs = load_specs(files, sets, seeds, registry, max_trials)
     if pair:
         print_explanation(session.plan_all(specs), *pair, registry)
     else:
-        print_plans(specs, session.plan_all(specs), make_console(), Store(store).stored(), whole=whole)
+        found = Store(store)
+        print_plans(specs, session.plan_all(specs), make_console(), found.stored(), found, whole=whole, at_once=at_once)
 
 
 def validate_specs(
@@ -76,19 +81,22 @@ def print_plans(
     planned: Planned,
     console: Console,
     stored: Collection[str],
+    store: Store,
     *,
     whole: bool = False,
+    at_once: Sequence[int] = (),
 ) -> None:
-    """Draw the stage tree of all specs, and sum up what it saves and what is still to run.
+    """Draw the stage tree of all specs, and sum up what it saves, what is still to run and what that will take.
 
     Args:
         specs: the specs; of those whose trials are suggested on the way, it only says how many these may be.
         planned: the trials of each spec, by its name.
         console: where to.
         stored: the keys of the states that are stored.
+        store: has what earlier stages took.
         whole: leave nothing out.
+        at_once: see `show_plan`.
     """
-
     line = partial(say, console)
     for spec in specs:
         line(f"{spec.name}: {_amount(spec, planned[spec.name])}", "bold")
@@ -110,7 +118,10 @@ def print_plans(
         takes.setdefault(_resources(spec.resources), []).append(spec.name)
     for resources, names in takes.items():
         line(f"resources per trial: {resources}" + (f" ({', '.join(names)})" if len(takes) > 1 else ""))
-    if told := _threads(specs, planned):
+    settled, here = session.share_here(specs, planned)
+    if told := _threads(specs, settled):
+        line(told)
+    for told in _expected(specs, settled, stored, store, at_once or [here]):
         line(told)
 
 
@@ -166,18 +177,48 @@ def _resources(resources: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in shown.items())
 
 
-def _threads(specs: Sequence[ExperimentSpec], planned: Planned) -> str:
+def _threads(specs: Sequence[ExperimentSpec], settled: Planned) -> str:
     """How many threads stages use if they are run on this machine, where the spec leaves that to us."""
-    shares, here, stages = session.share_out(specs, planned), this_machine(), dict[str, int]()
+    stages = dict[str, int]()
     for spec in specs:
         if spec.resources["cpu"] == spec.resources["threads"] == AUTO:
-            taken = here.take(spec, shares.branches)
-            for plan in planned[spec.name]:
-                settled = shares.settle(plan, here.cores(**taken), taken["cpu"])
-                stages |= zip(plan.keys[1:], settled.threads, strict=True)
+            for plan in settled[spec.name]:
+                stages |= zip(plan.keys[1:], plan.threads, strict=True)
     counts = sorted(Counter(stages.values()).items(), reverse=True)
     told = ", ".join(f"{threads} in {count(found, 'stage')}" for threads, found in counts)
     return f"threads on this machine: {told}" if told else ""
+
+
+def _expected(
+    specs: Sequence[ExperimentSpec],
+    settled: Planned,
+    stored: Collection[str],
+    store: Store,
+    at_once: Sequence[int],
+) -> Iterator[str]:
+    """How long it will take and how much room, as earlier runs tell."""
+    estimator = Estimator([plan for plans in settled.values() for plan in plans], stored, store)
+    if estimator.unknown:
+        names = list(dict.fromkeys(plan.experiment for plan in estimator.unknown))
+        of = f" of {', '.join(names)}" if len(names) < len(specs) else ""
+        yield f"time left: unknown until a first trial{of} has run"
+        return
+    found = [(number, estimate) for number in at_once if (estimate := estimator(number))]
+    if found:
+        times = ", ".join(
+            f"about {duration(one.seconds)} with {count(number, 'trial')} at once" for number, one in found
+        )
+        yield f"time left: {times} (by earlier runs on {', '.join(estimator.devices)})"
+        busy, size = found[0][1].busy, found[0][1].size
+        gpus = sum(busy[spec.name] * _gpus(spec, estimator.devices) for spec in specs)
+        if gpus:
+            yield f"GPU-hours left: {gpus / 3600:.3g}"
+        yield f"store: about {readable(int(size))} more"
+
+
+def _gpus(spec: ExperimentSpec, devices: Sequence[str]) -> float:
+    gpu = spec.resources["gpu"]
+    return float(devices != [CPU]) if gpu == AUTO else float(gpu)
 
 
 def _amount(spec: ExperimentSpec, plans: Sequence[TrialPlan]) -> str:

@@ -39,8 +39,10 @@ def run_specs(
     console = make_console()
     if dry_run:
         # Who forces trials has them begin at the start, whatever is stored.
-        stored = set() if options.force else Store(options.store_uri).stored()
-        print_plans(specs, session.plan_all(specs), console, stored)
+        store = Store(options.store_uri)
+        stored = set() if options.force else store.stored()
+        at_once = [1] if options.executor == "inline" else [options.max_concurrent] if options.max_concurrent else []
+        print_plans(specs, session.plan_all(specs), console, stored, store, at_once=at_once)
         return 0
     for plugin in registry.plugins:
         if plugin.fault and not plugin.disabled:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from framework._errors import describe
 from framework._executors.data import DataCache
 from framework._executors.events import Ended, Retried, Started, TrialEvent
+from framework._executors.pace import Timings
 from framework._executors.quota import StoreQuota
 from framework._executors.renderer import FigureRenderer
 from framework._executors.run_artifacts import run_artifacts
@@ -32,8 +33,13 @@ HOW = ("executed", "shared", "restored")
 class View(Protocol):
     """Shows the user what happens."""
 
-    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
-        """These trials are to be run; so many more are finished already, and up to so many are still suggested."""
+    def planned(
+        self, plans: Sequence[TrialPlan], done: int, coming: int, epochs: int, seconds: float | None = None
+    ) -> None:
+        """These trials are to be run; so many more are finished already, and up to so many are still suggested.
+
+        Together they train so many epochs, each that they share counted once, and take so long by earlier runs.
+        """
 
     def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
         """These trials are to be run too, of those to be suggested; so many of these need not be run."""
@@ -78,6 +84,7 @@ class RunRecorder:
         store: has the trials' final states.
         scheduler: learns which stages are stored.
         quota: keeps the store small; None lets it grow.
+        timings: learns what stages take.
         data: has the trials' data.
         results: takes the results.
         command: the command line.
@@ -93,6 +100,7 @@ class RunRecorder:
     store: Store
     scheduler: StageScheduler
     quota: StoreQuota | None
+    timings: Timings
     data: DataCache
     results: dict[tuple[str, str], Result]
     command: str
@@ -118,9 +126,11 @@ class RunRecorder:
             case StagesEnded(ends):
                 for end in ends:
                     self.scheduler.stored(end.key)
+                    self.timings.stage_ended(plan, end)
                     self._count(plan, end)
             case Retried():
                 self._records[plan.identity] = []
+                self.timings.trial_started(plan)
                 self.tracker.trial_restarted(plan)
             case Ended(result):
                 self._end(result)
@@ -128,6 +138,7 @@ class RunRecorder:
 
     def _start(self, plan: TrialPlan, measures: Measures) -> None:
         self._records[plan.identity] = []
+        self.timings.trial_started(plan)
         self._unlogged[plan.key] += 1
         source = self.data.source(plan)
         # The logged model takes normalised images: whoever loads it has to know by what.
@@ -151,6 +162,7 @@ class RunRecorder:
 
     def _end(self, ended: Result) -> None:
         plan, records = ended.plan, self._records.pop(ended.plan.identity)
+        self.timings.trial_ended(ended)
         metrics = {name: value for record in records for name, value in record.metrics.items()}
         epochs, measures = records[-1].epoch if records else 0, self.data.measures(plan)
         result = replace(ended, metrics=metrics, epochs=epochs, measures=measures)

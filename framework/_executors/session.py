@@ -1,15 +1,18 @@
 """One invocation: from specs to finished, tracked trials."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from framework._errors import Problem, SpecError, redact
 from framework._executors import inline, ray_env
 from framework._executors.data import DataCache
+from framework._executors.estimate import Estimator
 from framework._executors.events import Handler
+from framework._executors.machines import this_machine
 from framework._executors.options import RunOptions
+from framework._executors.pace import Timings
 from framework._executors.queue import TrialQueue, recall
 from framework._executors.quota import StoreQuota
 from framework._executors.recorder import RunRecorder, View, Work
@@ -21,6 +24,7 @@ from framework._home import make_home
 from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
 from framework._plan.result import Result
 from framework._plan.shares import Shares
+from framework._plan.tree import make_tree
 from framework._registry import Registry
 from framework._spec import ExperimentSpec
 from framework._spec.grid import expand_grids
@@ -61,6 +65,20 @@ def share_out(specs: Sequence[ExperimentSpec], planned: Mapping[str, Sequence[Tr
     return Shares([plan for plans in planned.values() for plan in plans], sum(spec.suggested for spec in specs))
 
 
+def share_here(
+    specs: Sequence[ExperimentSpec], planned: Mapping[str, Sequence[TrialPlan]]
+) -> tuple[dict[str, list[TrialPlan]], int]:
+    """The trials with the threads that their stages use on this machine, and how many of them run here at once."""
+    shares, here = share_out(specs, planned), this_machine()
+    settled, slots = {}, []
+    for spec in specs:
+        taken = here.take(spec, shares.branches)
+        cores = here.cores(**taken)
+        settled[spec.name] = [shares.settle(plan, cores, taken["cpu"]) for plan in planned[spec.name]]
+        slots.append(here.slots(**taken))
+    return settled, max(1, min(slots))
+
+
 def run(
     specs: Sequence[ExperimentSpec], registry: Registry, options: RunOptions, view: View
 ) -> tuple[list[Result], dict[str, Work]]:
@@ -82,6 +100,7 @@ def run(
         _refuse_schedulers(specs)
     store = Store(options.store_uri)
     stored = store.stored()  # before anything is started: a store that cannot be reached shows here
+    timings = Timings(store, options.executor)
     if options.verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with (
@@ -104,7 +123,9 @@ def run(
         planned |= {name: search.plans for name, search in searches.items()}
         coming = {name: search.coming * len(search.spec.seeds) for name, search in searches.items()}
         pending = recall([plan for plans in planned.values() for plan in plans], earlier, results)
-        view.planned(pending, len(results), sum(coming.values()))
+        kept = frozenset() if options.force else stored
+        expected = None if options.address else _expect(specs, pending, kept, store, options)
+        view.planned(pending, len(results), sum(coming.values()), make_tree(pending).remaining(kept)[1], expected)
         busy = [spec for spec in specs if coming.get(spec.name) or any(p.experiment == spec.name for p in pending)]
         for spec in busy:
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
@@ -112,7 +133,7 @@ def run(
         scheduler, data = StageScheduler((), stored), DataCache(registry)
         quota = None if options.store_limit is None else StoreQuota(store, scheduler, options.store_limit)
         recorder = RunRecorder(
-            *(registry, tracker, renderer, view, store, scheduler, quota, data, results),
+            *(registry, tracker, renderer, view, store, scheduler, quota, timings, data, results),
             command=command,
             force=options.force,
             wait=options.executor == "inline",  # exporting a model changes torch's optimizers in the whole process
@@ -132,11 +153,28 @@ def run(
         finally:
             for experiment, work in recorder.work.items():
                 tracker.summarised(experiment, work.metrics())
+            timings.save()
         planned |= {name: search.plans for name, search in searches.items()}
         tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
         summarise(busy, ended, registry, tracker, view.remarked, uri=options.mlflow_uri, command=command)
     return [results[plan.identity] for plans in planned.values() for plan in plans], recorder.work
+
+
+def _expect(
+    specs: Sequence[ExperimentSpec],
+    pending: Sequence[TrialPlan],
+    stored: Collection[str],
+    store: Store,
+    options: RunOptions,
+) -> float | None:
+    """The seconds that these trials will take on this machine, if earlier ones tell."""
+    planned = {spec.name: [plan for plan in pending if plan.experiment == spec.name] for spec in specs}
+    settled, slots = share_here(specs, planned)
+    most = 1 if options.executor == "inline" else options.max_concurrent
+    estimate = Estimator([plan for plans in settled.values() for plan in plans], stored, store)
+    found = estimate(min(slots, most or slots))
+    return None if found is None else found.seconds
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from framework._store.tensors import decode, encode
 
 _DAMAGED = ".damaged"
 _TENSORS = ".safetensors"
+_NOTE = ".note"
 _OURS = re.compile(rf"[0-9a-f]+(\.partial)?[-.].*({_TENSORS}|{PART})")
 _SETTLED = 3600.0  # seconds after which no writer is about to write a tensor file's JSON any more
 _READERS = 16  # an object store answers many at once
@@ -150,6 +151,14 @@ class Store:
             waiting: is called if another process is computing the stage; it may have stored it afterwards.
         """
         return self._backend.lock(key, waiting)
+
+    def read_note(self, name: str) -> bytes | None:
+        """Read what `write_note` has kept by this name; None if there is nothing."""
+        return self._backend.read(name + _NOTE)
+
+    def write_note(self, name: str, content: bytes) -> None:
+        """Keep something beside the snapshots that is no trial's state, in the place of what has that name."""
+        self._backend.write(name + _NOTE, content)
 
     def discard(self, key: str) -> None:
         """Remove the whole and the partial snapshot of a key, if they are there."""

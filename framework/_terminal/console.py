@@ -27,3 +27,14 @@ def say(console: Console, text: str, style: str | None = None) -> None:
 def count(number: int, noun: str) -> str:
     """``1 trial``, ``10,000 trials``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``2 min 5 s``, ``3 h 20 min``, ``2 d 1 h``."""
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        amount, left = divmod(left, length)
+        if amount or parts:
+            parts.append(f"{amount} {unit}")
+    return " ".join(part for part in parts[:2] if part[0] != "0") or "0 s"

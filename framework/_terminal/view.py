@@ -17,7 +17,7 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._report.metrics import called
 from framework._stage import Record
-from framework._terminal.console import count, say
+from framework._terminal.console import count, duration, say
 from framework._trial import Noted, Recorded, StagesEnded
 
 # Without a terminal, at most one line per trial in this time.
@@ -40,6 +40,7 @@ class _Running:
     plan: TrialPlan
     measures: Measures = CLASSIFIED
     shown: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=time.time)
     record: Record | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     next: int = 0
@@ -61,14 +62,17 @@ class PlainView:
         self.running: dict[tuple[str, str], _Running] = {}
         self.total = self.coming = self.done = self.epochs_total = self.epochs_done = 0
         self.began = time.monotonic()
+        self.expected: float | None = None  # how many seconds all of it takes, by earlier runs
         self.notes: set[str] = set()
 
-    def planned(self, plans: Sequence[TrialPlan], done: int, coming: int) -> None:
+    def planned(
+        self, plans: Sequence[TrialPlan], done: int, coming: int, epochs: int, seconds: float | None = None
+    ) -> None:
         self.total, self.coming, self.began = len(plans) + coming, coming, time.monotonic()
-        self.epochs_total = sum(plan.epochs for plan in plans)
+        self.epochs_total, self.expected = epochs, seconds
         earlier = f", {done} finished earlier" if done else ""
         suggested = f", up to {coming} of them suggested on the way" if coming else ""
-        self.line(f"{count(self.total, 'trial')} to run{suggested}{earlier}")
+        self.line(f"{count(self.total, 'trial')} to run{suggested}{earlier}{self.left()}")
 
     def suggested(self, plans: Sequence[TrialPlan], spared: int) -> None:
         self.coming -= len(plans) + spared
@@ -90,9 +94,7 @@ class PlainView:
                     self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)
             case Retried(result):
                 self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {result.error}")
-                running = self.running[plan.identity]
-                self.epochs_done -= running.record.epoch if running.record else 0
-                self.running[plan.identity] = _Running(plan, running.measures)
+                self.running[plan.identity] = _Running(plan, self.running[plan.identity].measures)
             case Ended(result):
                 self._ended(self.running.pop(plan.identity), result)
 
@@ -100,7 +102,8 @@ class PlainView:
         self.line(f"note: {text}")
 
     def _recorded(self, running: _Running, record: Record) -> None:
-        self.epochs_done += record.epoch - (running.record.epoch if running.record else 0)
+        if record.time >= running.began:  # else it is known from another trial, or from an earlier run
+            self.epochs_done += record.epoch - (running.record.epoch if running.record else 0)
         running.record = record
         running.metrics.update(record.metrics)
         self.progressed(running)
@@ -133,14 +136,17 @@ class PlainView:
         say(self.console, text)
 
     def left(self) -> str:
-        """The estimated time left, from the epochs so far."""
+        """The estimated time left, from the epochs so far, and at first from what earlier runs took."""
         known = self.total - self.coming
         # Trials that are still to be suggested are assumed to be as long as the known ones.
-        total = self.epochs_total * self.total / known if known else 0
-        if not self.epochs_done or total <= self.epochs_done:
+        scale = self.total / known if known else 0.0
+        done = self.epochs_done / (self.epochs_total * scale) if self.epochs_total * scale else 0.0
+        passed = time.monotonic() - self.began
+        if done >= 1 or not (done or (self.expected and scale)):
             return ""
-        seconds = (time.monotonic() - self.began) / self.epochs_done * (total - self.epochs_done)
-        return f", about {int(seconds // 60)}:{int(seconds % 60):02d} left"
+        # The more is done, the more it counts how fast that was.
+        whole = passed / done if self.expected is None else passed + (1 - done) * self.expected * scale
+        return f", about {duration((1 - done) * whole)} left"
 
 
 class LiveView(PlainView):
@@ -158,7 +164,7 @@ class LiveView(PlainView):
             table.add_row(*_cells(running))
         progress = f"{self.done}/{self.total} trials"
         if self.epochs_total:
-            progress += f", {self.epochs_done}/{self.epochs_total} epochs"
+            progress += f", {min(self.epochs_done, self.epochs_total)}/{self.epochs_total} epochs"
         return Group(table, Text(progress + self.left(), style="bold"))
 
 

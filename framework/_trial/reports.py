@@ -30,6 +30,8 @@ class StageEnd:
         epochs: by how many epochs the stage advanced the epoch axis.
         executed: the trial ran the stage itself; else it found the result in the store.
         size: bytes of the snapshot that it left; 0 if it found one.
+        seconds: from the stage's start until its result was stored; 0 if it was found.
+        device: on which the stage ran, ``CPU`` or the name of a GPU; empty if its result was found.
     """
 
     stage: int
@@ -37,6 +39,8 @@ class StageEnd:
     epochs: int
     executed: bool
     size: int = 0
+    seconds: float = 0.0
+    device: str = ""
 
 
 @dataclass(frozen=True)

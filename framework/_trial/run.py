@@ -213,6 +213,7 @@ class _Run:
 
     def _execute(self, trial: Trial, stage: Stage, observers: Observers) -> None:
         key, name = self.plan.keys[self.index + 1], self.plan.stages[self.index]["name"]
+        started = time.monotonic()
         self._set_threads()
         # Of its place, not of its parameters: variants of one seed differ only by what differs in them.
         trial.seed = derived_seed(self.plan.seed, "stage", self.index)
@@ -235,7 +236,8 @@ class _Run:
         began = self.history.ends[-1] if self.history.ends else 0
         self.history.ends.append(trial.epoch)
         snapshot, tensors = self.stored.save(trial, self.index, self.history)
-        end = StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size)
+        epochs, seconds = trial.epoch - began, time.monotonic() - started
+        end = StageEnd(self.index, key, epochs, True, snapshot.size, seconds, _called(self.device))
         self.report(StagesEnded((end,)))  # at once: others may be waiting for it
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
         # (attributes, hooks, gradients, modes) is as it was built.
@@ -274,3 +276,7 @@ class _Run:
             if self.resumed is not None:
                 self._note(f"{self.store.set_aside(self.resumed, describe(error))}; it is computed again")
             raise
+
+
+def _called(device: torch.device) -> str:
+    return "CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)

@@ -63,6 +63,7 @@ def test_the_tree_is_drawn_and_summed_up(plan: Plan) -> None:
         "epochs: 18 naive → 13 shared (1.4× fewer epochs) → 13 still to run",
         "resources per trial: cpu=auto gpu=auto",
         "threads on this machine: 1 in 20 stages",
+        "time left: unknown until a first trial has run",
     ]
     assert {path.name for path in Path().iterdir()} == STUDY.keys()
 
@@ -195,11 +196,26 @@ def test_resources_are_told_by_spec_where_they_differ_and_where_they_are_not_the
     one = spec("one.yaml", "[train]", resources="{timeout: 60, retries: 1}")
     two = spec("two.yaml", "[test]", resources="{cpu: 2, gpu: 0.5, retries: 0}")
     three = spec("three.yaml", "[test]", seeds="[1]", resources="{cpu: 2, gpu: 0.5, retries: 0}")
-    assert plan(one, two, three)[-3:] == [
+    assert plan(one, two, three)[-4:] == [
         "resources per trial: cpu=auto gpu=auto timeout=60 (one)",
         "resources per trial: cpu=2 gpu=0.5 retries=0 (two, three)",
         "threads on this machine: 1 in 1 stage",
+        "time left: unknown until a first trial of one has run",
     ]
+
+
+def test_the_time_left_is_told_by_what_earlier_runs_took(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = spec("one.yaml", "[train, {prune: {amount: 0.1}}]", seeds="[0]")
+    assert here("run", one, "--executor", "inline", monkeypatch=monkeypatch) == 0
+    told = plan(one, "--seeds", "0,1,2", "--at-once", "1", "--at-once", "2")
+    time, size = told[-2:]
+    assert re.fullmatch(
+        r"time left: about .* with 1 trial at once, about .* with 2 trials at once \(by earlier runs on CPU\)", time
+    )
+    assert re.fullmatch(r"store: about \d.* more", size)
+    assert not [line for line in plan(one) if "time left" in line or "store:" in line]  # nothing is left to run
+    other = spec("other.yaml", "[train]", name="other", model="mlp")
+    assert plan(one, other)[-1] == "time left: unknown until a first trial of other has run"
 
 
 # --- why two trials do not share -----------------------------------------------------------------------------------
