@@ -214,7 +214,7 @@ def test_the_time_left_is_told_by_what_earlier_runs_took(plan: Plan, monkeypatch
     )
     assert re.fullmatch(r"store: about \d.* more", size)
     assert not [line for line in plan(one) if "time left" in line or "store:" in line]  # nothing is left to run
-    other = spec("other.yaml", "[train]", name="other", model="mlp")
+    other = spec("other.yaml", "[{train: {epochs: 1}}]", model="mlp")
     assert plan(one, other)[-1] == "time left: unknown until a first trial of other has run"
 
 
