@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from framework._errors import Problem, SpecError, redact
+from framework._errors import Problem, SpecError, StoreError, redact
 from framework._executors import inline, ray_env
 from framework._executors.data import DataCache
 from framework._executors.estimate import Estimator
@@ -153,7 +153,10 @@ def run(
         finally:
             for experiment, work in recorder.work.items():
                 tracker.summarised(experiment, work.metrics())
-            timings.save()
+            try:
+                timings.save()
+            except StoreError as error:  # the results are none the worse for it
+                view.remarked(f"how long stages took is not kept for later runs: {error}")
         planned |= {name: search.plans for name, search in searches.items()}
         tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}

@@ -82,6 +82,8 @@ class PlainView:
     def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
         match event:
             case Started(measures):
+                if not self.running and not self.done:
+                    self.began = time.monotonic()  # starting Ray tells nothing of the pace of epochs
                 self.running[plan.identity] = _Running(plan, measures)
             case Recorded(record):
                 self._recorded(self.running[plan.identity], record)

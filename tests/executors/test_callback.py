@@ -23,6 +23,12 @@ CANCELLED = """The actor died unexpectedly before finishing this task.
 The actor is dead because all references to the actor were removed including lineage ref count.
 The actor never ran - it was cancelled before it started running.
 """
+NODE_DIED = """The actor died because its node has died. Node Id: 08c938b6e631524154b760f2dca14084fde6fe87
+\tthe actor's node was terminated: Termination is unexpected.
+"""
+UNAVAILABLE = """The actor 0fdf33ca34910a9b848998db01000000 is unavailable: The actor is temporarily unavailable: RpcError: \
+RPC error: Socket closed rpc_code: 14. The task may or may not have been executed on the actor.
+"""
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,8 @@ The actor never ran - it was cancelled before it started running.
             "Ray ended its worker as memory ran low (22.65GB used / 23.54GB): run fewer trials at once "
             "(--max-concurrent), or smaller batches",
         ),
+        (NODE_DIED, "its machine, or the connection to it, was lost"),
+        (UNAVAILABLE, "its machine, or the connection to it, was lost"),
         (CANCELLED, "Ray could not run it: The actor never ran - it was cancelled before it started running."),
     ],
 )

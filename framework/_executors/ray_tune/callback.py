@@ -84,6 +84,8 @@ def _reason(said: str) -> str:
         )
     if not said or "worker process has died" in said:
         return "its worker process died: it was killed, ran out of memory, or crashed in native code"
+    if "node has died" in said or "is unavailable" in said:
+        return "its machine, or the connection to it, was lost"
     return readable(f"Ray could not run it: {said.strip().splitlines()[-1].strip()}")
 
 
