@@ -26,8 +26,8 @@ The actor never ran - it was cancelled before it started running.
 NODE_DIED = """The actor died because its node has died. Node Id: 08c938b6e631524154b760f2dca14084fde6fe87
 \tthe actor's node was terminated: Termination is unexpected.
 """
-UNAVAILABLE = """The actor 0fdf33ca34910a9b848998db01000000 is unavailable: The actor is temporarily unavailable: RpcError: \
-RPC error: Socket closed rpc_code: 14. The task may or may not have been executed on the actor.
+UNAVAILABLE = """The actor 0fdf33ca34910a9b848998db01000000 is unavailable: The actor is temporarily unavailable: \
+RpcError: RPC error: Socket closed rpc_code: 14. The task may or may not have been executed on the actor.
 """
 
 
