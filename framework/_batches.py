@@ -1,7 +1,7 @@
 """Batches of inputs and targets, on which networks are trained and tested."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -47,19 +47,24 @@ class TensorBatches:
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield rows of the inputs and of the targets."""
+        for index in self._rows(number):
+            yield self.inputs[index], self.targets[index]
+
+    def _rows(self, number: int) -> Iterator[slice | Tensor]:
+        """Yield which rows each batch of a pass has."""
         order = order_of_pass(len(self.inputs), self.seed, number)
         if order is not None:
             order = order.to(self.inputs.device)
         for i in range(len(self)):
             chosen = slice(i * self.batch_size, (i + 1) * self.batch_size)
-            index = chosen if order is None else order[chosen]
-            yield self.inputs[index], self.targets[index]
+            yield chosen if order is None else order[chosen]
 
 
 class ImageBatches(TensorBatches):
     """Normalised batches of images, shuffled and augmented anew in every pass.
 
-    The images lie on the device as uint8; augmentation and normalisation happen there, batch by batch.
+    The images lie on the device as uint8; augmentation and normalisation happen there, batch by batch. What is drawn
+    for an image in a pass is the same in whatever batch it is.
 
     Args:
         images: uint8, (N, channels, height, width).
@@ -97,13 +102,19 @@ class ImageBatches(TensorBatches):
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images, labels): float32 (batch, channels, height, width), and int64 (batch,)."""
-        # Each draws for itself, so that one more of them changes nothing of the others.
-        drawn = {} if self.seed is None else {name: _generator(self.seed, name, number) for name in self.augment}
-        for images, labels in super().epoch(number):
-            for name, generator in drawn.items():
-                images = _AUGMENT[name](images, generator, self._fill)
+        drawn = {} if self.seed is None else {name: self._draw(name, number) for name in self.augment}
+        for index in self._rows(number):
+            images = self.inputs[index]
+            for name, numbers in drawn.items():
+                images = _AUGMENT[name].change(images, numbers[index], self._fill)
             images = torch.addcmul(self._shift, images.to(torch.float32), self._scale)
-            yield images.contiguous(memory_format=self._format), labels
+            yield images.contiguous(memory_format=self._format), self.targets[index]
+
+    def _draw(self, name: Augmentation, number: int) -> Tensor:
+        # For every image at once: what happens to one doesn't depend on its batch, and no step waits for the device.
+        # Each augmentation draws for itself, so that one more of them changes nothing of the others.
+        numbers = _AUGMENT[name].draw(self.inputs.shape, _generator(cast(int, self.seed), name, number))
+        return numbers.to(self.inputs.device)
 
 
 def batches_per_pass(rows: int, batch_size: int, seed: int | None) -> int:
@@ -121,27 +132,57 @@ def _generator(seed: int, *place: object) -> torch.Generator:
     return torch.Generator().manual_seed(derived_seed(seed, *place))
 
 
-def _crop(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
-    count, _, height, width = images.shape
-    rows, columns = max(1, height // 8), max(1, width // 8)
+class _Augmentation(NamedTuple):
+    """How images are changed.
+
+    Attributes:
+        draw: random numbers for all images, (N, …), by the images' shape.
+        change: a batch of images, with its part of these numbers, and what stands where nothing is.
+    """
+
+    draw: Callable[[torch.Size, torch.Generator], Tensor]
+    change: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _most_shifted(shape: torch.Size) -> tuple[int, int]:
+    return max(1, shape[-2] // 8), max(1, shape[-1] // 8)
+
+
+def _draw_corners(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    corners = [torch.randint(2 * most + 1, (shape[0],), generator=generator) for most in _most_shifted(shape)]
+    return torch.stack(corners, 1)
+
+
+def _crop(images: Tensor, corners: Tensor, fill: Tensor) -> Tensor:
+    rows, columns = _most_shifted(images.shape)
     padded = torch.nn.functional.pad(images, [columns, columns, rows, rows])
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    top, left = (torch.randint(2 * n + 1, (count,), generator=generator).to(images.device) for n in (rows, columns))
-    return windows[torch.arange(count, device=images.device), :, top, left]
+    windows = padded.unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
+    top, left = corners.unbind(1)
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
-def _flip(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
-    flipped = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
+def _draw_sides(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape[0], generator=generator).lt(0.5)
+
+
+def _flip(images: Tensor, flipped: Tensor, fill: Tensor) -> Tensor:
     return torch.where(flipped.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def _cutout(images: Tensor, generator: torch.Generator, fill: Tensor) -> Tensor:
-    count, _, height, width = images.shape
+def _draw_centres(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape[0], 2, 1, generator=generator)
+
+
+def _cutout(images: Tensor, centres: Tensor, fill: Tensor) -> Tensor:
+    height, width = images.shape[2:]
     reach = min(height, width) // 2 / 2  # of a whole number of pixels, or else the square might be one too wide
-    centres = torch.rand(2, count, 1, generator=generator).to(images.device)
-    rows = (torch.arange(height, device=images.device) + 0.5 - centres[0] * height).abs() <= reach
-    columns = (torch.arange(width, device=images.device) + 0.5 - centres[1] * width).abs() <= reach
+    rows = (torch.arange(height, device=images.device) + 0.5 - centres[:, 0] * height).abs() <= reach
+    columns = (torch.arange(width, device=images.device) + 0.5 - centres[:, 1] * width).abs() <= reach
     return torch.where((rows[:, :, None] & columns[:, None, :]).unsqueeze(1), fill, images)
 
 
-_AUGMENT = {"crop": _crop, "flip": _flip, "cutout": _cutout}
+_AUGMENT: Mapping[Augmentation, _Augmentation] = {
+    "crop": _Augmentation(_draw_corners, _crop),
+    "flip": _Augmentation(_draw_sides, _flip),
+    "cutout": _Augmentation(_draw_centres, _cutout),
+}

@@ -175,6 +175,17 @@ def test_cutout_sets_one_square_of_at_most_half_the_size_to_the_mean():
     assert 0.7 < cut[:, 0, 0].sum() / cut[:, 0, -1].sum() < 1.4
 
 
+def test_what_happens_to_an_image_does_not_depend_on_its_batch():
+    images = torch.randint(1, 256, (30, 1, 16, 16), dtype=torch.uint8)
+
+    def by_label(size):
+        found = batches(images, torch.arange(30), batch_size=size, augment=["crop", "flip", "cutout"], seed=0)
+        return {label: x for xs, ys in found.epoch(1) for x, label in zip(xs, ys.tolist(), strict=True)}
+
+    small, large = by_label(4), by_label(30)
+    assert all(torch.equal(small[label], large[label]) for label in range(30))
+
+
 def test_an_augmentation_changes_nothing_of_what_others_draw():
     images = torch.randint(1, 256, (30, 1, 8, 8), dtype=torch.uint8)
 
