@@ -1,9 +1,13 @@
 """Which trial may start: never one that would compute what another is just computing."""
 
-from collections.abc import Collection, Sequence
+from bisect import insort
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count
 
 from framework._plan import TrialPlan
-from framework._plan.tree import make_tree
+
+_END = ""  # the next stage of a trial that has none
 
 
 class StageScheduler:
@@ -12,6 +16,10 @@ class StageScheduler:
     A running trial claims all stages of its path that are not stored yet. A trial may start if nobody has claimed a
     stage of its own path; it waits, without a slot, as long as somebody has. Of those that may start, the one goes
     first on whose next stage most work depends.
+
+    There may be thousands of trials, so nothing here looks at all of them. Those that wait are grouped by the state
+    that they start from and the stage that they compute next: a claim of that stage holds the whole group back. A heap
+    has the groups that may start; what it says of a group may be out of date, but never puts the group too far back.
 
     Args:
         plans: the trials.
@@ -23,52 +31,78 @@ class StageScheduler:
 
     def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str]) -> None:
         self.plans: list[TrialPlan] = []
-        self._paths: list[tuple[str, ...]] = []
         self._stored = set(stored)
-        self._claims: dict[str, int] = {}
-        self._waiting: dict[int, None] = {}
-        self._running: set[int] = set()
+        # By key: the state before; and the epochs of the stage and of all that build on it, and one for each stage.
+        self._parent: dict[str, str] = {}
+        self._work: dict[str, int] = {_END: 0}
+        self._turns = count()
+        self._waiting: dict[int, int] = {}  # trials, with the turn in which they came
+        self._running: dict[int, tuple[str, ...]] = {}  # trials, with what they claimed when they started
+        self._returning: set[int] = set()  # those of them that go back to earlier states
+        self._claims: dict[str, int] = {}  # stages, with the trial that computes them
+        # By the state that trials start from and the stage that comes next: their turns and themselves, in order.
+        self._groups: dict[str, dict[str, list[tuple[int, int]]]] = {}
+        # Work, negative, and turn of a trial that may be free to start; and its group.
+        self._heap: list[tuple[int, int, str, str]] = []
+        # Groups of which trials are held back by claims further on, where a result has been lost in between.
+        self._held: set[tuple[str, str]] = set()
         self.add(plans)
 
     def add(self, plans: Sequence[TrialPlan]) -> None:
         """There are more trials."""
-        self._waiting.update(dict.fromkeys(range(len(self.plans), len(self.plans) + len(plans))))
-        self.plans += plans
-        self._paths += [plan.keys[1:] for plan in plans]
-        self._work = _work(self.plans)
-        self._changed = True
+        for plan in plans:
+            index = len(self.plans)
+            self.plans.append(plan)
+            self._grow(plan)
+            if any(plan.went_back):
+                self._returning.add(index)
+            self._wait(index)
 
     def next(self) -> int | None:
         """The index of a trial that may start, which takes it as started; None if none may now."""
-        if not self._changed:
-            return None
-        best = max(filter(self._may_start, self._waiting), key=self._below, default=None)
-        if best is None:
-            self._changed = False
-            return None
-        del self._waiting[best]
-        self._running.add(best)
-        self._claims.update(dict.fromkeys(self._remaining(best), best))
-        return best
+        while self._heap:
+            work, turn, state, key = heappop(self._heap)
+            free = None if key in self._claims else next(self._free(state, key), None)
+            if free is None:
+                continue
+            if (-work, turn) != (self._work[key], free[0]):
+                self._offer(state, key, free[0])
+                continue
+            self._leave(state, key, [free])
+            self._start(free[1])
+            self._offer(state, key)  # if its next stage is nobody's to compute
+            return free[1]
+        return None
 
     def stored(self, key: str) -> None:
         """A stage's result is there."""
         self._stored.add(key)
-        self._claims.pop(key, None)
-        self._changed = True
+        self._release([key])
+        if key not in self._parent:
+            return  # of other trials
+        state, following = self._parent[key], key
+        while state in self._parent and state not in self._stored:
+            state, following = self._parent[state], state
+        group = self._groups.get(state, {}).get(following, ())
+        moved = [entry for entry in group if following == key or key in self.plans[entry[1]].keys]
+        self._leave(state, following, moved)
+        for _, index in moved:
+            self._place(index)
 
     def lost(self, key: str) -> None:
         """A stage's result is no longer there."""
         self._stored.discard(key)
+        for group in self._groups.pop(key, {}).values():
+            for _, index in group:
+                self._place(index)
 
     def ended(self, index: int, *, again: bool = False) -> None:
         """A trial has ended, well or not; one that shall be tried again waits for its turn anew."""
-        self._running.discard(index)
-        for key in [key for key, owner in self._claims.items() if owner == index]:
-            del self._claims[key]
+        self._release([key for key in self._running.pop(index, ()) if self._claims.get(key) == index])
         if again:
-            self._waiting[index] = None
-        self._changed = True
+            self._wait(index)
+        else:
+            self._returning.discard(index)
 
     @property
     def running(self) -> int:
@@ -83,33 +117,86 @@ class StageScheduler:
     @property
     def needed(self) -> set[str]:
         """The results that trials which have not ended go on from."""
-        kept: set[str] = set()
-        for index in [*self._waiting, *self._running]:
-            path = self._paths[index]
-            done = len(path) - len(self._remaining(index))
-            kept.update(path[:done][-1:])
-            kept.update(self.plans[index].went_back_to(done))
+        running = (self.plans[index].keys[self._done(index)] for index in self._running)
+        kept = {key for key in (*self._groups, *running) if key in self._parent}
+        for index in self._returning:
+            kept.update(self.plans[index].went_back_to(self._done(index)))
         return kept
 
-    def _may_start(self, index: int) -> bool:
-        return not any(key in self._claims for key in self._remaining(index))
+    # --- the trees of all trials ---------------------------------------------------------------------------------
 
-    def _below(self, index: int) -> int:
-        remaining = self._remaining(index)
-        return self._work[remaining[0]] if remaining else 0
+    def _grow(self, plan: TrialPlan) -> None:
+        """Add the trial's path, and the work of its new stages to all stages before them."""
+        more = 0
+        for key, before, epochs in reversed([*zip(plan.keys[1:], plan.keys, plan.stage_epochs, strict=False)]):
+            if key not in self._parent:
+                self._parent[key], self._work[key] = before, 0
+                more += epochs + 1
+            self._work[key] += more
+        for before, key in zip(plan.keys, plan.keys[1:], strict=False):
+            self._offer(before, key)
+
+    def _done(self, index: int) -> int:
+        """Up to which of its stages the trial need not compute any: the last one that is stored."""
+        keys = self.plans[index].keys
+        return next((done for done in range(len(keys) - 1, 0, -1) if keys[done] in self._stored), 0)
 
     def _remaining(self, index: int) -> tuple[str, ...]:
         """What the trial has to compute: the stages after the last one that is stored."""
-        path = self._paths[index]
-        for count in range(len(path), 0, -1):
-            if path[count - 1] in self._stored:
-                return path[count:]
-        return path
+        return self.plans[index].keys[self._done(index) + 1 :]
 
+    # --- those that wait -----------------------------------------------------------------------------------------
 
-def _work(plans: Sequence[TrialPlan]) -> dict[str, int]:
-    """By stage key, the epochs of that stage and of all distinct ones that build on it, and one for each stage."""
-    work: dict[str, int] = {}
-    for node in reversed(make_tree(plans).nodes.values()):  # what builds on it first
-        work[node.key] = node.epochs + 1 + sum(work[child] for child in node.children)
-    return work
+    def _wait(self, index: int) -> None:
+        self._waiting[index] = next(self._turns)
+        self._place(index)
+
+    def _place(self, index: int) -> None:
+        """Add a trial that waits to its group."""
+        keys, done = self.plans[index].keys, self._done(index)
+        state, key = keys[done], (*keys, _END)[done + 1]
+        group = self._groups.setdefault(state, {}).setdefault(key, [])
+        insort(group, (self._waiting[index], index))
+        if group[0][1] == index or (state, key) in self._held:
+            self._offer(state, key)
+
+    def _offer(self, state: str, key: str, turn: int | None = None) -> None:
+        """Have the heap know of a group, if there is one that may start."""
+        group = self._groups.get(state, {}).get(key)
+        if group and key not in self._claims:
+            heappush(self._heap, (-self._work[key], group[0][0] if turn is None else turn, state, key))
+
+    def _free(self, state: str, key: str) -> Iterator[tuple[int, int]]:
+        """Those of a group of whose paths nothing is claimed; all of them, unless a result has been lost."""
+        for turn, index in self._groups.get(state, {}).get(key, ()):
+            if not any(stage in self._claims for stage in self._remaining(index)):
+                yield turn, index
+            else:
+                self._held.add((state, key))
+
+    def _leave(self, state: str, key: str, entries: Collection[tuple[int, int]]) -> None:
+        """Take these out of a group, and the group away if none is left."""
+        groups, gone = self._groups.get(state, {}), set(entries)
+        left = [entry for entry in groups.get(key, ()) if entry not in gone]
+        if left:
+            groups[key] = left
+            return
+        groups.pop(key, None)
+        if not groups:
+            self._groups.pop(state, None)
+
+    # --- those that run ------------------------------------------------------------------------------------------
+
+    def _start(self, index: int) -> None:
+        del self._waiting[index]
+        self._running[index] = self._remaining(index)
+        self._claims.update(dict.fromkeys(self._running[index], index))
+
+    def _release(self, keys: Iterable[str]) -> None:
+        """Nobody computes these any more."""
+        for key in keys:
+            if self._claims.pop(key, None) is not None:
+                self._offer(self._parent[key], key)
+        held, self._held = self._held, set()
+        for group in held:
+            self._offer(*group)

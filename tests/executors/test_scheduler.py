@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from framework._executors.scheduler import StageScheduler
 from framework._plan import TrialPlan
+from framework._plan.tree import make_tree
 
 
-def plan_of(stages: str, epochs: int = 1) -> TrialPlan:
-    """A trial whose stages are letters: its keys are the prefixes."""
+def plan_of(stages: str, epochs: int = 1, back: int = 0) -> TrialPlan:
+    """A trial whose stages are letters: its keys are the prefixes. Its last stage may go back to an earlier state."""
     return TrialPlan(
         experiment="e",
         swept={},
@@ -24,7 +25,59 @@ def plan_of(stages: str, epochs: int = 1) -> TrialPlan:
         resources={},
         keys=tuple(stages[:count] for count in range(len(stages) + 1)),
         stage_epochs=(epochs,) * len(stages),
+        went_back=(*[()] * (len(stages) - 1), (back,) * (back > 0)),
     )
+
+
+class Scan:
+    """What the scheduler shall do, in as few words as possible: it looks at all trials every time."""
+
+    def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str]) -> None:
+        self.plans, self.there = list(plans), set(stored)
+        self.claims: dict[str, int] = {}
+        self.waiting = list(range(len(plans)))
+        self.running: list[int] = []
+
+    def add(self, plans: Sequence[TrialPlan]) -> None:
+        self.waiting += range(len(self.plans), len(self.plans) + len(plans))
+        self.plans += plans
+
+    def next(self) -> int | None:
+        work: Counter[str] = Counter()
+        for node in reversed(make_tree(self.plans).nodes.values()):
+            work[node.key] = node.epochs + 1 + sum(work[child] for child in node.children)
+        free = [i for i in self.waiting if not {*self.remaining(i)} & {*self.claims}]
+        best = max(free, key=lambda i: work[(*self.remaining(i), "none")[0]], default=None)
+        if best is not None:
+            self.waiting.remove(best)
+            self.running.append(best)
+            self.claims |= dict.fromkeys(self.remaining(best), best)
+        return best
+
+    def stored(self, key: str) -> None:
+        self.there.add(key)
+        self.claims.pop(key, None)
+
+    def lost(self, key: str) -> None:
+        self.there.discard(key)
+
+    def ended(self, index: int, *, again: bool = False) -> None:
+        self.running.remove(index)
+        self.claims = {key: owner for key, owner in self.claims.items() if owner != index}
+        self.waiting += [index] * again
+
+    @property
+    def needed(self) -> set[str]:
+        found = set()
+        for index in (*self.waiting, *self.running):
+            path = self.plans[index].keys
+            done = len(path) - 1 - len(self.remaining(index))
+            found |= {*path[1 : done + 1][-1:], *self.plans[index].went_back_to(done)}
+        return found
+
+    def remaining(self, index: int) -> tuple[str, ...]:
+        path = self.plans[index].keys[1:]
+        return path[max((n for n, key in enumerate(path, 1) if key in self.there), default=0) :]
 
 
 def prefixes(trials: Sequence[str]) -> set[str]:
@@ -119,6 +172,38 @@ def test_trials_that_come_later_execute_only_what_nobody_has_and_leave_no_slot_i
     assert wasted == 0
 
 
+@pytest.mark.parametrize("seed", range(100))
+def test_it_does_what_looking_at_all_trials_every_time_would(seed: int) -> None:
+    turns = random.Random(seed)
+    # Of equal trials there may be several, of different experiments; what is stored and lost comes in any order.
+    paths = ["".join(turns.choices("ab", k=turns.randint(0, 6))) for _ in range(20)]
+    coming = [plan_of(path, epochs=len(path) % 3, back=turns.randint(0, len(path))) for path in paths]
+    keys = sorted({*prefixes(paths), "x"})
+    stored = {*turns.sample(keys, k=turns.randint(0, 3))}
+    mine, scan = StageScheduler(coming[:9], stored), Scan(coming[:9], stored)
+    del coming[:9]
+    for _ in range(300):
+        match turns.choice(["next", "next", "stored", "stored", "lost", "lost", "ended", "add"]):
+            case "next":
+                assert mine.next() == scan.next()
+            case "stored" | "lost" as event:
+                key = turns.choice([*scan.claims, *keys] if event == "stored" else [*scan.there, *keys])
+                getattr(mine, event)(key)
+                getattr(scan, event)(key)
+            case "ended" if scan.running:
+                index, again = turns.choice(scan.running), turns.random() < 0.7
+                mine.ended(index, again=again)
+                scan.ended(index, again=again)
+            case "add":
+                more = coming[: turns.randint(0, 2)]
+                mine.add(more)
+                scan.add(more)
+                del coming[: len(more)]
+        assert mine.needed == scan.needed
+        assert mine.running == len(scan.running)
+        assert mine.done == (not scan.waiting and not scan.running)
+
+
 def test_a_later_trial_waits_for_what_a_running_one_is_computing() -> None:
     scheduler = StageScheduler([plan_of("ab")], {"x"})
     assert scheduler.next() == 0
@@ -170,6 +255,16 @@ def test_a_lost_result_is_computed_again() -> None:
     scheduler.lost("a")
     assert scheduler.next() == 0
     assert scheduler.next() is None  # it is being computed
+
+
+def test_what_becomes_free_as_results_are_lost_is_not_held_back_by_others() -> None:
+    scheduler = StageScheduler([plan_of("ab"), plan_of("abx"), plan_of("acd"), plan_of("y", epochs=3)], {"ac"})
+    assert scheduler.next() == 0
+    scheduler.stored("a")
+    scheduler.lost("a")
+    assert scheduler.next() == 3  # the second one waits for what the first goes on to
+    scheduler.lost("ac")
+    assert scheduler.next() == 2  # computes from the start on what it now has in common with both
 
 
 def test_what_is_needed_is_what_the_others_go_on_from() -> None:
