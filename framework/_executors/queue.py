@@ -95,11 +95,6 @@ class TrialQueue:
             search.slots = slots[search.spec.name]
 
     @property
-    def running(self) -> int:
-        """How many trials have been started and have not ended."""
-        return self._scheduler.running
-
-    @property
     def done(self) -> bool:
         """Nothing runs, and nothing is left to run."""
         return self._scheduler.done and not any(search.coming for search in self._searches)

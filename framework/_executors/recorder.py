@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Semaphore
 from typing import Any, Protocol
 
 from framework._errors import describe
@@ -28,6 +29,7 @@ from framework._tracking import RunArtifacts, Tracker
 from framework._trial import Noted, Recorded, StageEnd, StagesEnded
 
 HOW = ("executed", "shared", "restored")
+_UNWRITTEN = 256  # trials that have ended, of which the tracking has yet to write figures and more: megabytes in all
 
 
 class View(Protocol):
@@ -108,12 +110,13 @@ class RunRecorder:
     wait: bool
     work: dict[str, Work] = field(default_factory=dict)
     _executed: set[str] = field(default_factory=set)
-    _counted: set[tuple[tuple[str, str], int]] = field(default_factory=set)
     # Of running trials.
+    _counted: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # stages
     _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
     _unreached: dict[str, Mapping[str, float]] = field(default_factory=dict)
     # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
     _unlogged: Counter[str] = field(default_factory=Counter)
+    _room: Semaphore = field(default_factory=lambda: Semaphore(_UNWRITTEN))
 
     def handle(self, plan: TrialPlan, event: TrialEvent) -> None:
         """Keep what an event says, and show it."""
@@ -152,9 +155,9 @@ class RunRecorder:
             if self.quota:
                 self.quota.grown(end.size, {plan.key, *+self._unlogged})
         # A trial that is tried again finds in the store what it has done itself.
-        counted = plan.identity, end.stage
-        if counted not in self._counted:
-            self._counted.add(counted)
+        counted = self._counted.setdefault(plan.identity, set())
+        if end.stage not in counted:
+            counted.add(end.stage)
             how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
             work = self.work.setdefault(plan.experiment, Work())
             work.stages[how] += 1
@@ -163,6 +166,7 @@ class RunRecorder:
     def _end(self, ended: Result) -> None:
         plan, records = ended.plan, self._records.pop(ended.plan.identity)
         self.timings.trial_ended(ended)
+        self._counted.pop(plan.identity, None)
         metrics = {name: value for record in records for name, value in record.metrics.items()}
         epochs, measures = records[-1].epoch if records else 0, self.data.measures(plan)
         result = replace(ended, metrics=metrics, epochs=epochs, measures=measures)
@@ -175,7 +179,9 @@ class RunRecorder:
 
         def logged() -> None:
             self._unlogged[plan.key] -= 1
+            self._room.release()
 
+        self._room.acquire()  # trials that end faster than they can be written have to wait
         drawing = self.renderer.draw(figure_data(plan, records, result.files, measures.primary))
         self.tracker.trial_ended(
             plan,

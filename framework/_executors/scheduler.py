@@ -105,11 +105,6 @@ class StageScheduler:
             self._returning.discard(index)
 
     @property
-    def running(self) -> int:
-        """How many trials have been let through and have not ended."""
-        return len(self._running)
-
-    @property
     def done(self) -> bool:
         """No trial waits, and none runs that might have to be tried again."""
         return not self._waiting and not self._running

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from framework._errors import readable
 from framework._executors.events import Ended, Handler, Retried, Started, timed_out
@@ -16,8 +16,8 @@ from framework._plan import TrialPlan
 from framework._plan.result import Result
 
 
-class TuneCallback(tune.Callback):
-    """Turns what Tune calls back into events of trials.
+class TuneCallback(TrialProgressCallback):
+    """Turns what Tune calls back into events of trials, in place of Tune's own lines about them.
 
     Args:
         queue: learns which trials have ended, after the handler.
@@ -25,6 +25,7 @@ class TuneCallback(tune.Callback):
     """
 
     def __init__(self, queue: TrialQueue, handle: Handler) -> None:
+        super().__init__()
         self.queue, self.handle = queue, handle
         self.began: dict[str, float] = {}
         self.ended: set[str] = set()
@@ -43,15 +44,21 @@ class TuneCallback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         plan = _plan(trial)
-        for event in result.get("events", ()):
+        for event in result.pop("events", ()):  # Tune keeps the last result of every trial
             if isinstance(event, Ended):
                 self._end(trial, event.result)
             else:
                 self.handle(plan, event)
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        _forget(trial)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if trial.trial_id in self.ended:
-            return  # its result is here: what the worker died of came after it
+        if trial.trial_id not in self.ended:  # else its result is here: what the worker died of came after it
+            self._failed(iteration, trials, trial)
+        _forget(trial)
+
+    def _failed(self, iteration: int, trials: list[Any], trial: Any) -> None:
         if trial.trial_id not in self.began:
             self.on_trial_start(iteration, trials, trial)
         seconds = time.monotonic() - self.began[trial.trial_id]
@@ -87,6 +94,12 @@ def _reason(said: str) -> str:
     if "node has died" in said or "is unavailable" in said:
         return "its machine, or the connection to it, was lost"
     return readable(f"Ray could not run it: {said.strip().splitlines()[-1].strip()}")
+
+
+def _forget(trial: Any) -> None:
+    """Have a trial that has ended forget what it was about: Tune keeps all trials, and writes them down in the end."""
+    trial.config.clear()
+    trial.evaluated_params.clear()
 
 
 def _plan(trial: Any) -> TrialPlan:

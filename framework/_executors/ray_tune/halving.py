@@ -8,6 +8,7 @@ from collections.abc import Collection
 from functools import partial
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from framework._executors.events import Ended
@@ -44,8 +45,15 @@ class Halving(FIFOScheduler):
             if (scheduler := spec.search.scheduler)
             for seed in spec.seeds
         }
+        self._live: list[Trial] = []
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The trial that waits longest; Tune's own way looks at all that have ended too, and that all the time."""
+        self._live = [trial for trial in self._live if trial.status not in (Trial.TERMINATED, Trial.ERROR)]
+        return next((trial for trial in self._live if trial.status == Trial.PENDING), None)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        self._live.append(trial)
         halving = self._halving_of(trial)
         if halving:
             halving.on_trial_add(tune_controller, trial)

@@ -1,6 +1,7 @@
 """The machines of a Ray cluster: those that are there, and those that it starts when they are asked for."""
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from framework._executors.machines import Machines
 
 _GROUP = "ray.io/node-group"  # the label by which a node says which kind of machine it is
 _ANY_NUMBER = 1_000
+_ENDLESS = 10**6
+_LOOK_SECONDS = 10.0  # how often it is looked which machines have come or gone
 
 
 class Kind(NamedTuple):
@@ -40,6 +43,28 @@ def machines(address: str | None) -> tuple[Machines, Machines]:
     told = address is None or "OMP_NUM_THREADS" in os.environ
     most_threads = torch.get_num_threads() if told else None
     return potential(nodes, []), potential(nodes, [] if address is None else _kinds(), most_threads)
+
+
+class Room:
+    """How many trials can run at once, as machines come and go; at least one, and no fewer than there is room for.
+
+    Args:
+        address: where the cluster was joined; None if it was started here.
+        taken: what trials take: ``cpu`` and ``gpu``, for each kind of trials.
+        most: how many may run at once, however many fit; None: any number.
+    """
+
+    def __init__(self, address: str | None, taken: Iterable[Mapping[str, float]], most: int | None) -> None:
+        self._address, self._taken, self._most = address, [*taken], most
+        self._slots, self._due = 1, 0.0
+
+    def __call__(self) -> int:
+        if time.monotonic() >= self._due:
+            _, later = machines(self._address)
+            fitting = sum(later.slots(**amounts) for amounts in self._taken)
+            self._slots = max(1, min(_ENDLESS if later.unknown else fitting, self._most or _ENDLESS))
+            self._due = time.monotonic() + _LOOK_SECONDS
+        return self._slots
 
 
 def potential(nodes: Sequence[Mapping[str, Any]], kinds: Iterable[Kind], most_threads: int | None = None) -> Machines:

@@ -20,7 +20,7 @@ from framework._executors.queue import TrialQueue
 from framework._executors.ray_tune.callback import TuneCallback
 from framework._executors.ray_tune.cluster import connect
 from framework._executors.ray_tune.halving import Halving, shall_stop
-from framework._executors.ray_tune.nodes import machines
+from framework._executors.ray_tune.nodes import Room, machines
 from framework._measures import Measures
 from framework._plan import TrialPlan
 from framework._plan.shares import Shares
@@ -87,7 +87,7 @@ def run(
         tune.Tuner(
             tune.with_resources(trainable, lambda config: config["task"].resources),
             tune_config=tune.TuneConfig(
-                search_alg=_Turns(queue, settle, taken, max_concurrent),
+                search_alg=_Turns(queue, settle, taken, Room(address, taken.values(), max_concurrent)),
                 scheduler=Halving(queue.specs.values()),
                 num_samples=_ENDLESS,
                 reuse_actors=True,
@@ -123,18 +123,23 @@ class _Task:
 
 
 class _Turns(Searcher):
-    """Lets Tune start the trials that the queue lets through, one Tune trial for each attempt."""
+    """Lets Tune start the trials that the queue lets through, one Tune trial for each attempt.
+
+    Only when there is room: for a trial that has to wait, Tune asks Ray for a worker, and takes that back as soon as
+    another trial leaves one behind. That costs it as much as all else that it does for a trial.
+    """
 
     def __init__(
         self,
         queue: TrialQueue,
         settle: Callable[[TrialPlan], TrialPlan],
         taken: Mapping[str, Mapping[str, float]],
-        max_concurrent: int | None = None,
+        room: Callable[[], int],
     ) -> None:
         super().__init__()
-        self.queue, self.settle, self.taken, self.max_concurrent = queue, settle, taken, max_concurrent
+        self.queue, self.settle, self.taken, self.room = queue, settle, taken, room
         self.placed: dict[int, Any] = {}
+        self.live: set[str] = set()  # Tune's ids of its trials
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles itself so as to be restored; we never restore it
@@ -142,10 +147,13 @@ class _Turns(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self.queue.done:
             return Searcher.FINISHED
-        if self.max_concurrent is not None and self.queue.running >= self.max_concurrent:
+        if len(self.live) >= self.room():
             return None
         index = self.queue.next()
-        return None if index is None else {"task": self._task(index)}
+        if index is None:
+            return None
+        self.live.add(trial_id)
+        return {"task": self._task(index)}
 
     def _task(self, index: int) -> _Task:
         plan, source = self.settle(self.queue.plan(index)), self.queue.source(index)
@@ -159,7 +167,8 @@ class _Turns(Searcher):
         )
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """`TuneCallback` tells the queue."""
+        """There is room for another; `TuneCallback` tells the queue."""
+        self.live.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing."""
