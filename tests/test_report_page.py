@@ -152,7 +152,9 @@ class Described(Reader):
 def evil(study: Study, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = Results(Described(f"sqlite:///{study.root / 'mlflow.db'}"), ["single"])
     file = tmp_path_factory.mktemp("evil") / "page.html"
-    file.write_text(make_page(results, registry, metric="sparsity", baseline=None, command=f"framework {EVIL}"))
+    file.write_text(
+        make_page(results, registry, metric="sparsity", baseline=None, limit=0, command=f"framework {EVIL}")
+    )
     return file
 
 

@@ -174,6 +174,16 @@ Baseline = Annotated[
         show_default=False,
     ),
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=0,
+        help="Most variants in a table: the best and the worst of them; 0: all. "
+        "[default: 40 in a terminal, 200 on a page, all in other formats]",
+        show_default=False,
+    ),
+]
 FORMATS = ("png", "svg")  # of figures
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # of an age, in seconds
 

@@ -13,6 +13,7 @@ from framework._cli.options import (
     Disabled,
     Executor,
     FigureFolder,
+    Limit,
     Metric,
     ModelFile,
     Page,
@@ -47,6 +48,7 @@ def compare(
     ] = [],  # noqa: B006
     baseline: Baseline = None,
     format: Annotated[TableFormat, typer.Option(help="How the table is written.")] = TableFormat.TABLE,
+    limit: Limit = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
 ) -> None:
@@ -54,7 +56,7 @@ def compare(
     with report_errors():
         from framework._cli.compare import compare_experiments
 
-        compare_experiments(names, metric, by, baseline, format.value, root, tracking_uri)
+        compare_experiments(names, metric, by, baseline, format.value, limit, root, tracking_uri)
 
 
 @outcomes_app.command()
@@ -88,6 +90,7 @@ def report(
     output: Page = Path("report.html"),
     metric: Metric = None,
     baseline: Baseline = None,
+    limit: Limit = None,
     root: Root = RESULTS,
     tracking_uri: TrackingUri = None,
     plugin: PluginFiles = [],  # noqa: B006 - typer reads it
@@ -105,6 +108,7 @@ def report(
             load_registry(disable_plugin, plugin),
             metric=metric,
             baseline=baseline,
+            limit=limit,
             command=redact(shlex.join(["framework", *sys.argv[1:]])),
         )
 

@@ -10,6 +10,8 @@ from framework._report.html import make_page
 from framework._report.open_results import open_results
 from framework._terminal.console import count, make_console, say
 
+_MOST = 200  # variants on a page
+
 
 def write_report(
     names: Sequence[str],
@@ -20,6 +22,7 @@ def write_report(
     *,
     metric: str | None,
     baseline: str | None,
+    limit: int | None,
     command: str,
 ) -> None:
     """Write experiments as one page of HTML.
@@ -32,6 +35,7 @@ def write_report(
         registry: has the figures of third parties.
         metric: what is compared; None: the primary metric, on the test set.
         baseline: the group that the others are compared with.
+        limit: how many variants its tables have, the best and the worst; 0: all; None: as many as a page bears.
         command: what was given on the command line.
 
     Raises:
@@ -41,7 +45,8 @@ def write_report(
         FrameworkError: the file cannot be written.
     """
     results = open_results(names, root, tracking_uri)
-    page = make_page(results, registry, metric=metric, baseline=baseline, command=command)
+    limit = _MOST if limit is None else limit
+    page = make_page(results, registry, metric=metric, baseline=baseline, limit=limit, command=command)
     with replacing(output) as part:
         part.write_text(page, encoding="utf-8")
     what = f"{count(len(results.experiments), 'experiment')}, {count(len(results.trials), 'trial')}"

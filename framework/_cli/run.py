@@ -1,7 +1,9 @@
 """``framework run``."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from shlex import quote
 
 from framework._cli.plan import print_plans
 from framework._cli.ui import views
@@ -11,7 +13,9 @@ from framework._executors.options import RunOptions
 from framework._executors.recorder import HOW, Work
 from framework._plan.result import Result
 from framework._registry import Registry
+from framework._report.excerpt import MOST
 from framework._report.table import best, summarise, summary_table
+from framework._report.variants import EXPERIMENT
 from framework._spec import ExperimentSpec, load_specs
 from framework._store import Store
 from framework._terminal.console import make_console, say
@@ -50,15 +54,21 @@ def run_specs(
             say(console, f"left out: {plugin.fault}")
     with make_view(console) as view:
         results, work = session.run(specs, registry, options, view)
-    console.print(summary_table(summarise(results)))
+    variants = summarise(results)
+    console.print(summary_table(variants, MOST))
+    for name, number in Counter(str(variant.values[EXPERIMENT]) for variant in variants).items():
+        if number > MOST:
+            say(console, f"All {number:,} variants of {name}:  framework compare {quote(name)} --limit 0")
     for spec in specs:
         if line := best_line(spec, results):
             say(console, line)
     if work:
         say(console, work_line(work.values()))
     failed = [result for result in results if result.error]
-    for result in failed:
+    for result in failed[:MOST]:
         say(console, f"failed: {result.plan.experiment} {result.plan.name}: {result.error}")
+    if len(failed) > MOST:
+        say(console, f"… {len(failed) - MOST:,} more failed: their runs say why")
     uri = options.mlflow_uri
     if uri.startswith("http"):  # a server has its own UI
         for line in views(Reader(uri), redact(uri).rstrip("/"), [spec.name for spec in specs]):

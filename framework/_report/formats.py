@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from framework._report.excerpt import Excerpt
 from framework._report.metrics import NOTHING, is_fraction
 from framework._report.variants import Interval, Variant
 
@@ -33,29 +34,31 @@ _LATEX = {
 }
 
 
-def comparison_table(groups: Sequence[Variant[Any]], *, notes: bool = True) -> Table:
+def comparison_table(groups: Excerpt[Any], *, notes: bool = True) -> Table:
     """The groups as a table for the terminal, with a column of notes or without."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    head, rows = cells(groups, notes=notes)
+    head, rows = cells(groups.shown, notes=notes)
     for column in head:
         justify: Literal["left", "right"] = "left" if column in WORDS else "right"
         title = Text(column.replace(" ±", "\n±").replace("% ", "%\n"))
         table.add_column(title, justify=justify, overflow="fold")
-    for row in rows:
+    for row in groups.lines(rows):
         table.add_row(*map(Text, row))  # as text: a list's brackets are no markup
     return table
 
 
-def print_comparison(groups: Sequence[Variant[Any]], console: Console) -> None:
-    """Print the table, with the notes below it where they do not fit beside it."""
+def print_comparison(groups: Excerpt[Any], console: Console) -> None:
+    """Print the table, with the notes below it where they do not fit beside it, and how to see what is left out."""
     table = comparison_table(groups)
     if console.measure(table, options=console.options.update(max_width=_ENDLESS)).maximum <= console.width:
         console.print(table)
-        return
-    console.print(comparison_table(groups, notes=False))
-    for group in groups:
-        if note := _note(group):
-            console.print(Text(f"{group.label}: {note}"), soft_wrap=True)
+    else:
+        console.print(comparison_table(groups, notes=False))
+        for group in groups.shown:
+            if note := _note(group):
+                console.print(Text(f"{group.label}: {note}"), soft_wrap=True)
+    if groups.left_out:
+        console.print(Text(f"These are {groups.told}: --limit 0 shows all."), soft_wrap=True)
 
 
 def render(groups: Sequence[Variant[Any]], format: Format) -> str:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from framework._registry import Registry
 from framework._report.anatomy import TOTALS
 from framework._report.comparison import compare
+from framework._report.excerpt import Excerpt, by_metric, excerpt
 from framework._report.experiment_summary import alike, facts, parts, status
 from framework._report.figures import all_sweep_figures, as_svg
 from framework._report.formats import WORDS, cells
@@ -31,14 +32,18 @@ class Table:
         head: the columns.
         rows: their cells.
         words: those columns that hold no numbers.
+        left_out: that these are not all variants, but which; empty if they are.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: Sequence[str] = WORDS
+    left_out: str = ""
 
 
-def make_page(results: Results, registry: Registry, *, metric: str | None, baseline: str | None, command: str) -> str:
+def make_page(
+    results: Results, registry: Registry, *, metric: str | None, baseline: str | None, limit: int, command: str
+) -> str:
     """The page.
 
     Args:
@@ -46,6 +51,7 @@ def make_page(results: Results, registry: Registry, *, metric: str | None, basel
         registry: has the figures of third parties.
         metric: what is compared; None: the primary one, on the test set.
         baseline: the group that the others are compared with, see `compare`.
+        limit: how many variants of each experiment its tables have, the best and the worst; 0: all.
         command: what made it.
 
     Raises:
@@ -57,8 +63,11 @@ def make_page(results: Results, registry: Registry, *, metric: str | None, basel
 
     groups = compare(results, metric, baseline=baseline)
     metric = groups[0].metric
-    # The same groups in the same order.
-    sparsities = compare(results, "sparsity") if metric != "sparsity" and "sparsity" in results.metrics else []
+    sparsities = {}
+    if metric != "sparsity" and "sparsity" in results.metrics:
+        same = zip(groups, compare(results, "sparsity"), strict=True)  # groups, in the same order
+        sparsities = {id(group): shown("sparsity", sparsity.mean) for group, sparsity in same}
+    excerpts = {name: excerpt(_of(groups, name), limit, by_metric) for name in results.experiments}
     several = len(results.experiments) > 1
     environment = Environment(
         loader=FileSystemLoader(_PAGES),
@@ -76,12 +85,12 @@ def make_page(results: Results, registry: Registry, *, metric: str | None, basel
         experiments=[
             {
                 "id": f"experiment-{number}",
-                "results": _results(groups, sparsities, name),
-                **_experiment(Results(results.reader, [name]) if several else results, metric, registry),
+                "results": _results(part, sparsities, name),
+                **_experiment(Results(results.reader, [name]) if several else results, metric, registry, part),
             }
-            for number, name in enumerate(results.experiments, 1)
+            for number, (name, part) in enumerate(excerpts.items(), 1)
         ],
-        overview=_results(groups, sparsities) if several else None,
+        overview=_results(excerpt(groups, limit, by_metric), sparsities) if several else None,
         figures=_figures(results, registry) if several else [],
         metric=metric,
         baseline=baseline,
@@ -91,9 +100,14 @@ def make_page(results: Results, registry: Registry, *, metric: str | None, basel
     )
 
 
-def _experiment(results: Results, metric: str, registry: Registry) -> dict[str, Any]:
-    """What the page says of an experiment besides how it came out."""
+def _of(groups: Sequence[Variant[TrialRun]], experiment: str) -> list[Variant[TrialRun]]:
+    return [group for group in groups if group.values.get(EXPERIMENT, experiment) == experiment]
+
+
+def _experiment(results: Results, metric: str, registry: Registry, part: Excerpt[TrialRun]) -> dict[str, Any]:
+    """What the page says of an experiment besides how it came out; its tables are of this part of its variants."""
     [name] = results.experiments
+    told = {trial.run_id for variant in part.shown for trial in variant.trials}
     trials, reader = results.trials, results.reader
     spec = reader.file(trials[0].run_id, "spec.yaml") if trials else None
     return {
@@ -102,8 +116,8 @@ def _experiment(results: Results, metric: str, registry: Registry) -> dict[str, 
         "facts": facts(trials),
         "parts": parts(trials),
         "figures": _figures(results, registry),
-        "cost": _cost(results),
-        "trials": _trials(trials, metric),
+        "cost": _cost(results, told, part.told),
+        "trials": _trials([trial for trial in trials if trial.run_id in told], metric, part.told),
         "commands": list(dict.fromkeys(reader.commands(name).values())),
         "example": trials[0].name if trials else "",
         "alike": alike(trials),
@@ -131,31 +145,24 @@ _COST = {
 }
 
 
-def _results(
-    groups: Sequence[Variant[TrialRun]],
-    sparsities: Sequence[Variant[TrialRun]],
-    experiment: str | None = None,
-) -> Table:
-    """The comparison, of one experiment without its name or of all, with how sparse the networks ended."""
-    groups, sparsities = (
-        [one for one in found if experiment is None or one.values.get(EXPERIMENT, experiment) == experiment]
-        for found in (groups, sparsities)
-    )
-    head, rows = cells(groups) if groups else ([], [])
+def _results(part: Excerpt[TrialRun], sparsities: Mapping[int, str], experiment: str | None = None) -> Table:
+    """The comparison, of one experiment without its name or of all, with how sparse the networks ended, by group."""
+    head, rows = cells(part.shown) if part.shown else ([], [])
     if experiment is not None:
         rows = [[row[0].removeprefix(f"{experiment} "), *row[1:]] for row in rows]
     if sparsities:
         head = [*head[:2], "sparsity", *head[2:]]
-        means = [shown("sparsity", group.mean) for group in sparsities]
+        means = [sparsities[id(group)] for group in part.shown]
         rows = [[*row[:2], mean, *row[2:]] for row, mean in zip(rows, means, strict=True)]
-    return Table(head, rows)
+    return Table(head, rows, left_out=part.told)
 
 
-def _cost(results: Results) -> Table | None:
-    """What the networks consist of: means over the seeds."""
+def _cost(results: Results, told: Collection[str], left_out: str) -> Table | None:
+    """What the networks of these runs consist of: means over the seeds."""
     found = {name: compare(results, f"model/{name}") for name in TOTALS if f"model/{name}" in results.metrics}
     if not found:
         return None
+    found = {name: [group for group in groups if group.trials[0].run_id in told] for name, groups in found.items()}
     labels = [group.label for group in next(iter(found.values()))]
     columns, head = [], ["variant"]
     for name, groups in found.items():
@@ -163,7 +170,7 @@ def _cost(results: Results) -> Table | None:
         factor, unit = _unit(means) if name.startswith("flops") or name == "bytes" else (1, "")
         head.append(f"{_COST[name]}{f', {unit}' if unit else ''}")
         columns.append([_total(mean / factor, exact=factor == 1) for mean in means])
-    return Table(head, list(zip(labels, *columns, strict=True)))
+    return Table(head, list(zip(labels, *columns, strict=True)), left_out=left_out)
 
 
 def _unit(values: Sequence[float]) -> tuple[float, str]:
@@ -178,7 +185,7 @@ def _total(number: float, *, exact: bool) -> str:
     return f"{number:,.0f}" if exact and number == round(number) else f"{number:,.1f}" if exact else f"{number:,.2f}"
 
 
-def _trials(trials: Sequence[TrialRun], metric: str) -> Table:
+def _trials(trials: Sequence[TrialRun], metric: str, left_out: str) -> Table:
     """A row per trial, those of a variant together."""
     places: dict[str, int] = {}
     for trial in trials:
@@ -208,4 +215,4 @@ def _trials(trials: Sequence[TrialRun], metric: str) -> Table:
         ]
         for trial in sorted(trials, key=lambda trial: (places[trial.variant], trial.seed))
     ]
-    return Table(head, rows, ("variant", "status", "why", "run"))
+    return Table(head, rows, ("variant", "status", "why", "run"), left_out)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework._plan.result import Result
+from framework._report.excerpt import excerpt
 from framework._report.metrics import NOTHING, called, shown
 from framework._report.statistics import deviation, mean
 from framework._report.variants import EXPERIMENT, Variant, emptied, group, numbers
@@ -38,32 +39,48 @@ def best(results: Iterable[Result], metric: str, *, maximize: bool) -> tuple[str
     return (max if maximize else min)(means, key=lambda found: found[1], default=None)
 
 
-def summary_table(variants: Sequence[Variant[Result]]) -> Table:
-    """One or more variants as a table for the terminal, with columns for troubles such as failed trials, if any."""
+def summary_table(variants: Sequence[Variant[Result]], limit: int = 0) -> Table:
+    """One or more variants as a table for the terminal, with columns for troubles such as failed trials, if any.
+
+    Args:
+        variants: of any experiments.
+        limit: how many of each experiment to show at most, the best and the worst; 0: all.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     # Experiments may be of several tasks; of trials that failed it may not be known.
     primaries = list(dict.fromkeys(_primary(variant) for variant in variants if variant.finished)) or [
         _primary(variants[0])
     ]
-    rows = [_cells(variant, primaries) for variant in variants]
+    experiments: dict[str, list[Variant[Result]]] = {}
+    for variant in variants:
+        experiments.setdefault(variant.values[EXPERIMENT], []).append(variant)
+    excerpts = {name: excerpt(own, limit, _goodness) for name, own in experiments.items()}
+    rows = [_cells(variant, primaries) for part in excerpts.values() for variant in part.shown]
     names = [name for name in rows[0] if name not in _TROUBLES or any(row[name] for row in rows)]
     for name in names:
         if name == "variant":
             table.add_column(name, overflow="fold")
         else:
             table.add_column(name, justify="right", no_wrap=name not in _TROUBLES, style=_TROUBLES.get(name))
-    experiment = None
-    for variant, row in zip(variants, rows, strict=True):
-        if variant.values[EXPERIMENT] != experiment:
-            experiment = variant.values[EXPERIMENT]
-            table.add_section()
-            table.add_row(Text(experiment, style="bold"))
-        table.add_row(*(Text(row[name]) for name in names))  # as text: a list's brackets are no markup
+    for name, part in excerpts.items():
+        table.add_section()
+        table.add_row(Text(name, style="bold"))
+        own, rows = rows[: len(part.shown)], rows[len(part.shown) :]
+        for line in part.lines([[row[column] for column in names] for row in own]):
+            table.add_row(*map(Text, line))  # as text: a list's brackets are no markup
     return table
 
 
 # Columns that are there only if something is in them.
 _TROUBLES = {"empty layers": None, "stopped": None, "failed": "red"}
+
+
+def _goodness(variant: Variant[Result]) -> float:
+    metric = _primary(variant)
+    values = numbers(variant.finished, metric)
+    if not values:
+        return nan
+    return mean(values) if variant.trials[0].measures.maximize(metric) else -mean(values)
 
 
 def _primary(variant: Variant[Result]) -> str:

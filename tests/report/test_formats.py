@@ -10,6 +10,7 @@ from rich.console import Console
 from trial_runs import results_of, trial, variants
 
 from framework._report.comparison import compare
+from framework._report.excerpt import by_metric, excerpt
 from framework._report.formats import as_rows, print_comparison, render
 from framework._report.metrics import is_fraction
 from framework._report.variants import Variant
@@ -25,9 +26,9 @@ def groups() -> list[Variant[TrialRun]]:
     return compare(results_of(*variants(a00=DENSE, a20=PRUNED, a90=[0.5]), failed), baseline="prune.amount=0.0")
 
 
-def table(groups: list[Variant[TrialRun]], width: int = 120) -> list[str]:
+def table(groups: list[Variant[TrialRun]], width: int = 120, limit: int = 0) -> list[str]:
     console = Console(width=width, file=io.StringIO(), record=True)
-    print_comparison(groups, console)
+    print_comparison(excerpt(groups, limit, by_metric), console)
     return [line.rstrip() for line in console.export_text().splitlines() if line.strip()]
 
 
@@ -55,6 +56,21 @@ def test_where_notes_do_not_fit_beside_the_table_they_stand_below(groups: list[V
         "prune.amount=0.2: 1 failed; no difference shown",
         "prune.amount=0.9: one seed: no interval",
     ]
+
+
+def test_of_many_the_best_and_the_worst_are_shown_with_the_baseline_and_how_to_see_the_others() -> None:
+    values = {f"a{amount:02}": [1 - amount / 100] for amount in range(50)}
+    groups = compare(results_of(*variants(**values)), baseline="prune.amount=0.25")
+    lines = table(groups, limit=5)
+    assert [line.split()[0] if "more" not in line else line for line in lines[3:-1]] == [
+        *(f"prune.amount={amount}" for amount in ("0.0", "0.01", "0.02")),
+        "… 22 more",
+        "prune.amount=0.25",
+        "… 22 more",
+        *(f"prune.amount={amount}" for amount in ("0.48", "0.49")),
+    ]
+    assert lines[-1] == "These are the best and the worst 6 of 50 variants: --limit 0 shows all."
+    assert len(table(groups, limit=0)) == 3 + 50
 
 
 def test_on_a_narrow_terminal_nothing_is_cut(groups: list[Variant[TrialRun]]) -> None:

@@ -417,9 +417,24 @@ def test_long_names_of_variants_are_cut_where_they_are_alike() -> None:
     assert len({*labels}) == 3
 
 
-def test_too_many_variants_are_an_error() -> None:
-    with pytest.raises(DataError, match="there are 31 variants: 30 at most find room"):
-        plot_variants(pruned([i / 40 for i in range(1, 32)]))
+def test_of_many_variants_the_highest_and_the_lowest_stand_side_by_side() -> None:
+    figure = plot_variants(pruned([i / 100 for i in range(1, 41)]))
+    check_legible(figure)
+    [axes] = figure.axes
+    assert len(axes.get_yticklabels()) == 30
+    centres = [float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1]
+    assert centres == sorted(centres, reverse=True)
+    assert any("the 15 highest and lowest of 40 variants" in text.get_text() for text in figure.texts)
+
+
+def test_of_hundreds_of_variants_there_are_points_alone() -> None:
+    table = sweep({"prune.amount": [i / 1000 for i in range(1, 201)], "train.lr": [0.1, 0.2]}, by_amount)
+    figure = plot_against(table, "sparsity")
+    check_legible(figure)
+    [axes] = figure.axes
+    assert [line.get_linestyle() for line in axes.lines] == ["None"] * 2
+    assert sum(len(line.get_xdata()) for line in axes.lines) == 400
+    assert any("a point for each of 400 variants" in text.get_text() for text in figure.texts)
 
 
 # --- of plugins ----------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ def result(seed: int, accuracy: float, error: str | None = None, amount: float =
     return Result(plan, {"test/accuracy": accuracy, "sparsity": amount}, 4, 10.0 + seed, error)
 
 
-def table(*results: Result, width: int = 120) -> str:
+def table(*results: Result, width: int = 120, limit: int = 0) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(summary_table(summarise(results)))
+    console.print(summary_table(summarise(results), limit))
     return console.export_text()
 
 
@@ -42,6 +42,16 @@ def test_rows_keep_the_order_of_the_trials_and_experiments_stay_apart() -> None:
         ("unprune", 0.3, 2),
         ("other", 0.2, 1),
     ]
+
+
+def test_of_many_variants_the_best_and_the_worst_of_each_experiment_are_shown() -> None:
+    many = [result(0, 1 - amount / 1000, amount=amount / 1000) for amount in range(100)]
+    other = [result(0, 0.5, experiment="other", amount=amount / 10) for amount in (1, 2)]
+    broken = result(0, 0.0, "no layer matches", amount=0.2)
+    lines = [line.split()[:2] for line in table(broken, *other, *many, limit=4).splitlines() if line.strip()][2:]
+    rows = ["unprune", "prune.amount=0.0", "prune.amount=0.001", "…", "prune.amount=0.099", "prune.amount=0.2"]
+    assert [line[0] for line in lines] == [*rows, "other", "prune.amount=0.1", "prune.amount=0.2"]
+    assert lines[3] == ["…", "97"]
 
 
 def test_failed_trials_are_counted_and_nothing_else() -> None:

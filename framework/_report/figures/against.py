@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _DECADES = 100  # a range from which on an axis is logarithmic
 _TICKS = 8  # values that each have a tick of their own
 _ASIDE = 4  # points from a mean to its trials
+_CROWD = 300  # points that hide each other, and all else that is drawn
 _APART = 1.2  # points from one of many lines to the next
 
 
@@ -50,7 +51,8 @@ def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
     """A metric against another one or a swept number: a point for each variant, its mean over the seeds.
 
     A bar is the 95 % interval of the mean (Student's t), from three seeds on; behind it the seeds, faint, unless there
-    are many lines. Lines connect variants that differ only in the number by which ``x`` varies.
+    are many lines. Lines connect variants that differ only in the number by which ``x`` varies. Of hundreds of variants
+    there are the points alone.
 
     Args:
         sweep: the results.
@@ -68,8 +70,9 @@ def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
     if len(_series(found, apart)) > len(LINES):
         apart = [column for column in apart if column == "experiment"]
     series, title = _series(found, apart), ", ".join(apart)
+    crowded = len(found) > _CROWD
     few, named = len(series) <= len(PALETTE), len(series) <= len(LINES)
-    beside = LETTER * max(map(len, (*series, title))) + 0.5 if named and not few else 0.0
+    beside = LETTER * max(map(len, (*series, title))) + 0.5 if apart and named and (crowded or not few) else 0.0
     bottom = 0.54 if x == REMAINING else 0.42
     means = [mean(numbers(variant.trials, metric)) for variant in (*dense, *found)]
     near = without_outliers(means)
@@ -77,14 +80,17 @@ def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
     with styled():
         figure, [axes] = canvas(WIDTH, 3.3, top=0.45, left=0.78, right=0.2 + beside, bottom=bottom)
         heading = f"{titled([*dense, *found])}:  {called(metric)} against {called(x)}"
-        headline(figure, heading, explained(found, metric, each=few) + outside)
+        how = f"a point for each of {len(found):,} variants" if crowded else explained(found, metric, each=few)
+        headline(figure, heading, how + outside)
         for number, ((label, members), look) in enumerate(zip(series.items(), cycle(LINES), strict=False)):
             # Many lines stand beside each other, so that their intervals can be told apart.
             shift = 0.0 if few else _APART * (number - (len(series) - 1) / 2)
             style = {**look, "label": label if apart else None}
-            if not along or {*varying(members, sweep.swept)} - along:
+            if crowded or not along or {*varying(members, sweep.swept)} - along:
                 style["ls"] = ""
-            _draw(axes, members, x, metric, style, each=few, shift=shift)
+            if crowded:
+                style |= {"ms": 2, "alpha": 0.6, "mew": 0}
+            _draw(axes, members, x, metric, style, each=few and not crowded, spread=not crowded, shift=shift)
         measure(axes.yaxis, metric)
         if x == REMAINING:
             remaining.scale(axes, [mean(numbers(variant.trials, x)) for variant in found])
@@ -100,7 +106,9 @@ def plot_against(sweep: Sweep, x: str, metric: str | None = None) -> "Figure":
             _scale(axes, sorted({value for variant in found for value in numbers(variant.trials, x)}))
         axes.grid(axis="y")
         if beside:
-            axes.legend(title=title, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            axes.legend(
+                title=title, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=3 if crowded else 1
+            )
         elif named:
             legend(axes, title)
     return figure
@@ -139,6 +147,7 @@ def _draw(
     style: dict[str, Any],
     *,
     each: bool,
+    spread: bool,
     shift: float,
 ) -> None:
     from matplotlib.transforms import ScaledTranslation
@@ -154,7 +163,7 @@ def _draw(
             axes.plot(xs, ys, "o", ms=3, color=color, alpha=0.4, mew=0, zorder=2, transform=beside)
         place = mean(xs), mean(ys)
         places.append(place)
-        if len(ys) >= FEWEST and (bounds := interval(ys)):
+        if spread and len(ys) >= FEWEST and (bounds := interval(ys)):
             axes.plot([place[0]] * 2, bounds, "_-", color=color, lw=1, ms=5, zorder=2.5, transform=here)
     axes.plot(*zip(*sorted(places), strict=True), zorder=3, transform=here, **style)
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from framework._errors import DataError
+from framework._report.excerpt import excerpt
 from framework._report.figures.style import BLUE, LETTER, WIDTH, canvas, headline, measure, styled
 from framework._report.figures.variants import (
     FEWEST,
@@ -22,7 +22,7 @@ from framework._report.variants import numbers
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST = 30  # variants that find room
+_MOST = 30  # variants that find room
 _ROW = 0.2  # inches
 _LONGEST = 40  # letters of a variant
 _ASIDE = 3.5  # points from a mean to its trials
@@ -31,20 +31,23 @@ _ASIDE = 3.5  # points from a mean to its trials
 def plot_variants(sweep: Sweep, metric: str | None = None) -> "Figure":
     """A metric of each variant, side by side: its mean over the seeds, with its 95 % interval from three seeds on.
 
+    Of more than 30 variants there are those with the highest means and those with the lowest.
+
     Args:
-        sweep: the results; of no more than 30 variants.
+        sweep: the results.
         metric: its last value; None: the primary one, on the test set.
 
     Raises:
-        DataError: no trial has it, naming the nearest metric, or there are too many variants.
+        DataError: no trial has it; names the nearest metric.
     """
     from matplotlib.transforms import ScaledTranslation
 
     metric = metric or f"test/{sweep.primary}"
     trials = finished(sweep, metric)
     found = variants(trials, sweep.swept)
-    if len(found) > MOST:
-        raise DataError(f"there are {len(found)} variants: {MOST} at most find room")
+    part = excerpt(found, _MOST, lambda variant: mean(numbers(variant.trials, metric)))
+    which = f"; the {_MOST // 2} highest and lowest of {len(found):,} variants" if part.left_out else ""
+    found = [*part.shown]
     columns = varying(found, sweep.swept)
     labels = [told(variant, columns, brief(columns)) for variant in found]
     if max(map(len, labels)) > _LONGEST:
@@ -52,7 +55,7 @@ def plot_variants(sweep: Sweep, metric: str | None = None) -> "Figure":
     with styled():
         left = 0.2 + LETTER * max(map(len, labels))
         figure, [axes] = canvas(WIDTH, 0.95 + _ROW * len(found), left=left, top=0.45)
-        headline(figure, f"{titled(found)}:  {called(metric)} by variant", explained(found, metric))
+        headline(figure, f"{titled(found)}:  {called(metric)} by variant", explained(found, metric) + which)
         below = axes.transData + ScaledTranslation(0, -_ASIDE / 72, figure.dpi_scale_trans)
         for row, variant in enumerate(found):
             values = numbers(variant.trials, metric)

@@ -58,7 +58,7 @@ def sweep_figures(sweep: Sweep) -> "dict[str, Figure]":
         if "sparsity" in trials and sum(sparsity > _THERE for sparsity in _means(found, "sparsity")) > 1:
             with suppress(DataError):  # more variants than can be told apart, or networks with different layers
                 figures["density-by-layer"] = plot_densities(sweep)
-        if {*columns} - {*growing} and len(found) <= dots.MOST:
+        if {*columns} - {*growing}:
             figures[f"{sweep.primary}-by-variant"] = dots.plot_variants(sweep, metric)
     if 0 < len(history.shown(sweep)) <= history.MOST and (histories := _histories(sweep)):
         figures[f"{sweep.primary}-over-epochs"] = history.draw_history(sweep, histories)
