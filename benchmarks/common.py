@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
@@ -129,6 +130,11 @@ def print_table(made: Table, load_before: float, unit: str = "wall time") -> Non
 def load() -> float:
     """How many processes have wanted to run, over the last minute."""
     return os.getloadavg()[0]
+
+
+def peak() -> float:
+    """Most memory that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine() -> str:

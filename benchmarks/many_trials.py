@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import load, parser, print_table, ratios, show, table, take_turns, verdict
+from common import load, parser, peak, print_table, ratios, show, table, take_turns, verdict
 
 STEPS, BATCH_SIZE, WIDTHS = 5, 64, (8, 8)
 
@@ -141,6 +141,7 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
     from rich.console import Console
 
     from framework._executors import session
+    from framework._executors.events import Ended, Started
     from framework._executors.options import RunOptions
     from framework._registry import installed
     from framework._spec import load_specs
@@ -149,20 +150,21 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
 
     stamps: dict[str, float] = {}
     in_trials: list[float] = []
+    cpu: list[float] = []
 
     class Stopwatch(PlainView):
         def planned(self, plans: Sequence[Any], done: int, coming: int) -> None:
             stamps["ready"] = time.time()
             super().planned(plans, done, coming)
 
-        def started(self, plan: Any) -> None:
-            stamps.setdefault("first", time.time())
-            super().started(plan)
-
-        def ended(self, plan: Any, outcome: Any) -> None:
-            stamps["last"] = time.time()
-            in_trials.append(outcome.seconds)
-            super().ended(plan, outcome)
+        def handle(self, plan: Any, event: Any) -> None:
+            if isinstance(event, Started):
+                stamps.setdefault("first", time.time())
+            if isinstance(event, Ended):
+                stamps["last"] = time.time()
+                in_trials.append(event.result.seconds)
+                cpu.append(time.process_time())
+            super().handle(plan, event)
 
     class Timed(Tracker):
         def close(self, **how: Any) -> None:
@@ -189,7 +191,14 @@ def framework(folder: Path, trials: int) -> dict[str, float]:
     root = folder / "mlruns"
     options = RunOptions(root=root)
     results, _ = session.run(load_specs([file], [], None, installed()), installed(), options, Stopwatch(Console()))
-    return {**stamps, "in_trial": sum(in_trials) / trials, "finished": sum(not r.error for r in results)}
+    return {
+        **stamps,
+        "in_trial": sum(in_trials) / trials,
+        "driver_cpu": (time.process_time() - cpu[0]) / (trials - 1),
+        "driver_cpu_trials": (cpu[-1] - cpu[0]) / (trials - 1),
+        "driver_peak": peak(),
+        "finished": sum(not r.error for r in results),
+    }
 
 
 SIDES: dict[str, Callable[[Path, int], dict[str, float]]] = {
@@ -281,7 +290,10 @@ def main() -> None:
     print(
         f"framework: {median(r['in_trial'] for r in runs):.2f} s in a trial itself; the tracking thread computed "
         f"{median(r['tracking_cpu'] for r in runs) / trials:.3f} s per trial while trials ran, "
-        f"and was waited for {median(r['tracking_wait'] for r in runs):.1f} s after the last"
+        f"and was waited for {median(r['tracking_wait'] for r in runs):.1f} s after the last; the whole driver "
+        f"computed {1e3 * median(r['driver_cpu_trials'] for r in runs):.0f} ms per trial from the first one's end to "
+        f"the last one's, {1e3 * median(r['driver_cpu'] for r in runs):.0f} with the tracking after it, and had "
+        f"{median(r['driver_peak'] for r in runs):,.0f} MiB at most"
     )
 
 

@@ -4,7 +4,6 @@ Three search spaces: five grids in a row, two at the ends, and values drawn at r
 """
 
 import io
-import resource
 import tempfile
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import yaml
-from common import clock, load, measured_in, parser, print_table, show, table, verdict
+from common import clock, load, measured_in, parser, peak, print_table, show, table, verdict
 from rich.console import Console
 
 from framework._cli.plan import print_plans
@@ -69,11 +68,6 @@ def measure(file: Path, now: Callable[[], float]) -> list[float]:
         loaded.append(step())
         times.append(now())
     return [*(after - before for before, after in pairwise(times)), times[-1] - times[0]]
-
-
-def peak() -> float:
-    """Most memory that the process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

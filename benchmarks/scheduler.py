@@ -1,11 +1,12 @@
-"""What the stage scheduler costs each trial: our searcher with it, against plain Ray Tune with a grid.
+"""What each trial costs the driver: our searcher with the stage scheduler, against plain Ray Tune with a grid.
 
 The trials do nothing: one `tune.report`, no sleep, no data. Both sides with `reuse_actors=True` and one CPU each:
   grid        `param_space={"trial": tune.grid_search(...)}`
   scheduler   the searcher and the callback of `framework._executors.ray_tune`, over trials of three stages of which ten
               each share the first and five each the second; the callback tells the scheduler that stages are stored
-Each side is a process of its own with a Ray of its own; the seconds count from the first trial's report to the last
-one's end, so without the start of Ray and of its workers.
+Each side is a process of its own with a Ray of its own. What counts is the CPU time of the driver, from the first
+trial's report to the last one's end, without the start of Ray and of its workers; and the most memory that it has had.
+`--trials 100,1000,10000` shows whether the cost of a trial grows with their number; that takes tens of minutes.
 
 A second table is the CPU time inside the scheduler itself, without Ray: two slots, and the trials end in the order in
 which they started. Where it would take longer than a few seconds, only the first trials take part; these cost most, as
@@ -15,6 +16,7 @@ the most others wait.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,7 +30,7 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
-from common import load, parser, print_table, ratios, show, table, take_turns
+from common import load, parser, peak, print_table, ratios, show, table, take_turns
 
 from framework._executors.events import Ended, TrialEvent
 from framework._executors.queue import TrialQueue
@@ -61,7 +63,10 @@ def mute(*_: object) -> None:
     """Nothing is kept or shown."""
 
 
-def grid(folder: Path, trials: int) -> float:
+Cost = tuple[float, float]  # CPU seconds of the driver for all trials, and its peak memory in MiB
+
+
+def grid(folder: Path, trials: int) -> Cost:
     from ray import tune
 
     def trial(config: dict[str, Any]) -> None:
@@ -70,15 +75,16 @@ def grid(folder: Path, trials: int) -> float:
     return fitted(trial, folder, {"trial": tune.grid_search(list(range(trials)))}, {"reuse_actors": True})
 
 
-def scheduled(folder: Path, trials: int) -> float:
+def scheduled(folder: Path, trials: int) -> Cost:
     from ray import tune
 
     from framework._executors.ray_tune.callback import TuneCallback
+    from framework._executors.ray_tune.halving import Halving
     from framework._executors.ray_tune.trials import _ENDLESS, _Turns
 
     plans, data = make_plans(trials), SimpleNamespace(source=lambda plan: (), measures=lambda plan: CLASSIFIED)
     results = {plan.identity: Result(plan, {}, 0, 0.0) for plan in plans}
-    specs = [SimpleNamespace(name="many", search=SearchSpec())]
+    specs = [SimpleNamespace(name="many", search=SearchSpec(), seeds=[0])]
     scheduler = StageScheduler(plans, ())
     queue = TrialQueue(specs, [], {}, results, scheduler, data, mute, mute, mute)
 
@@ -92,15 +98,16 @@ def scheduled(folder: Path, trials: int) -> float:
         tune.report({"events": [StagesEnded(ends), Ended(Result(plan, {}, 0, 0.0))]})
 
     how = {
-        "search_alg": _Turns(queue, lambda plan: plan, {"many": {"cpu": 1}}),
+        "search_alg": _Turns(queue, lambda plan: plan, {"many": {"cpu": 1}}, lambda: os.cpu_count() or 1),
+        "scheduler": Halving(specs),
         "num_samples": _ENDLESS,
         "reuse_actors": True,
     }
     return fitted(trial, folder, {}, how, TuneCallback(queue, handle))
 
 
-def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any], *callbacks: Any) -> float:
-    """Run the trials; seconds from the first one's report to the last one's end."""
+def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any], *callbacks: Any) -> Cost:
+    """Run the trials; what the driver takes from the first one's report to the last one's end."""
     import ray
     from ray import tune
 
@@ -109,10 +116,10 @@ def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any],
     class Stopwatch(tune.Callback):
         def on_trial_result(self, **info: Any) -> None:
             if not stamps:
-                stamps.append(time.time())
+                stamps.append(time.process_time())
 
         def on_trial_complete(self, **info: Any) -> None:
-            stamps[1:] = [time.time()]
+            stamps[1:] = [time.process_time()]
 
     ray.init(address="local", include_dashboard=False, logging_level="ERROR")
     tune.Tuner(
@@ -124,14 +131,14 @@ def fitted(trial: Any, folder: Path, space: dict[str, Any], how: dict[str, Any],
         ),
     ).fit()
     ray.shutdown()
-    return stamps[1] - stamps[0]
+    return stamps[1] - stamps[0], peak()
 
 
-SIDES: dict[str, Callable[[Path, int], float]] = {"grid": grid, "scheduler": scheduled}
+SIDES: dict[str, Callable[[Path, int], Cost]] = {"grid": grid, "scheduler": scheduled}
 
 
-def in_fresh_process(side: str, trials: int, keep: Path | None) -> float:
-    """Run a side in a process and a folder of its own; its seconds for each trial."""
+def in_fresh_process(side: str, trials: int, keep: Path | None, peaks: dict[str, list[float]]) -> float:
+    """Run a side in a process and a folder of its own; the driver's CPU milliseconds for each trial."""
     with nullcontext(keep) if keep else tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).absolute() / f"{time.time():.0f} {side} {trials}"
         folder.mkdir(parents=True)
@@ -140,7 +147,9 @@ def in_fresh_process(side: str, trials: int, keep: Path | None) -> float:
             code = subprocess.run(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
         if code:
             sys.exit(f"{side} ended with {code}:\n{(folder / 'output.txt').read_text()[-3000:]}")
-        return float(json.loads((folder / "seconds.json").read_text())) / trials
+        seconds, memory = json.loads((folder / "cost.json").read_text())
+        peaks.setdefault(side, []).append(memory)
+        return 1e3 * float(seconds) / trials
 
 
 def alone(trials: int) -> tuple[float, float, int]:
@@ -170,28 +179,29 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="(likewise)")
     options = arguments.parse_args()
     if options.cpu_time:
-        sys.exit("the first table is mostly waiting, the second is CPU time as it is")
+        sys.exit("it is CPU time as it is")
     if options.side:
-        seconds = SIDES[options.side](options.folder, int(options.trials))
-        (options.folder / "seconds.json").write_text(json.dumps(seconds))
+        cost = SIDES[options.side](options.folder, int(options.trials))
+        (options.folder / "cost.json").write_text(json.dumps(cost))
         return
 
     load_before = load()
-    costs = table("A trial that does nothing, under Ray Tune", "trials", "side", "s per trial", "÷ grid", "more, s")
+    columns = ("CPU of the driver per trial, ms", "÷ grid", "its memory, MiB")
+    costs = table("A trial that does nothing, under Ray Tune", "trials", "side", *columns)
     for trials in map(int, options.trials.split(",")):
-        sides = {side: partial(in_fresh_process, side, trials, options.keep) for side in SIDES}
+        peaks: dict[str, list[float]] = {}
+        sides = {side: partial(in_fresh_process, side, trials, options.keep, peaks) for side in SIDES}
         measured = take_turns(sides, options.repeats or 1, warmup=0)
         for side, values in measured.items():
-            more = [ours - theirs for ours, theirs in zip(values, measured["grid"], strict=True)]
             costs.add_row(
                 f"{trials:,}" if side == "grid" else "",
                 side,
-                show(values, ".3f"),
+                show(values, ".1f"),
                 show(ratios(values, measured["grid"]), ".2f"),
-                show(more, "+.3f") if side == "scheduler" else "",
+                show(peaks[side], ",.0f"),
                 end_section=side == "scheduler",
             )
-    print_table(costs, load_before)
+    print_table(costs, load_before, "CPU time")
 
     load_before = load()
     inside = table("CPU time inside the scheduler", "trials", "to make it, ms", "per trial, ms", "measured", words=1)
