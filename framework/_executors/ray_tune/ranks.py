@@ -120,7 +120,8 @@ def _reason(store: Any, ends: Sequence[Any]) -> tuple[str, str | None]:
             error, traceback = json.loads(store.get(f"{_FAILED}/{rank}"))
             return error, traceback
     said = [str(error) for error in _deaths(ends, _GRACE)]
-    return reason_of(next((text for text in said if "low on memory" in text), "")), None
+    telling = [text for text in said if "low on memory" in text or "node has died" in text]
+    return reason_of(telling[0] if telling else ""), None
 
 
 def _deaths(ends: Sequence[Any], seconds: float) -> list[RayError]:
