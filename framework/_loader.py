@@ -5,7 +5,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_
 from framework._batches import batches_per_pass, order_of_pass
 from framework._errors import DataError, describe
 from framework._random import derived_seed, global_generators_seeded
+from framework._ranks import in_turns
 
 
 class Items(Protocol):
@@ -92,8 +93,13 @@ class LoaderBatches:
             self._loaders.append(loader)
         loader.busy = True
         try:
-            keys = _keys(len(self.items), self.batch_size, self.seed, number)
-            for i, batch in enumerate(loader.load(keys, len(self))):
+
+            def read(numbers: range) -> Iterator[tuple[Tensor, Tensor]]:
+                keys = _keys(len(self.items), self.batch_size, self.seed, number, numbers)
+                return loader.load(keys, len(numbers))
+
+            # Where several processes run a trial, each reads some of the batches, and has the others from them.
+            for i, batch in enumerate(in_turns(len(self), read)):
                 inputs, targets = (tensor.to(self.device, non_blocking=True) for tensor in batch)
                 if self.finish is not None:
                     with global_generators_seeded(_seed_of(self.seed, "finish", number, i)):
@@ -112,10 +118,10 @@ class _Key(NamedTuple):
     rows: list[int]
 
 
-def _keys(count: int, batch_size: int, seed: int | None, number: int) -> Iterator[_Key]:
+def _keys(count: int, batch_size: int, seed: int | None, number: int, batches: Iterable[int]) -> Iterator[_Key]:
     order = order_of_pass(count, seed, number)
     order = torch.arange(count) if order is None else order
-    for i in range(batches_per_pass(count, batch_size, seed)):
+    for i in batches:
         rows = order[i * batch_size : (i + 1) * batch_size]
         yield _Key(_seed_of(seed, "items", number, i), rows.tolist())
 

@@ -154,6 +154,14 @@ def _prepare(metric: Metric, outputs: Any) -> None:
 
     if isinstance(metric, torch.nn.Module):
         metric.to(outputs.device)
+        for part in metric.modules():
+            # Every process of a trial has the outputs for the whole batch, and torchmetrics would add them up.
+            if hasattr(part, "distributed_available_fn"):
+                part.distributed_available_fn = _never  # type: ignore[assignment]
         set_dtype = getattr(metric, "set_dtype", None)
         if outputs.dtype == torch.float64 and set_dtype is not None:
             set_dtype(outputs.dtype)
+
+
+def _never() -> bool:
+    return False

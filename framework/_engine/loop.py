@@ -14,6 +14,7 @@ from framework._engine.tester import evaluate
 from framework._engine.trainer import Trainer
 from framework._errors import StageError
 from framework._masks import flags_by_tensor
+from framework._ranks import take_from_first
 from framework._sparsifier import Sparsifier, Step, checked_masks
 from framework._stage import Trial
 
@@ -130,6 +131,7 @@ def _sparsify(trial: Trial, trainer: Trainer, sparsifier: Sparsifier, steps: int
         step = Step(trainer.steps, steps, weights, trial.masks, trial.seed)
         masks = sparsifier.update(step)
         if masks is not None:
+            take_from_first([*masks.values()])
             trial.set_masks(checked_masks(masks, step, type(sparsifier).__name__))
             trainer.set_masks(trial.masks)
         return not step.skipped

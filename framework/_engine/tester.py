@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from framework._masks import eval_mode
 from framework._measures import Meter
+from framework._ranks import agreed, share, size
 from framework._stage import Trial
 from framework._task import Classification, Task
 
@@ -58,11 +59,23 @@ class Tester:
         loss_mode = eval_mode(self.loss) if isinstance(self.loss, nn.Module) else nullcontext()
         with eval_mode(self.model), loss_mode, torch.inference_mode():
             for inputs, targets in batches:
-                outputs = self.model(inputs)
+                outputs = _outputs(self.model, inputs, len(targets))
                 loss += self.loss(outputs, targets) * len(targets)
                 self.meter.update(outputs, targets)
                 seen += len(targets)
-        return {"loss": loss.item() / seen, **self.meter.compute()}
+        return agreed({"loss": loss.item() / seen, **self.meter.compute()})
+
+
+def _outputs(model: nn.Module, inputs: Any, rows: int) -> Any:
+    """The outputs for a batch; of several processes each computes those for its rows, if inputs and outputs have rows.
+
+    A network in eval mode treats each row by itself.
+    """
+    if size() == 1 or not isinstance(inputs, Tensor):
+        return model(inputs)
+    own = share(rows)
+    outputs = model(own.of(inputs))
+    return own.gathered(outputs) if isinstance(outputs, Tensor) else model(inputs)
 
 
 def evaluate(trial: Trial, split: Literal["validation", "test"], *, batch_size: int = 256) -> dict[str, float]:

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from framework._engine.average import WeightAverage
 from framework._engine.constraints import Constraints, check_finite
+from framework._engine.parallel import DataParallel, check_scalar
 from framework._engine.precision import Precision, mixed_precision
 from framework._errors import StageError
 from framework._masks import Masks
 from framework._measures import Meter
+from framework._ranks import agreed, size
 from framework._task import Classification, Task
 
 Objective: TypeAlias = Callable[[Callable[[Any], Tensor], Any, Any], tuple[Tensor, Tensor]]
@@ -44,6 +46,9 @@ class Trainer:
     masked weights and their places in the optimizer's state are exactly 0, and frozen elements are what they were, bit
     for bit, whatever the optimizer does.
 
+    Where several processes run a trial, each of them makes the same steps with the same batches, of which it computes
+    its share: batches, losses, outputs and metrics are those of all of them.
+
     Args:
         model: the network; its frozen parameters get ``requires_grad=False``.
         loss: maps outputs and targets of a batch to a scalar.
@@ -59,6 +64,8 @@ class Trainer:
         ema: decay of the running average of the network's weights and statistics, see `averaged`; None keeps none.
         precision: see `framework._engine.precision.mixed_precision`.
         compile: compile the forward pass with `torch.compile`.
+        sync_batchnorm: on several processes, normalise by the statistics of the whole batch, as one process does,
+            instead of those of each one's share, of which rank 0's are kept.
         task: says how outputs are measured.
 
     Attributes:
@@ -84,6 +91,7 @@ class Trainer:
         ema: float | None = None,
         precision: Precision = "auto",
         compile: bool = False,
+        sync_batchnorm: bool = False,
         task: Task | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
@@ -98,6 +106,11 @@ class Trainer:
         self._autocast, self._scaler = mixed_precision(precision, self._device)
         self._forward = torch.compile(model) if compile else model
         self._constraints.train_mode(model)
+        self._parallel: DataParallel | None = None
+        if size() > 1:
+            self._parallel = DataParallel(
+                self._objective, self._forward, model, loss, self._trained, synchronise=sync_batchnorm
+            )
         self._average = None if ema is None else WeightAverage(model, ema)
 
     def epoch(
@@ -130,12 +143,14 @@ class Trainer:
         if not math.isfinite(mean_loss):
             raise StageError(f"the training loss became {mean_loss}: lower the learning rate or clip gradients")
         check_finite(self.model)  # the last step has moved them after the last loss
-        return {
-            "train/loss": mean_loss,
-            **{f"train/{name}": value for name, value in measured.items()},
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": seen / seconds,
-        }
+        return agreed(
+            {
+                "train/loss": mean_loss,
+                **{f"train/{name}": value for name, value in measured.items()},
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "images_per_second": seen / seconds,
+            }
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what training goes on from besides the network: optimizer state, steps made, scale and average."""
@@ -222,6 +237,8 @@ class Trainer:
             name = type(self.optimizer).__name__
             raise StageError(f"{name}.step did not call its closure, which computes the loss and the gradients")
         self._constraints.restore(stepped)
+        if self._parallel is not None:
+            self._parallel.take_buffers()
         self.steps += 1
         if self._average is not None:
             self._average.update()
@@ -255,14 +272,23 @@ class Trainer:
             count = max(1, min(self.accumulate, len(targets) // 2))
             parts = list(zip(inputs.tensor_split(count), targets.tensor_split(count), strict=True))
         losses, outputs = [], []
-        for part_inputs, part_targets in parts:
-            with self._autocast:
-                loss, output = self._objective(self._forward, part_inputs, part_targets)
-            if loss.dim():
-                raise StageError(f"the loss must be a scalar, not of shape {tuple(loss.shape)}")
-            if len(parts) > 1:
-                loss = loss * (len(part_targets) / len(targets))
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
-            outputs.append(output.detach())
+        for number, (part_inputs, part_targets) in enumerate(parts, 1):
+            fraction, last = len(part_targets) / len(targets), number == len(parts)
+            loss, output = self._backward_part(part_inputs, part_targets, fraction, last)
+            losses.append(loss)
+            outputs.append(output)
         return (losses[0], outputs[0]) if len(parts) == 1 else (torch.stack(losses).sum(), torch.cat(outputs))
+
+    def _backward_part(self, inputs: Any, targets: Any, fraction: float, last: bool) -> tuple[Tensor, Tensor]:
+        """Add the gradients of a part, which is this fraction of the batch, to those that there are."""
+        if self._parallel is not None:
+            return self._parallel.backward(
+                *(inputs, targets, self._scaler.scale, self._autocast), fraction=fraction, last=last
+            )
+        with self._autocast:
+            loss, output = self._objective(self._forward, inputs, targets)
+        check_scalar(loss)
+        if fraction != 1:
+            loss = loss * fraction
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), output.detach()

@@ -49,6 +49,8 @@ class Training(Stage):
             on others, and float32 on CPUs.
         channels_last: memory format of inputs and weights; often faster for convolutions on GPUs.
         compile: compile the forward pass; pays off for long training.
+        sync_batchnorm: where several processes run a trial, normalise by the statistics of the whole batch, as one
+            process does, instead of those of each one's share, of which the first one's are kept.
         evaluate_every: after how many steps to measure for early stopping; null measures after every pass. What is
             measured within a pass is not reported, and its time counts in ``images_per_second``.
         early_stopping: when to stop before the last epoch; null never does.
@@ -71,6 +73,7 @@ class Training(Stage):
     precision: Precision = "auto"
     channels_last: bool = False
     compile: bool = False
+    sync_batchnorm: bool = False
     evaluate_every: Annotated[int, Interval(ge=1)] | None = None
     early_stopping: EarlyStopping | None = None
 
@@ -133,6 +136,7 @@ class Training(Stage):
             ema=self.ema,
             precision=self.precision,
             compile=self.compile,
+            sync_batchnorm=self.sync_batchnorm,
             task=trial.task,
         )
         fit(

@@ -14,6 +14,7 @@ from framework._executors.queue import TrialQueue
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._plan.shares import Shares
+from framework._ranks import LostRank
 from framework._registry import Registry
 from framework._spec import AUTO
 from framework._store import Store
@@ -83,7 +84,11 @@ def attempt(
     report: Callable[[Report], None],
     checkpoint_seconds: float,
 ) -> Result:
-    """Run one trial; whatever it raises becomes its result, whose metrics and epochs are left empty."""
+    """Run one trial; whatever it raises becomes its result, whose metrics and epochs are left empty.
+
+    Raises:
+        LostRank: another process that runs the trial is gone, which has the reason.
+    """
     began = time.monotonic()
     files: dict[str, bytes] = {}
     try:
@@ -91,7 +96,7 @@ def attempt(
         result = Result(plan, {}, 0, time.monotonic() - began)
     except Stopped as stop:
         result = Result(plan, {}, 0, time.monotonic() - began, stopped=str(stop))
-    except INTERRUPTS:
+    except (*INTERRUPTS, LostRank):
         raise
     except BaseException as error:  # one trial's failure, sys.exit of a plugin too, must not end the others
         registry.blame(error)

@@ -27,7 +27,7 @@ class Machines:
     most_threads: int | None = None
 
     def take(self, spec: ExperimentSpec, at_once: int) -> dict[str, float]:
-        """What each trial of a spec takes: ``cpu`` and ``gpu``.
+        """What each trial of a spec takes: ``cpu`` and ``gpu``, of all its ``processes`` together, and their number.
 
         Args:
             spec: the spec.
@@ -36,33 +36,42 @@ class Machines:
         Raises:
             FrameworkError: no machine has that much.
         """
-        cpu, gpu = spec.resources["cpu"], spec.resources["gpu"]
-        least = 1 if cpu == AUTO else cpu
+        cpu, gpu, processes = (spec.resources[name] for name in ("cpu", "gpu", "processes"))
+        least = processes if cpu == AUTO else cpu
         if gpu == AUTO:
-            gpu = 1 if self.slots(least, 1) else 0
+            gpu = processes if self.slots(least, processes, processes) else 0
         if not self.unknown:
-            self._check(spec.name, least, gpu)
-        return {"cpu": self._share(gpu, at_once) if cpu == AUTO else cpu, "gpu": gpu}
+            self._check(spec.name, least, gpu, processes)
+        taken = processes * self._share(gpu / processes, at_once * processes) if cpu == AUTO else cpu
+        return {"cpu": taken, "gpu": gpu, "processes": processes}
 
-    def slots(self, cpu: float, gpu: float) -> int:
-        """How many trials that take so much fit on all machines at once."""
-        return sum(_fitting(node, cpu, gpu) for node in self.nodes)
+    def slots(self, cpu: float, gpu: float, processes: float = 1) -> int:
+        """How many trials that take so much fit on all machines at once; a trial's processes may be on several."""
+        return int(sum(_fitting(node, cpu / processes, gpu / processes) for node in self.nodes) // processes)
 
-    def cores(self, cpu: float, gpu: float) -> int:
-        """How many threads a trial that takes so much can use on whichever machine it runs, if it is alone there."""
+    def cores(self, cpu: float, gpu: float, processes: float = 1) -> int:
+        """How many threads each of a trial's processes can use on whichever machine it runs, if nothing else does."""
+        cpu, gpu = cpu / processes, gpu / processes
         cores = min((int(node.get("CPU", 0)) for node in self.nodes if _fitting(node, cpu, gpu)), default=1)
-        return min(cores, self.most_threads or cores)
+        return max(1, int(min(cores, self.most_threads or cores) // processes))
 
     def _share(self, gpu: float, at_once: int) -> int:
-        """The most CPUs with which as many trials run at the same time as with a single one each."""
+        """The most CPUs with which as many processes run at the same time as with a single one each."""
         trials = min(at_once, self.slots(1, gpu))
         most = max((int(node.get("CPU", 0)) for node in self.nodes if _fitting(node, 1, gpu)), default=1)
         most = min(most, self.most_threads or most)
         return next((cpu for cpu in range(most, 1, -1) if self.slots(cpu, gpu) >= trials), 1)
 
-    def _check(self, name: str, cpu: float, gpu: float) -> None:
-        if self.slots(cpu, gpu):
+    def _check(self, name: str, cpu: float, gpu: float, processes: int) -> None:
+        if self.slots(cpu, gpu, processes):
             return
+        if processes > 1:
+            raise FrameworkError(
+                f"{name}: resources asks for {processes} processes of {cpu / processes:g} CPUs and "
+                f"{gpu / processes:g} GPUs each, but the machines here have room for "
+                f"{self.slots(cpu / processes, gpu / processes)}: lower it with --set resources.processes=… "
+                "or --set resources.gpu=…"
+            )
         for what, amount in (("cpu", cpu), ("gpu", gpu)):
             most = max((node.get(what.upper(), 0) for node in self.nodes), default=0)
             if amount > most:

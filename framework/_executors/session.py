@@ -74,7 +74,8 @@ def share_here(
     for spec in specs:
         taken = here.take(spec, shares.branches)
         cores = here.cores(**taken)
-        settled[spec.name] = [shares.settle(plan, cores, taken["cpu"]) for plan in planned[spec.name]]
+        each = taken["cpu"] / taken["processes"]
+        settled[spec.name] = [shares.settle(plan, cores, each) for plan in planned[spec.name]]
         slots.append(here.slots(**taken))
     return settled, max(1, min(slots))
 
@@ -97,7 +98,7 @@ def run(
     planned, command = plan_all(specs), redact(options.command)
     shares = share_out(specs, planned)
     if options.executor == "inline":
-        _refuse_schedulers(specs)
+        _refuse_what_needs_ray(specs)
     store = Store(options.store_uri)
     stored = store.stored()  # before anything is started: a store that cannot be reached shows here
     timings = Timings(store, options.executor)
@@ -194,11 +195,21 @@ def _as_default(tracking_uri: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _refuse_schedulers(specs: Sequence[ExperimentSpec]) -> None:
-    message = "trials are compared with others that run at the same time: take --executor ray, or set this to null"
-    wrong = [spec for spec in specs if spec.search.scheduler]
-    if wrong:
-        raise SpecError([Problem(str(spec.file), 0, 0, "search.scheduler", message) for spec in wrong])
+def _refuse_what_needs_ray(specs: Sequence[ExperimentSpec]) -> None:
+    compared = "trials are compared with others that run at the same time: take --executor ray, or set this to null"
+    several = (
+        "processes train a trial together, which needs --executor ray: take it, or ask for one process and one GPU"
+    )
+    problems = [
+        *(Problem(str(spec.file), 0, 0, "search.scheduler", compared) for spec in specs if spec.search.scheduler),
+        *(
+            Problem(str(spec.file), 0, 0, "resources", f"{spec.resources['processes']} {several}")
+            for spec in specs
+            if spec.resources["processes"] > 1
+        ),
+    ]
+    if problems:
+        raise SpecError(problems)
 
 
 def _earlier(specs: Sequence[ExperimentSpec], tracker: Tracker) -> dict[tuple[str, str], TrialRun]:

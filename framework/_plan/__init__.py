@@ -14,11 +14,13 @@ A key covers all that changes a result:
 - where each component comes from: its distribution and that one's version, and its code where that may change without
   a new version (see `framework._registry.code`); for a file of code its content, and that of what it imports from
   beside it, whatever it is called. So do the distributions that observe every trial;
+- the number of processes that train a trial together, if there are several: batch normalisation sees each one's part
+  of a batch, and dropout differs;
 - of the framework itself, and what it brings, `RESULTS`, not the version.
 
 A parameter that is left at its default is not in the key, written out or not, so that a new parameter with a default
-changes no key. What else is not in it: the spec's and the variant's name, the description, the resources, the
-versions of Python and PyTorch, and the device.
+changes no key. What else is not in it: the spec's and the variant's name, the description, the resources but for
+the number of processes, the versions of Python and PyTorch, and the device.
 """
 
 from framework._plan.names import Path, flat, short, short_names

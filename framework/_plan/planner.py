@@ -90,13 +90,17 @@ class Planner:
         metrics = {name: self._parts(metric) for name, metric in self._spec.metrics.items()}
         # Of the key of the network as well, as what is measured is stored with it.
         measured = [f"metric {name} {metric.identity}" for name, metric in metrics.items()]
+        # Batch normalisation and dropout are others where each of several processes has a part of a batch.
+        count = self._spec.resources["processes"]
+        processes = [f"processes {count}"] if count > 1 else []
         used = (model, data, *metrics.values(), *stages)
         plugins = tuple(sorted({*observers}.union(*(part.sources for part in used))))
         origins = tuple(self._spec.origins[source] for source in plugins)
         plans = []
         for seed in self._spec.seeds:
             watched = sorted(self._spec.origins[source] for source in observers)
-            keys = [_key(str(RESULTS), model.identity, data.identity, str(seed), *watched, *measured)]
+            root = (str(RESULTS), model.identity, data.identity, str(seed), *watched, *measured, *processes)
+            keys = [_key(*root)]
             for stage, earlier in zip(stages, went_back, strict=True):
                 keys.append(_key(keys[-1], stage.identity, *map(str, earlier)))
             plan = TrialPlan(

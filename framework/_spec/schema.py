@@ -8,7 +8,7 @@ from framework._component import KINDS, Catalog, Entry, usable
 from framework._paths import MOST_BYTES
 from framework._spec.node import SPACES
 from framework._spec.resolve import AUGMENTATIONS, LABEL, METRICS
-from framework._spec.resources import LEAST, MOST_CPUS, RESOURCES, SECONDS
+from framework._spec.resources import LEAST, MOST_CPUS, MOST_PROCESSES, RESOURCES, SECONDS
 from framework._spec.search import ALGORITHMS, LEAST_FACTOR, MODES, MOST_SEED, SCHEDULERS, SchedulerSpec, SearchSpec
 
 JSON = dict[str, Any]
@@ -91,12 +91,24 @@ def _top() -> JSON:
         "resources": _object(
             {
                 "cpu": {
-                    "description": "CPUs of one trial; auto: its share of those that are there.",
+                    "description": "CPUs of one trial, of all its processes; auto: its share of those that are there.",
                     "anyOf": [{"const": "auto"}, {"type": "number", "minimum": LEAST, "maximum": MOST_CPUS}],
                 },
                 "gpu": {
-                    "description": "GPUs of one trial; a fraction shares one.",
-                    "anyOf": [{"const": "auto"}, {"const": 0}, {"type": "number", "minimum": LEAST, "maximum": 1}],
+                    "description": "GPUs of one trial; a fraction shares one, and each of several has a process.",
+                    "anyOf": [
+                        {"const": "auto"},
+                        {"const": 0},
+                        {"type": "number", "minimum": LEAST, "maximum": 1},
+                        {"type": "integer", "minimum": 2, "maximum": MOST_PROCESSES},
+                    ],
+                },
+                "processes": {
+                    "description": "How many processes train one trial together, each on its part of every batch.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MOST_PROCESSES,
+                    "default": RESOURCES["processes"],
                 },
                 "timeout": {
                     "description": "Seconds after which a trial is ended.",

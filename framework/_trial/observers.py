@@ -11,6 +11,7 @@ import torch
 
 from framework._errors import INTERRUPTS, PluginError, describe, readable
 from framework._random import random_state_kept
+from framework._ranks import alone, rank
 from framework._registry import Registry
 from framework._reported import plain_metrics
 from framework._stage import Trial
@@ -19,6 +20,8 @@ from framework._stage import Trial
 @dataclass(frozen=True)
 class Observers:
     """Calls the lifecycle hooks of plugins.
+
+    Where several processes run a trial, they are called in the first one, as if it were the only one.
 
     When a plugin fails in one, that is logged, and the plugin is not called again for this trial. The trial goes on, as
     observers do not change it.
@@ -39,10 +42,10 @@ class Observers:
         Returns:
             What each plugin returned, with its distribution.
         """
-        if not self.registry.observed(hook):
+        if rank() or not self.registry.observed(hook):
             return []
         given = []
-        with random_state_kept(), torch.no_grad():
+        with random_state_kept(), torch.no_grad(), alone():
             for source, call in self.registry.implementations(hook):
                 if source in self.failed:
                     continue

@@ -16,6 +16,7 @@ from framework._engine import evaluate
 from framework._errors import StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
+from framework._ranks import decided, others_needed, rank
 from framework._registry import Registry
 from framework._stage import Record, Stage, Trial
 from framework._store import Snapshot, Store
@@ -26,8 +27,8 @@ from framework._trial.model import build_model, make_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.plugins import check_plugins
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
+from framework._trial.shared import SharedStages
 from framework._trial.snapshot import History, model_state, restore, restore_progress
-from framework._trial.stored import StoredStages
 
 
 def run_trial(
@@ -41,6 +42,9 @@ def run_trial(
     artifacts: dict[str, bytes] | None = None,
 ) -> Trial:
     """Run those stages of a trial whose results are not stored, then measure on the test set unless the last one did.
+
+    Where several processes run the trial, all of them call this with the same; the first one uses the store, is
+    observed and reports.
 
     Args:
         plan: what to run.
@@ -62,9 +66,15 @@ def run_trial(
         Exception: whatever a plugin raises.
     """
     check_plugins(plan, registry)
+    if rank():
+        report = _ignore
     device = torch.device("cuda" if torch.cuda.is_available() and plan.resources["gpu"] != 0 else "cpu")
     with notes_to(lambda text: report(Noted(text))):
         return _Run(plan, registry, source, store, report, checkpoint_seconds, device).run(artifacts)
+
+
+def _ignore(report: Report) -> None:
+    """The first of several processes has reported it."""
 
 
 @dataclass
@@ -83,7 +93,7 @@ class _Run:
     resumed: Snapshot | None = None  # the checkpoint that the stage goes on from, until it reports
 
     def __post_init__(self) -> None:
-        self.stored = StoredStages(self.plan, self.registry, self.store, self._note, self.checkpoint_seconds)
+        self.stored = SharedStages(self.plan, self.registry, self.store, self._note, self.checkpoint_seconds)
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:
         trial, observers = self._run_stages({} if artifacts is None else artifacts)
@@ -103,7 +113,7 @@ class _Run:
         observers.tell("trial_started")
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
-            with self.store.lock(self.plan.keys[self.index + 1], self._say_it_waits):
+            with self.stored.lock(self.plan.keys[self.index + 1], self._say_it_waits):
                 # Another invocation may have come here in the meantime.
                 if self._go_back_to(trial, [self.index + 1]):
                     continue
@@ -151,8 +161,8 @@ class _Run:
         if new := {*empty_layers(metrics)} - {*empty_layers(trial.records[-1].metrics if trial.records else {})}:
             after = f"after {self.plan.stages[self.index]['name']}, all weights are pruned of {', '.join(sorted(new))}"
             self._note(f"{self.plan.experiment} {self.plan.name}: {after}")
-        self.reported, self.resumed = metrics, None
-        record = Record(epoch, self.index, metrics, time.time())
+        record = decided(lambda: Record(epoch, self.index, metrics, time.time()))
+        self.reported, self.resumed = record.metrics, None
         trial.records.append(record)
         self.report(Recorded(record))
 
@@ -225,7 +235,7 @@ class _Run:
         before, aside = layout(trial.model), unkept(trial.model)
         entry = self.registry.get("stage", name)
         with located(f"in stage {self.index + 1}, {name} {entry.where}"):
-            with self._resuming(), in_module(trial.model):
+            with self._resuming(), in_module(trial.model), others_needed():
                 stage.run(trial)
             check_layout(before, layout(trial.model))
         self._say_what_is_lost(name, describe_changes(aside, unkept(trial.model)))
@@ -273,7 +283,7 @@ class _Run:
         try:
             yield
         except Exception as error:
-            if self.resumed is not None:
+            if self.resumed is not None and not rank():
                 self._note(f"{self.store.set_aside(self.resumed, describe(error))}; it is computed again")
             raise
 

@@ -65,6 +65,18 @@ def test_two_specs_of_one_name_are_refused(
     )
 
 
+def test_several_processes_are_refused_where_trials_run_in_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"a.yaml": "model: convnet\ndata: digits\nstages: [train: {epochs: 1}]\nresources: {gpu: 2}\n"})
+    assert here("run", "a.yaml", "--executor", "inline", monkeypatch=monkeypatch) == 2
+    assert capsys.readouterr().err == (
+        "a.yaml resources: 2 processes train a trial together, which needs --executor ray: take it, or ask for one "
+        "process and one GPU\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

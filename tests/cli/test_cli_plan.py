@@ -218,6 +218,15 @@ def test_the_time_left_is_told_by_what_earlier_runs_took(plan: Plan, monkeypatch
     assert plan(one, other)[-1] == "time left: unknown until a first trial of other has run"
 
 
+def test_several_processes_are_told(plan: Plan) -> None:
+    several = spec("several.yaml", "[train]", resources="{cpu: 4, gpu: 0, processes: 4}")
+    assert "resources per trial: cpu=4 gpu=0 processes=4" in plan(several)
+    gpus = spec("gpus.yaml", "[train]", resources="{gpu: 2}")
+    told = plan(gpus)
+    assert "resources per trial: cpu=auto gpu=2 processes=2" in told
+    assert "threads on this machine: 1 in 1 stage" in told
+
+
 # --- why two trials do not share -----------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework._executors.ray_tune.callback import _reason
+from framework._executors.ray_tune.callback import reason_of
 
 # As Ray 2.60 writes them to a trial's error.txt, but for ids.
 HEAD = "Failure # 1 (occurred at 2026-11-24_18-54-08)\n"
@@ -47,4 +47,4 @@ RpcError: RPC error: Socket closed rpc_code: 14. The task may or may not have be
     ],
 )
 def test_a_trial_that_has_not_said_why_it_ended_has_rays_reason(said: str, reason: str) -> None:
-    assert _reason(HEAD + said if said else said) == reason
+    assert reason_of(HEAD + said if said else said) == reason

@@ -11,9 +11,14 @@ from framework._executors.machines import Machines
 
 
 def take(
-    nodes: Sequence[Mapping[str, float]], at_once: int = 1, cpu: Any = "auto", gpu: Any = "auto", **more: Any
+    nodes: Sequence[Mapping[str, float]],
+    at_once: int = 1,
+    cpu: Any = "auto",
+    gpu: Any = "auto",
+    processes: int = 1,
+    **more: Any,
 ) -> tuple[float, float]:
-    spec: Any = SimpleNamespace(name="study", resources={"cpu": cpu, "gpu": gpu})
+    spec: Any = SimpleNamespace(name="study", resources={"cpu": cpu, "gpu": gpu, "processes": processes})
     taken = Machines(nodes, **more).take(spec, at_once)
     return taken["cpu"], taken["gpu"]
 
@@ -89,3 +94,24 @@ def test_what_no_machine_can_give_is_refused(nodes: Any, cpu: Any, gpu: Any, mes
         take(nodes, cpu=cpu, gpu=gpu)
     assert str(raised.value).startswith(f"study: {message}: lower ")
     assert take(nodes, cpu=cpu, gpu=gpu, unknown=True)  # which may still come
+
+
+def test_processes_of_a_trial_have_equal_parts_and_may_be_on_several_machines() -> None:
+    assert take([{"CPU": 8}], processes=4) == (8, 0)
+    assert take([{"CPU": 8}], at_once=2, processes=2) == (4, 0)
+    assert take([{"CPU": 8}], at_once=100, processes=3) == (3, 0)
+    assert take([{"CPU": 4, "GPU": 2}, {"CPU": 4, "GPU": 2}], processes=4) == (8, 4)
+    assert take([{"CPU": 4, "GPU": 2}], processes=4) == (4, 0)  # as there are not as many GPUs
+    assert take([{"CPU": 4, "GPU": 2}], cpu=2, gpu=2, processes=2) == (2, 2)
+    nodes = Machines([{"CPU": 5.0}, {"CPU": 3.0}])
+    assert [nodes.slots(cpu, 0, processes) for cpu, processes in ((4, 4), (4, 2), (8, 8), (9, 9))] == [2, 1, 1, 0]
+    assert [nodes.cores(2, 0, processes) for processes in (1, 2, 4)] == [3, 1, 1]
+
+
+def test_more_processes_than_the_machines_have_room_for_are_refused() -> None:
+    with pytest.raises(
+        FrameworkError,
+        match=r"study: resources asks for 4 processes of 1 CPUs and 1 GPUs each, but the "
+        r"machines here have room for 2: lower it with --set resources.processes=… or --set resources.gpu=…",
+    ):
+        take([{"CPU": 8, "GPU": 2}], gpu=4, processes=4)

@@ -23,6 +23,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+ALONE = {"processes": 1}
+
+
 # --- the file ----------------------------------------------------------------------------------------------------
 
 
@@ -30,9 +33,26 @@ def test_what_is_left_out_has_defaults() -> None:
     spec = read(GOOD)
     assert (spec.file, spec.name, spec.description) == (Path("study.yaml"), "study", "")
     assert (spec.seeds, spec.search) == ((0,), SearchSpec())
-    assert spec.resources == {"cpu": "auto", "gpu": "auto", "timeout": None, "retries": 1, "threads": "auto"}
+    assert spec.resources == {"cpu": "auto", "gpu": "auto", "timeout": None, "retries": 1, "threads": "auto", **ALONE}
     assert spec.tree == {"model": "convnet", "data": "digits", "stages": [{"train": {"epochs": 1}}]}
     assert spec.spaces == ()
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpu", "processes"),
+    [
+        ("{gpu: 4}", 4, 4),
+        ("{gpu: 4, processes: 4}", 4, 4),
+        ("{gpu: 0, processes: 3}", 0, 3),
+        ("{processes: 2}", "auto", 2),
+        ("{gpu: 1}", 1, 1),
+        ("{gpu: 0.25}", 0.25, 1),
+        ("{gpu: 0.25, processes: 1}", 0.25, 1),
+    ],
+)
+def test_each_of_several_gpus_has_a_process(resources: str, gpu: object, processes: int) -> None:
+    found = read(GOOD + f"resources: {resources}\n").resources
+    assert (found["gpu"], found["processes"]) == (gpu, processes)
 
 
 def test_everything_can_be_given() -> None:
@@ -43,7 +63,7 @@ def test_everything_can_be_given() -> None:
     )
     assert (spec.name, spec.description) == ("other", "Why.")
     assert (spec.seeds, spec.search) == ((3, 1), SearchSpec(samples=5, seed=7))
-    assert spec.resources == {"cpu": 0.5, "gpu": 0, "timeout": 90.5, "retries": 0, "threads": [2, 1]}
+    assert spec.resources == {"cpu": 0.5, "gpu": 0, "timeout": 90.5, "retries": 0, "threads": [2, 1], **ALONE}
 
 
 def test_data_has_options_beside_its_dataset() -> None:

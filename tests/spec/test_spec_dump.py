@@ -65,7 +65,7 @@ def test_a_trials_own_spec_has_its_keys(
         "data": {"name": "npz", "path": path, "validation": validation, "augment": ["flip"]},
         "seeds": [seed],
         "stages": ["unprune", {"prune": {"amount": amount, "layers": layers}}, {"train": {"steps": 3}}],
-        "resources": {"cpu": 0.5, "gpu": 1, "timeout": timeout, "retries": 0, "threads": [4, 1]},
+        "resources": {"cpu": 0.5, "gpu": 1, "timeout": timeout, "retries": 0, "threads": [4, 1], "processes": 1},
     }
     file = tmp_path / "s.yaml"
     file.write_text(dump(spec), encoding="utf-8")

@@ -74,14 +74,14 @@ EXPERIMENT = [
         GOOD + "resources: {cpu: 0, gpu: -1, gpus: 1}\n",
         [
             "s.yaml:4:18 resources.cpu: must be auto, or a number from 0.0001 to 4096, not 0",
-            "s.yaml:4:26 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
-            "(a trial uses one GPU, or shares it), not -1",
+            "s.yaml:4:26 resources.gpu: must be auto, 0, a number from 0.0001 to 1 "
+            "(below 1, trials share a GPU), or several whole GPUs, not -1",
             "s.yaml:4:30 resources.gpus: resources has no key 'gpus' (did you mean 'gpu'?)",
         ],
     ),
     (
         GOOD + "resources: 3\n",
-        ["s.yaml:4:12 resources: must be a mapping of cpu, gpu, timeout, retries and threads, not 3"],
+        ["s.yaml:4:12 resources: must be a mapping of cpu, gpu, timeout, retries, threads and processes, not 3"],
     ),
     (
         GOOD + "resources: {threads: [2, 0]}\n",
@@ -90,6 +90,32 @@ EXPERIMENT = [
     (
         GOOD + "resources: {threads: 2}\n",
         ["s.yaml:4:22 resources.threads: must be auto, or a list of how many threads each stage uses, not 2"],
+    ),
+    (
+        GOOD + "resources: {gpu: 4, processes: 2}\n",
+        [
+            "s.yaml:4:32 resources.processes: must be as many as GPUs, of which resources.gpu asks for 4: each process "
+            "has one of its own (on CPUs alone: gpu: 0)"
+        ],
+    ),
+    (
+        GOOD + "resources: {processes: 2, gpu: 0.5}\n",
+        [
+            "s.yaml:4:24 resources.processes: must be as many as GPUs, of which resources.gpu asks for 0.5: each "
+            "process has one of its own (on CPUs alone: gpu: 0)"
+        ],
+    ),
+    (
+        GOOD + "resources: {processes: 0}\n",
+        ["s.yaml:4:24 resources.processes: must be >= 1, not 0"],
+    ),
+    (
+        GOOD + "resources: {processes: 1.5, gpu: 2000}\n",
+        [
+            "s.yaml:4:24 resources.processes: must be an integer >= 1, not 1.5",
+            "s.yaml:4:34 resources.gpu: must be auto, 0, a number from 0.0001 to 1 (below 1, trials share a GPU), or "
+            "several whole GPUs, not 2000",
+        ],
     ),
     (
         GOOD + "resources: {timeout: 0, retries: -1}\n",
@@ -285,8 +311,8 @@ resources: {gpu: many}
         "s.yaml:9:21 stages.3.repeat.times: must be an integer >= 0, not 'two'",
         "s.yaml:9:43 stages.3.repeat.stages.0.train: stage 'train': give either epochs or steps",
         "s.yaml:10:24 stages.4.train.epochs: repeated key, first given in line 10",
-        "s.yaml:11:18 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
-        "(a trial uses one GPU, or shares it), not 'many'",
+        "s.yaml:11:18 resources.gpu: must be auto, 0, a number from 0.0001 to 1 "
+        "(below 1, trials share a GPU), or several whole GPUs, not 'many'",
     ]
 
 

@@ -226,9 +226,9 @@ BOUNDS = [
         "s.yaml:4:52 search.scheduler.reduction_factor: must be a number >= 1.1, not 1.0000001",
     ),
     (
-        GOOD + "resources: {gpu: 4}\n",
-        "s.yaml:4:18 resources.gpu: must be auto, 0, or a number from 0.0001 to 1 "
-        "(a trial uses one GPU, or shares it), not 4",
+        GOOD + "resources: {gpu: 1.5}\n",
+        "s.yaml:4:18 resources.gpu: must be auto, 0, a number from 0.0001 to 1 "
+        "(below 1, trials share a GPU), or several whole GPUs, not 1.5",
     ),
     (
         GOOD + "resources: {cpu: 1e-9}\n",

@@ -68,7 +68,7 @@ class TuneCallback(TrialProgressCallback):
         if timeout is not None and seconds >= timeout:
             self._end(trial, replace(timed_out(_plan(trial), seconds), traceback=traceback))
         else:
-            self._end(trial, Result(_plan(trial), {}, 0, seconds, _reason(traceback or ""), traceback=traceback))
+            self._end(trial, Result(_plan(trial), {}, 0, seconds, reason_of(traceback or ""), traceback=traceback))
 
     def _end(self, trial: Any, result: Result) -> None:
         self.ended.add(trial.trial_id)
@@ -81,7 +81,7 @@ class TuneCallback(TrialProgressCallback):
         self.queue.ended(index, again=again)
 
 
-def _reason(said: str) -> str:
+def reason_of(said: str) -> str:
     """Why a trial ended that has not said so itself, of all that Ray has to say."""
     if "low on memory" in said:
         used = re.search(r"was (\S+ used / \S+) limit", said)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -17,13 +18,16 @@ from framework._executors.deadline import LONGEST
 from framework._executors.events import Ended, Handler, Stopped, failure
 from framework._executors.inline import attempt
 from framework._executors.queue import TrialQueue
+from framework._executors.ray_tune import ranks
 from framework._executors.ray_tune.callback import TuneCallback
 from framework._executors.ray_tune.cluster import connect
 from framework._executors.ray_tune.halving import Halving, shall_stop
 from framework._executors.ray_tune.nodes import Room, machines
 from framework._measures import Measures
 from framework._plan import TrialPlan
+from framework._plan.result import Result
 from framework._plan.shares import Shares
+from framework._ranks import LostRank
 from framework._registry import installed
 from framework._store import Store
 from framework._trial import Recorded, Report
@@ -70,13 +74,15 @@ def run(
     at_once = min(shares.branches, max_concurrent or _MANY)
     taken = {name: later.take(spec, at_once) for name, spec in queue.specs.items()}
     for name in [name for name, amounts in taken.items() if not now.slots(**amounts)]:
-        what = " and ".join(f"{amount:g} {unit.upper()}" for unit, amount in taken[name].items() if amount)
+        units = {unit: taken[name][unit] for unit in ("cpu", "gpu")}
+        what = " and ".join(f"{amount:g} {unit.upper()}" for unit, amount in units.items() if amount)
         remark(f"{name}: no machine of the cluster has {what} yet: waiting until it has started one")
     cores = {name: later.cores(**amounts) for name, amounts in taken.items()}
     queue.allow({name: min(later.slots(**amounts), max_concurrent or _MANY) for name, amounts in taken.items()})
 
     def settle(plan: TrialPlan) -> TrialPlan:
-        return shares.settle(plan, cores[plan.experiment], taken[plan.experiment]["cpu"])
+        amounts = taken[plan.experiment]
+        return shares.settle(plan, cores[plan.experiment], amounts["cpu"] / amounts["processes"])
 
     here = {"folder": os.getcwd(), "tracking_uri": os.environ["MLFLOW_TRACKING_URI"]}
     trainable = tune.with_parameters(
@@ -85,7 +91,7 @@ def run(
     # When interrupted, Ray may still be writing there.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
-            tune.with_resources(trainable, lambda config: config["task"].resources),
+            tune.with_resources(trainable, lambda config: ranks.resources(config["task"].resources)),
             tune_config=tune.TuneConfig(
                 search_alg=_Turns(queue, settle, taken, Room(address, taken.values(), max_concurrent)),
                 scheduler=Halving(queue.specs.values()),
@@ -106,7 +112,7 @@ class _Task:
         index: of the trial.
         plan: the trial.
         measures: by what it is measured.
-        resources: what it takes of the machine.
+        resources: what it takes of the machine, for all of its processes.
         source: refers to its data.
         report_seconds: how long reports may be gathered.
     """
@@ -211,27 +217,59 @@ def _train(
 ) -> None:
     """One Tune trial, in a worker process."""
     task: _Task = config["task"]
+    reports = _Reports(task.report_seconds)
+    timeout = task.plan.resources["timeout"]
+    if timeout is not None:
+        # A thread of its own ends the process, whatever the trial hangs in.
+        faulthandler.dump_traceback_later(min(timeout, LONGEST), exit=True, file=_STDERR)
+    work = partial(_attempt, task, store, here, disabled, checkpoint_seconds)
+    began = time.monotonic()
+    # Reported, not raised: the worker lives on and takes the next trial.
+    try:
+        if task.resources["processes"] > 1:
+            first, other = partial(work, reports.send), partial(work, _ignore)
+            result = ranks.run_together(task.plan, task.resources, first, other)
+        else:
+            result = work(reports.send)
+    except BaseException as error:  # the other processes cannot be started
+        result = failure(task.plan, error, time.monotonic() - began)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    if not reports.over:
+        reports.send(Ended(result))
+
+
+def _ignore(report: Report) -> None:
+    """The first of a trial's processes has reported it."""
+
+
+def _attempt(
+    task: _Task,
+    store: Store,
+    here: Mapping[str, str],
+    disabled: frozenset[str],
+    checkpoint_seconds: float,
+    report: Callable[[Report], None],
+) -> Result:
+    """One attempt at a trial, in each of its processes.
+
+    Raises:
+        LostRank: another process of the trial is gone.
+    """
     plan = replace(task.plan, resources={**task.plan.resources, **task.resources})
     if 0 < task.resources["gpu"] < 1 and torch.cuda.is_available():
         # Trials share the GPU: one that takes more memory than its part fails, not those beside it.
         torch.cuda.set_per_process_memory_fraction(task.resources["gpu"])
-    reports = _Reports(task.report_seconds)
     began = time.monotonic()
     # A cluster's workers stand where it was started; paths in specs are relative to where the user stands.
     if os.path.isdir(here["folder"]):
         os.chdir(here["folder"])
     os.environ["MLFLOW_TRACKING_URI"] = here["tracking_uri"]
-    if plan.resources["timeout"] is not None:
-        # A thread of its own ends the process, whatever the trial hangs in.
-        faulthandler.dump_traceback_later(min(plan.resources["timeout"], LONGEST), exit=True, file=_STDERR)
-    # Reported, not raised: the worker lives on and takes the next trial.
     try:
         registry = installed(disabled).with_code(plan.code)
         source = ray.get(task.source)  # its class may be in a file of code, which can be imported from here on
-        result = attempt(plan, registry, source, store, reports.send, checkpoint_seconds)
+        return attempt(plan, registry, source, store, report, checkpoint_seconds)
+    except LostRank:
+        raise
     except BaseException as error:  # plugins or data that this machine cannot load; Ctrl-C comes to the driver alone
-        result = failure(plan, error, time.monotonic() - began)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-    if not reports.over:
-        reports.send(Ended(result))
+        return failure(plan, error, time.monotonic() - began)
