@@ -42,6 +42,21 @@ class RemoteBackend:
             return content
         return None
 
+    def read_part(self, name: str, start: int, size: int) -> bytes | None:
+        if not size:
+            return b""
+        with self._translate_errors("read", name), _missing_is_fine():
+            content: bytes = self.fs.cat_file(self._path(name), start=start, end=start + size)
+            return content
+        return None
+
+    def exists(self, name: str) -> bool:
+        with self._translate_errors("read", name), _missing_is_fine():
+            self.fs.invalidate_cache()
+            self.fs.info(self._path(name))
+            return True
+        return False
+
     def write(self, name: str, content: bytes) -> None:
         with self._translate_errors("write", name):
             self.fs.pipe_file(self._path(name), content)
