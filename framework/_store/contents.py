@@ -17,7 +17,18 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor
 
-from framework._store.tensors import DTYPES, Blob, Bytes, Entry, bits, decode, describe_tensor, split_zeros
+from framework._store.tensors import (
+    DTYPES,
+    Blob,
+    Bytes,
+    Entry,
+    bits,
+    decode,
+    describe_tensor,
+    elements,
+    nonzero,
+    unbits,
+)
 
 _LEAST = 1024  # bytes: fewer are stored again rather than looked for in another file
 _PARTS = 8  # of one sparse tensor; more are put together again, as each costs time to read
@@ -99,9 +110,9 @@ def read(
         raise ValueError(f"its tensors would take {memory} bytes of memory")
     tensors = {name: decode(entry, blobs.__getitem__) for name, entry in entries.items()}
     places = {
-        name: bits(found[0])
+        name: bits(found)
         for name, entry in entries.items()
-        if entry.kind == "sparse" and (found := split_zeros(*describe_tensor(name, tensors[name])))
+        if entry.kind == "sparse" and (found := nonzero(*describe_tensor(name, tensors[name]))) is not None
     }
     return tensors, replace(contents, places=places)
 
@@ -135,26 +146,49 @@ class _Writer:
         entry, content = describe_tensor(name, tensor)
         if entry.dtype == "BOOL":
             packed = bits(content)
-            self.entries[name] = replace(entry, kind="bits", blobs=(self._put(name, "U8", [len(packed)], packed),))
-        elif found := split_zeros(entry, content):
-            self.entries[name] = self._sparse(name, entry, *found)
+            entry = replace(entry, kind="bits", blobs=(self._put(name, "U8", [len(packed)], packed),))
         else:
-            self.entries[name] = replace(entry, blobs=(self._put(name, entry.dtype, list(entry.shape), content),))
+            entry = self._without_zeros(name, entry, content) or replace(
+                entry, blobs=(self._put(name, entry.dtype, list(entry.shape), content),)
+            )
+        self.entries[name] = entry
 
-    def _sparse(self, name: str, entry: Entry, places: NDArray[np.bool_], values: NDArray[np.unsignedinteger]) -> Entry:
-        packed, digest = bits(places), _sha256(values.view(np.uint8))
-        self.places[name] = packed
-        entry = replace(entry, kind="sparse", digest=digest)
+    def _without_zeros(self, name: str, entry: Entry, content: Bytes) -> Entry | None:
+        """Store a tensor's other elements, if that takes less."""
+        places = nonzero(entry, content)
+        if places is None:
+            return None
         former, before = self.parent.entries.get(name), self.parent.places.get(name)
-        if former and before is not None and (former.dtype, former.shape) == (entry.dtype, entry.shape):
-            if former.digest == digest and np.array_equal(before, packed):
-                return replace(entry, blobs=former.blobs)
-            if len(former.blobs) < 2 * _PARTS and not np.any(before & ~packed):
-                old = np.unpackbits(before, count=entry.count).view(np.bool_)[places]
-                if former.digest == _sha256(values[old].view(np.uint8)):
-                    new = self._put_sparse(name, entry.dtype, packed & ~before, values[~old])
-                    return replace(entry, blobs=former.blobs + new)
-        return replace(entry, blobs=self._put_sparse(name, entry.dtype, packed, values))
+        if former is None or before is None or (former.dtype, former.shape) != (entry.dtype, entry.shape):
+            former = before = None
+        # What was sparse stays so as long as it has any zero: so that it can grow again, at the cost of a bit for each.
+        width, zeros = DTYPES[entry.dtype].itemsize, places.size - np.count_nonzero(places)
+        if not zeros or (former is None and zeros * width <= places.size / 8):
+            return None
+        packed, values = bits(places), np.compress(places, elements(entry, content))
+        entry = replace(entry, kind="sparse", digest=_sha256(values.view(np.uint8)))
+        blobs = None
+        if former is not None and before is not None and not np.any(before & ~packed):
+            blobs = self._grown(name, entry, packed, values, former, before)
+        self.places[name] = packed
+        return replace(entry, blobs=blobs or self._put_sparse(name, entry.dtype, packed, values))
+
+    def _grown(
+        self,
+        name: str,
+        entry: Entry,
+        packed: Bytes,
+        values: NDArray[np.unsignedinteger],
+        former: Entry,
+        before: Bytes,
+    ) -> tuple[Blob, ...] | None:
+        """The blobs of a tensor that has only got more values since the stage before; None if others have changed."""
+        if np.array_equal(before, packed):
+            return former.blobs if former.digest == entry.digest else None
+        old = unbits(before, entry.count)[unbits(packed, entry.count)]
+        if len(former.blobs) >= 2 * _PARTS or former.digest != _sha256(values[old].view(np.uint8)):
+            return None
+        return former.blobs + self._put_sparse(name, entry.dtype, packed & ~before, values[~old])
 
     def _put_sparse(
         self, name: str, dtype: str, packed: Bytes, values: NDArray[np.unsignedinteger]

@@ -196,7 +196,8 @@ class Store:
     def _is_orphan(self, name: str) -> bool:
         if name.endswith(_DAMAGED):
             return True
-        return _OURS.fullmatch(name) is not None and self._backend.age(name) > _SETTLED
+        ours = name == _REMOVING or _OURS.fullmatch(name) is not None
+        return ours and self._backend.age(name) > _SETTLED
 
     def _find_intact(self, key: str, partial: bool) -> Snapshot | None:
         try:

@@ -40,7 +40,6 @@ DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _SMALL = 1024  # elements: a smaller tensor is kept with its zeros
-_WORTH = 0.9  # a tensor is kept without its zeros if that takes less than this part of the bytes
 
 
 @dataclass(frozen=True)
@@ -112,19 +111,16 @@ def describe_tensor(name: str, tensor: Tensor) -> tuple[Entry, Bytes]:
     return entry, rows.view(torch.uint8).numpy()
 
 
-def split_zeros(entry: Entry, content: Bytes) -> tuple[NDArray[np.bool_], NDArray[np.unsignedinteger]] | None:
-    """Find the elements of a tensor that are not zero, bit by bit.
-
-    Returns:
-        Where they are, and what they are, as whole numbers of the elements' size; None if it is not worth it.
-    """
-    width = DTYPES[entry.dtype].itemsize
-    if width == 1 or entry.count < _SMALL:
+def nonzero(entry: Entry, content: Bytes) -> NDArray[np.bool_] | None:
+    """Tell which elements of a tensor are not zero, bit by bit; None of those that are kept with all zeros."""
+    if DTYPES[entry.dtype].itemsize == 1 or entry.count < _SMALL:
         return None
-    elements = content.view(f"u{width}")
-    places = elements != 0
-    needed = np.count_nonzero(places) * width + entry.count / 8
-    return (places, np.compress(places, elements)) if needed < _WORTH * len(content) else None
+    return np.not_equal(elements(entry, content), 0)
+
+
+def elements(entry: Entry, content: Bytes) -> NDArray[np.unsignedinteger]:
+    """The elements of a tensor as whole numbers of their size."""
+    return content.view(f"u{DTYPES[entry.dtype].itemsize}")
 
 
 def bits(places: NDArray[np.bool_] | Bytes) -> Bytes:
@@ -172,10 +168,10 @@ def decode(entry: Entry, read: Callable[[Blob], Bytes]) -> Tensor:
 
 def _with_zeros(count: int, width: int, blobs: list[Bytes]) -> Bytes:
     parts = [(unbits(places, count), values) for places, values in zip(blobs[::2], blobs[1::2], strict=True)]
-    elements = np.zeros(count, f"u{width}")
+    whole = np.zeros(count, f"u{width}")
     for places, values in parts:
-        elements[places] = values.view(elements.dtype)
-    return elements.view(np.uint8)
+        whole[places] = values.view(whole.dtype)
+    return whole.view(np.uint8)
 
 
 def _fills_memory(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
