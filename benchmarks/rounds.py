@@ -1,8 +1,8 @@
 """What twenty rounds of pruning, rewinding and training leave in the stage store, and how long saving takes.
 
 The state is that of ResNet-18 (ImageNet stem, 32×32 images). After some training, whose result is labelled, each round
-prunes 20 % of what remains (`prune`), goes back (`rewind`) and trains; what is saved is what a trial saves after each of
-these stages. Training is simulated: each weight that is not masked changes, and so do the statistics of the
+prunes 20 % of what remains (`prune`), goes back (`rewind`) and trains; what is saved is what a trial saves after each
+of these stages. Training is simulated: each weight that is not masked changes, and so do the statistics of the
 normalisation. Two sides, on the same tensors and the same disk:
   whole    all tensors of a snapshot in one safetensors file, values before pruning for masked weights only, with a
            SHA-256 and a JSON file: what the store did before it shared tensors

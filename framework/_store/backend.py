@@ -50,7 +50,7 @@ class Backend(Protocol):
         """Remove a file."""
 
     def lock(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold the lock of this name within the context; a backend without locks lets everybody in.
+        """Hold the lock of this name within the context; a backend that knows none lets everybody in.
 
         Args:
             name: of the lock. A process that dies gives it up, and so does, after a while, one that hangs: should it go

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import fsspec
 
 from framework._errors import StoreError, redact
+from framework._store.backend import LOCKS
+from framework._store.remote_lease import can_lease, remote_lease, server_code
 
 
 class RemoteBackend:
@@ -46,7 +48,12 @@ class RemoteBackend:
         if not size:
             return b""
         with self._translate_errors("read", name), _missing_is_fine():
-            content: bytes = self.fs.cat_file(self._path(name), start=start, end=start + size)
+            try:
+                content: bytes = self.fs.cat_file(self._path(name), start=start, end=start + size)
+            except OSError as error:
+                if server_code(error) != "InvalidRange":
+                    raise
+                return b""  # it ends before
             return content
         return None
 
@@ -71,8 +78,13 @@ class RemoteBackend:
         with self._translate_errors("remove", name), _missing_is_fine():
             self.fs.rm_file(self._path(name))
 
-    def lock(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        return nullcontext()  # object stores know no locks
+    @contextmanager
+    def lock(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        with ExitStack() as stack:
+            if can_lease(self.fs):
+                with self._translate_errors("lock", name):
+                    stack.enter_context(remote_lease(self.fs, self._path(f"{LOCKS}/{name}"), waiting))
+            yield
 
     def where(self, name: str) -> str:
         return f"{redact(self.uri)}/{name}".rstrip("/")

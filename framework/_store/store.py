@@ -146,9 +146,10 @@ class Store:
         return self._rename_damaged(snapshot.name, wrong, *names)
 
     def lock(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold a stage's lock while computing it, so that nobody else does; an object store has none, and lets all in.
+        """Hold a stage's lock while computing it, so that nobody else does.
 
-        A process that hangs loses it after a while: see `framework._store.lease`.
+        A process that hangs loses it after a while: see `framework._store.lease`. Where neither a file system's locks
+        nor a condition on creating a file are to be had, everybody gets in.
 
         Args:
             key: hex.

@@ -115,7 +115,8 @@ def nonzero(entry: Entry, content: Bytes) -> NDArray[np.bool_] | None:
     """Tell which elements of a tensor are not zero, bit by bit; None of those that are kept with all zeros."""
     if DTYPES[entry.dtype].itemsize == 1 or entry.count < _SMALL:
         return None
-    return np.not_equal(elements(entry, content), 0)
+    places: NDArray[np.bool_] = elements(entry, content) != 0
+    return places
 
 
 def elements(entry: Entry, content: Bytes) -> NDArray[np.unsignedinteger]:
