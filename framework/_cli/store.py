@@ -11,7 +11,7 @@ from framework._cli.options import UNITS
 from framework._store import Snapshot, Store, all_but_last, older_than, total, unreferenced
 from framework._terminal.console import count, make_console, say
 from framework._tracking import default_uri
-from framework._tracking.references import referenced
+from framework._tracking.references import referenced, unfinished
 
 _RIGHT = ("epoch", "size", "age")
 
@@ -50,7 +50,7 @@ def collect(
     only_unreferenced: bool,
     dry_run: bool,
 ) -> None:
-    """Remove the snapshots that every given criterion chooses, and all orphans.
+    """Remove the snapshots that every given criterion chooses, and all orphans; what unfinished runs need stays.
 
     Args:
         keep_last: choose all but so many.
@@ -63,8 +63,11 @@ def collect(
         chosen = _both(chosen, all_but_last(snapshots, keep_last))
     if older is not None:
         chosen = _both(chosen, older_than(snapshots, older, time.time()))
+    uri = tracking_uri or default_uri(root)
     if only_unreferenced:
-        chosen = _both(chosen, unreferenced(snapshots, referenced(tracking_uri or default_uri(root))))
+        chosen = _both(chosen, unreferenced(snapshots, referenced(uri)))
+    elif chosen:
+        chosen = _both(chosen, unreferenced(snapshots, unfinished(uri)))
     orphans, console = store.orphans(), make_console()
     if chosen:
         console.print(_table(chosen))

@@ -33,7 +33,7 @@ from framework._store.tensors import (
 _LEAST = 1024  # bytes: fewer are stored again rather than looked for in another file
 _PARTS = 8  # of one sparse tensor; more are put together again, as each costs time to read
 _GAP = 2**16  # bytes that are read in vain rather than with another request
-_MOST = 4096  # bytes of memory for each that is stored: tensors of zeros take little, but no file may fill the memory
+_MOST = 256  # bytes of memory for each that is stored: tensors of zeros take little, but no file may fill the memory
 
 
 @dataclass(frozen=True)

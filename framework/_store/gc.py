@@ -70,7 +70,7 @@ def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collecti
         if i in dropped:
             continue
         dropped[i] = snapshot = snapshots[i]
-        users.subtract(snapshot.files)
+        users.subtract(list(snapshot.files))
         excess -= sum(size for file, size in snapshot.files.items() if not users[file])
         children[snapshot.parent] -= 1
         parent = whole.get(snapshot.parent or "")
