@@ -30,7 +30,7 @@ from framework._store.snapshot import Snapshot, dump, json_name, parse, split_na
 _DAMAGED = ".damaged"
 _TENSORS = ".safetensors"
 _NOTE = ".note"
-_OURS = re.compile(rf"[0-9a-f]+(\.partial)?[-.].*({_TENSORS}|{PART})")
+_OURS = re.compile(rf"[0-9a-f]+(\.partial)?[-.].*({_TENSORS}|{PART})|removing\.json(\..*{PART})?")
 _SETTLED = 3600.0  # seconds after which no writer is about to write a tensor file's JSON any more
 _READERS = 16  # an object store answers many at once
 _KNOWN = 4  # snapshots that the next one may share tensors with: that of the stage before, one that was gone back to, …
@@ -197,8 +197,7 @@ class Store:
     def _is_orphan(self, name: str) -> bool:
         if name.endswith(_DAMAGED):
             return True
-        ours = name == _REMOVING or _OURS.fullmatch(name) is not None
-        return ours and self._backend.age(name) > _SETTLED
+        return _OURS.fullmatch(name) is not None and self._backend.age(name) > _SETTLED
 
     def _find_intact(self, key: str, partial: bool) -> Snapshot | None:
         try:
