@@ -141,6 +141,37 @@ def test_two_writers_of_one_key_never_mix(folder):
     assert seen > 3
 
 
+COLLECTED = """
+import os, sys
+import torch
+from framework._store import Store
+
+store = Store(sys.argv[1])
+shared = {str(i): torch.randn(300) for i in range(3)}
+collector = os.fork()
+if not collector:
+    while True:
+        store.remove(*store.snapshots()[:-1])  # the stage before, which the next one shares its tensors with, as well
+shares = 0
+for i in range(1, 80):
+    saved = store.save(f"{i:032x}", {**shared, "own": torch.full((300,), float(i))}, {"parent": f"{i - 1:032x}"})
+    shares += bool(saved.uses)
+    try:
+        tensors, _ = Store(store.uri).load(saved.key)
+    except Exception as error:
+        assert "there is no stored state" in str(error), error  # collected already, whole
+        continue
+    assert all(torch.equal(tensors[name], shared[name]) for name in shared)
+os.kill(collector, 9)
+print(shares)
+"""
+
+
+def test_a_collector_never_takes_what_is_just_being_shared(folder):
+    assert int(run(COLLECTED, folder)) > 0
+    assert not any(name.endswith(".damaged") for name in names(folder))
+
+
 def run(program, *arguments):
     # In a process of its own, which forks writers: this one has threads.
     done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
