@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from framework._cli.options import UNITS
-from framework._store import Snapshot, Store, all_but_last, older_than, unreferenced
+from framework._store import Snapshot, Store, all_but_last, older_than, total, unreferenced
 from framework._terminal.console import count, make_console, say
 from framework._tracking import default_uri
-from framework._tracking.references import referenced
+from framework._tracking.references import referenced, unfinished
 
 _RIGHT = ("epoch", "size", "age")
 
@@ -31,12 +31,13 @@ def list_snapshots(store: Store) -> None:
 def show_size(store: Store) -> None:
     """Print how much is stored."""
     snapshots, orphans, console = store.snapshots(), store.orphans(), make_console()
-    for what, sizes in (
-        ("whole", [snapshot.size for snapshot in snapshots if not snapshot.partial]),
-        ("partial", [snapshot.size for snapshot in snapshots if snapshot.partial]),
-        ("orphans", list(orphans.values())),
+    whole = [snapshot for snapshot in snapshots if not snapshot.partial]
+    for what, number, size in (
+        ("whole", len(whole), total(whole)),
+        ("partial", len(snapshots) - len(whole), total(snapshots) - total(whole)),
+        ("orphans", len(orphans), sum(orphans.values())),
     ):
-        say(console, f"{what + ':':9}{len(sizes):6}  {readable(sum(sizes))}")
+        say(console, f"{what + ':':9}{number:6}  {readable(size)}")
 
 
 def collect(
@@ -49,7 +50,7 @@ def collect(
     only_unreferenced: bool,
     dry_run: bool,
 ) -> None:
-    """Remove the snapshots that every given criterion chooses, and all orphans.
+    """Remove the snapshots that every given criterion chooses, and all orphans; what unfinished runs need stays.
 
     Args:
         keep_last: choose all but so many.
@@ -62,14 +63,19 @@ def collect(
         chosen = _both(chosen, all_but_last(snapshots, keep_last))
     if older is not None:
         chosen = _both(chosen, older_than(snapshots, older, time.time()))
+    uri = tracking_uri or default_uri(root)
     if only_unreferenced:
-        chosen = _both(chosen, unreferenced(snapshots, referenced(tracking_uri or default_uri(root))))
+        chosen = _both(chosen, unreferenced(snapshots, referenced(uri)))
+    elif chosen:
+        chosen = _both(chosen, unreferenced(snapshots, unfinished(uri)))
     orphans, console = store.orphans(), make_console()
     if chosen:
         console.print(_table(chosen))
     if not dry_run:
         _remove(store, chosen, orphans)
-    freed = readable(sum(snapshot.size for snapshot in chosen) + sum(orphans.values()))
+    gone = {snapshot.file for snapshot in chosen}
+    left = total(snapshot for snapshot in snapshots if snapshot.file not in gone)
+    freed = readable(total(snapshots) - left + sum(orphans.values()))
     verb = "would remove" if dry_run else "removed"
     say(console, f"{verb} {count(len(chosen), 'snapshot')} and {count(len(orphans), 'orphan')}: {freed}")
 
@@ -118,7 +124,6 @@ def _both(one: Sequence[Snapshot], other: Iterable[Snapshot]) -> list[Snapshot]:
 
 
 def _remove(store: Store, snapshots: Iterable[Snapshot], orphans: Iterable[str]) -> None:
-    for snapshot in snapshots:
-        store.remove(snapshot)
+    store.remove(*snapshots)
     for name in orphans:
         store.remove_orphan(name)

@@ -29,7 +29,7 @@ class TrialQueue:
         keep_point: keeps a point that a search has suggested, for later invocations.
         handle: takes the events of trials that cannot start, as their data cannot be had, and notes.
         suggested: takes the trials to run of a point that has been suggested, and how many of its trials need not run.
-        discard: drops a stored result by its stage key, so that trials begin anew; None leaves what is stored.
+        discard: drops stored results by their stage keys, so that trials begin anew; None leaves what is stored.
 
     Attributes:
         specs: by their names.
@@ -46,7 +46,7 @@ class TrialQueue:
         keep_point: Callable[[str, str, int, Point], None],
         handle: Handler,
         suggested: Callable[[Sequence[TrialPlan], int], None],
-        discard: Callable[[str], object] | None = None,
+        discard: Callable[..., object] | None = None,
     ) -> None:
         self.specs = {spec.name: spec for spec in specs}
         self._searches, self._earlier, self._results = searches, earlier, results
@@ -134,8 +134,9 @@ class TrialQueue:
         """Drop stored results, but for those that this invocation may have made itself."""
         if self._discard is None:
             return
-        for key in keys - self._discarded:
-            self._discard(key)
+        new = keys - self._discarded
+        self._discard(*new)
+        for key in new:
             self._scheduler.lost(key)
         self._discarded |= keys
 

@@ -3,12 +3,11 @@
 from collections.abc import Collection
 
 from framework._executors.scheduler import StageScheduler
-from framework._store import Store
-from framework._store.gc import over_limit
+from framework._store import Store, over_limit, total
 
 
 class StoreQuota:
-    """Drops the least valuable snapshots whenever the store has grown too large.
+    """Drops the least valuable snapshots whenever the store has grown too large; what is still needed stays.
 
     Args:
         store: the store.
@@ -18,7 +17,7 @@ class StoreQuota:
 
     def __init__(self, store: Store, scheduler: StageScheduler, limit: int) -> None:
         self._store, self._scheduler, self._limit = store, scheduler, limit
-        self._size = sum(snapshot.size for snapshot in store.snapshots())
+        self._size = total(store.snapshots())
 
     def grown(self, size: int, unlogged: Collection[str]) -> None:
         """A snapshot of so many bytes has come; those of these keys are still to be read."""
@@ -27,7 +26,7 @@ class StoreQuota:
             return
         there = self._store.snapshots()
         dropped = over_limit(there, self._limit, {*self._scheduler.needed, *unlogged})
+        self._store.remove(*dropped)
         for snapshot in dropped:
-            self._store.remove(snapshot)
             self._scheduler.lost(snapshot.key)
-        self._size = sum(snapshot.size for snapshot in there) - sum(snapshot.size for snapshot in dropped)
+        self._size = total(snapshot for snapshot in there if snapshot not in dropped)

@@ -34,6 +34,12 @@ class Backend(Protocol):
     def read(self, name: str) -> bytes | None:
         """Return the file's content; None if it is missing."""
 
+    def read_part(self, name: str, start: int, size: int) -> bytes | None:
+        """Return so many bytes of the file from there on, fewer at its end; None if it is missing."""
+
+    def exists(self, name: str) -> bool:
+        """Tell whether the file is there."""
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file, or replace it."""
 
@@ -44,7 +50,7 @@ class Backend(Protocol):
         """Remove a file."""
 
     def lock(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold the lock of this name within the context; a backend without locks lets everybody in.
+        """Hold the lock of this name within the context; a backend that knows none lets everybody in.
 
         Args:
             name: of the lock. A process that dies gives it up, and so does, after a while, one that hangs: should it go
@@ -96,6 +102,20 @@ class LocalBackend:
         with self._translate_errors("read", name), suppress(FileNotFoundError):
             return (self.folder / name).read_bytes()
         return None
+
+    def read_part(self, name: str, start: int, size: int) -> bytes | None:
+        with (
+            self._translate_errors("read", name),
+            suppress(FileNotFoundError),
+            (self.folder / name).open("rb") as file,
+        ):
+            file.seek(start)
+            return file.read(size)
+        return None
+
+    def exists(self, name: str) -> bool:
+        with self._translate_errors("read", name):
+            return (self.folder / name).exists()
 
     def write(self, name: str, content: bytes) -> None:
         part = self.folder / f"{name}.{secrets.token_hex(4)}{PART}"

@@ -32,11 +32,20 @@ def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[
     return [snapshot for snapshot in snapshots if snapshot.key not in kept]
 
 
-def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collection[str]) -> list[Snapshot]:
-    """Choose which to drop so that the rest fits, the least valuable first.
+def total(snapshots: Iterable[Snapshot]) -> int:
+    """The bytes of all tensor files that they need; one that several share counts once."""
+    files: dict[str, int] = {}
+    for snapshot in snapshots:
+        files |= snapshot.files
+    return sum(files.values())
 
-    No needed one goes before one that is not needed. Apart from that the ends of the stage tree go first, from which no
-    other snapshot goes on; then what has become an end; of several ends the oldest.
+
+def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collection[str]) -> list[Snapshot]:
+    """Choose which to drop so that the rest fits, the least valuable first; none that is needed.
+
+    The ends of the stage tree go first, from which no other snapshot goes on; then what has become an end; of several
+    ends the oldest. Dropping one frees those of its tensor files that no other snapshot needs; where this is none, it
+    is kept.
 
     Args:
         snapshots: all there are.
@@ -45,23 +54,26 @@ def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collecti
     """
     children = Counter(snapshot.parent for snapshot in snapshots)
     whole = {snapshot.key: i for i, snapshot in enumerate(snapshots) if not snapshot.partial}
+    users = Counter(file for snapshot in snapshots for file in snapshot.files)
 
-    def rank(i: int) -> tuple[bool, bool, float, int]:
+    def rank(i: int) -> tuple[bool, float, int]:
         snapshot = snapshots[i]
         inner = not snapshot.partial and children[snapshot.key] > 0
-        return snapshot.key in needed, inner, snapshot.created, i
+        return inner, snapshot.created, i
 
-    queue = [rank(i) for i in range(len(snapshots))]
+    queue = [rank(i) for i in range(len(snapshots)) if snapshots[i].key not in needed]
     heapq.heapify(queue)
-    excess = sum(snapshot.size for snapshot in snapshots) - limit_bytes
+    excess = total(snapshots) - limit_bytes
     dropped: dict[int, Snapshot] = {}
     while excess > 0 and queue:
         *_, i = heapq.heappop(queue)
         if i in dropped:
             continue
         dropped[i] = snapshot = snapshots[i]
-        excess -= snapshot.size
+        users.subtract(list(snapshot.files))
+        excess -= sum(size for file, size in snapshot.files.items() if not users[file])
         children[snapshot.parent] -= 1
-        if children[snapshot.parent] == 0 and snapshot.parent in whole:
-            heapq.heappush(queue, rank(whole[snapshot.parent]))  # an end now: it goes earlier than it stood
-    return list(dropped.values())
+        parent = whole.get(snapshot.parent or "")
+        if children[snapshot.parent] == 0 and parent is not None and snapshots[parent].key not in needed:
+            heapq.heappush(queue, rank(parent))  # an end now: it goes earlier than it stood
+    return [snapshot for snapshot in dropped.values() if not all(users[file] for file in snapshot.files)]

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import fsspec
 
 from framework._errors import StoreError, redact
+from framework._store.backend import LOCKS
+from framework._store.remote_lease import can_lease, remote_lease, server_code
 
 
 class RemoteBackend:
@@ -42,6 +44,26 @@ class RemoteBackend:
             return content
         return None
 
+    def read_part(self, name: str, start: int, size: int) -> bytes | None:
+        if not size:
+            return b""
+        with self._translate_errors("read", name), _missing_is_fine():
+            try:
+                content: bytes = self.fs.cat_file(self._path(name), start=start, end=start + size)
+            except OSError as error:
+                if server_code(error) != "InvalidRange":
+                    raise
+                return b""  # it ends before
+            return content
+        return None
+
+    def exists(self, name: str) -> bool:
+        with self._translate_errors("read", name), _missing_is_fine():
+            self.fs.invalidate_cache()
+            self.fs.info(self._path(name))
+            return True
+        return False
+
     def write(self, name: str, content: bytes) -> None:
         with self._translate_errors("write", name):
             self.fs.pipe_file(self._path(name), content)
@@ -56,8 +78,13 @@ class RemoteBackend:
         with self._translate_errors("remove", name), _missing_is_fine():
             self.fs.rm_file(self._path(name))
 
-    def lock(self, name: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        return nullcontext()  # object stores know no locks
+    @contextmanager
+    def lock(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        with ExitStack() as stack:
+            if can_lease(self.fs):
+                with self._translate_errors("lock", name):
+                    stack.enter_context(remote_lease(self.fs, self._path(f"{LOCKS}/{name}"), waiting))
+            yield
 
     def where(self, name: str) -> str:
         return f"{redact(self.uri)}/{name}".rstrip("/")

@@ -21,11 +21,12 @@ class Snapshot:
         key: stage key, hex.
         partial: whether it is a checkpoint within the stage.
         file: name of the tensor file.
-        digest: sha256 of the tensor file's bytes, hex.
-        size: bytes of the tensor file.
+        digest: sha256 of the tensor file's header, hex; the header has those of all that follows.
+        size: bytes of the tensor file: what the snapshot has added to the store.
         created: seconds since 1970.
         metadata: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names
             of those up to this one, ``experiment`` is the name of the first that needed it.
+        uses: tensor files of other snapshots in which a part of its tensors is, and the bytes of each.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
@@ -36,11 +37,17 @@ class Snapshot:
     size: Annotated[int, Field(ge=0)]
     created: Annotated[float, Field(allow_inf_nan=False)]
     metadata: Mapping[str, Any] = field(hash=False)
+    uses: Mapping[str, Annotated[int, Field(ge=0)]] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
         """Name of the JSON file."""
         return json_name(self.key, self.partial)
+
+    @property
+    def files(self) -> dict[str, int]:
+        """All tensor files that it needs, and the bytes of each."""
+        return {**self.uses, self.file: self.size}
 
     @property
     def parent(self) -> str | None:
@@ -111,6 +118,8 @@ def parse(content: bytes, key: str, partial: bool) -> Snapshot:
         raise ValueError(f"it is the JSON of another snapshot, {own}")
     if not re.fullmatch(rf"{re.escape(own)}-[0-9a-f-]+\.safetensors", snapshot.file):
         raise ValueError("it points to a file that is none of its own")
+    if not all(re.fullmatch(r"[0-9a-f]+-[0-9a-f-]+\.safetensors", file) for file in snapshot.uses):
+        raise ValueError("it points to a file that is none of a whole snapshot")
     return snapshot
 
 

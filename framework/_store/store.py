@@ -1,18 +1,21 @@
 """The stage store.
 
 A snapshot is a safetensors file and a small JSON file that points to it. The JSON file is written last: it is what
-makes the snapshot exist. Every tensor file has a name of its own, which only one JSON file ever points to, so that
-writers of one key never mix, and what one of them replaces no other still needs. What a dead writer leaves is an
-orphan.
+makes the snapshot exist. Every tensor file has a name of its own, which only one snapshot ever has written, so that
+writers of one key never mix. What a dead writer leaves is an orphan.
+
+The tensor file has what is new. What is in the file of an earlier whole snapshot already, such as the one of the stage
+before, is referred to: the JSON file names all tensor files that the snapshot needs. So a tensor file is removed only
+if no JSON file names it. Partial snapshots come and go: theirs are never referred to by others.
 """
 
-import hashlib
+import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,15 +24,17 @@ from torch import Tensor
 
 from framework._errors import DamagedError, StoreError, describe
 from framework._store.backend import PART, Backend, open_backend
+from framework._store.contents import BadFileError, Contents, read, write
 from framework._store.snapshot import Snapshot, dump, json_name, parse, split_name, stem
-from framework._store.tensors import decode, encode
 
 _DAMAGED = ".damaged"
 _TENSORS = ".safetensors"
 _NOTE = ".note"
-_OURS = re.compile(rf"[0-9a-f]+(\.partial)?[-.].*({_TENSORS}|{PART})")
+_OURS = re.compile(rf"[0-9a-f]+(\.partial)?[-.].*({_TENSORS}|{PART})|removing\.json(\..*{PART})?")
 _SETTLED = 3600.0  # seconds after which no writer is about to write a tensor file's JSON any more
 _READERS = 16  # an object store answers many at once
+_KNOWN = 4  # snapshots that the next one may share tensors with: that of the stage before, one that was gone back to, …
+_REMOVING = "removing.json"  # names the tensor files that are just being removed, unless a snapshot needs them
 
 
 class Store:
@@ -44,6 +49,7 @@ class Store:
 
     def __init__(self, uri: str | Path) -> None:
         self.uri = str(uri) if "://" in str(uri) else str(Path(uri).absolute())
+        self._known: dict[str, Contents] = {}
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
         return Store, (self.uri,)
@@ -67,17 +73,16 @@ class Store:
             StoreError: the disk is full, or the folder cannot be written.
             TypeError: a tensor cannot be stored, or ``metadata`` is no JSON.
         """
-        content = encode(tensors)
-        digest = hashlib.sha256(content).hexdigest()
-        file = f"{stem(key, partial)}-{digest[:12]}-{secrets.token_hex(4)}{_TENSORS}"
-        snapshot = Snapshot(key, partial, file, digest, len(content), time.time(), metadata)
-        text = dump(snapshot)
         former = self._find_intact(key, partial)
-        self._backend.write(file, content)
-        self._backend.write(snapshot.name, text)
+        snapshot, contents = self._write(key, partial, tensors, metadata, self._known)
+        if not self._all_there(snapshot.uses):  # another process has removed a snapshot meanwhile
+            shared = snapshot
+            snapshot, contents = self._write(key, partial, tensors, metadata, {})
+            self._backend.remove(shared.file)
         if former:
-            self._backend.remove(former.file)
+            self._remove_files([former])
         if not partial:
+            self._remember(key, contents)
             self._discard(key, partial=True)
         return snapshot
 
@@ -113,18 +118,15 @@ class Store:
         """
         snapshot = self.find(key, partial=partial)
         while snapshot:
-            content = self._backend.read(snapshot.file)
-            wrong = _wrong(content, snapshot)
-            if content is not None and not wrong:
-                try:
-                    return decode(content), snapshot
-                except Exception as error:  # its digest is right, but it was never a file of ours
-                    wrong = f"it does not hold tensors: {describe(error)}"
-            now = self.find(key, partial=partial)
-            if now and now.file == snapshot.file:
-                culprit = snapshot.name if content is None else snapshot.file
-                raise self._rename_damaged(culprit, wrong, snapshot.name, snapshot.file)
-            snapshot = now  # another process has replaced or removed it meanwhile
+            try:
+                return self._read(snapshot), snapshot
+            except BadFileError as error:
+                now = self.find(key, partial=partial)
+                if now and now.file == snapshot.file:
+                    # Its own file stays if only another is bad: others may share tensors with it.
+                    names = {error.file, *([snapshot.file] if partial else [])} - {snapshot.name}
+                    raise self._rename_damaged(error.file, str(error), snapshot.name, *names) from None
+                snapshot = now  # another process has replaced or removed it meanwhile
         raise StoreError(f"there is no stored state {self._backend.where(json_name(key, partial))}")
 
     def set_aside(self, snapshot: Snapshot, wrong: str) -> DamagedError:
@@ -139,12 +141,15 @@ class Store:
         """
         now = self._find_intact(snapshot.key, snapshot.partial)
         mine = now is not None and now.file == snapshot.file
-        return self._rename_damaged(snapshot.name, wrong, *((snapshot.name,) if mine else ()), snapshot.file)
+        # What others share with it is what it was when they were saved, so the tensor file of a whole one stays.
+        names = ((snapshot.name,) if mine else ()) + ((snapshot.file,) if snapshot.partial else ())
+        return self._rename_damaged(snapshot.name, wrong, *names)
 
     def lock(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold a stage's lock while computing it, so that nobody else does; an object store has none, and lets all in.
+        """Hold a stage's lock while computing it, so that nobody else does.
 
-        A process that hangs loses it after a while: see `framework._store.lease`.
+        A process that hangs loses it after a while: see `framework._store.lease`. Where neither a file system's locks
+        nor a condition on creating a file are to be had, everybody gets in.
 
         Args:
             key: hex.
@@ -160,15 +165,17 @@ class Store:
         """Keep something beside the snapshots that is no trial's state, in the place of what has that name."""
         self._backend.write(name + _NOTE, content)
 
-    def discard(self, key: str) -> None:
-        """Remove the whole and the partial snapshot of a key, if they are there."""
-        self._discard(key, partial=False)
-        self._discard(key, partial=True)
+    def discard(self, *keys: str) -> None:
+        """Remove the whole and the partial snapshots of these keys, if they are there."""
+        found = (self._find_intact(key, partial) for key in keys for partial in (False, True))
+        self.remove(*filter(None, found))
 
-    def remove(self, snapshot: Snapshot) -> None:
-        """Remove this snapshot, if it is there."""
-        self._backend.remove(snapshot.name)
-        self._backend.remove(snapshot.file)
+    def remove(self, *snapshots: Snapshot) -> None:
+        """Remove these snapshots, if they are there, and their tensor files as far as no other snapshot needs them."""
+        for snapshot in snapshots:
+            self._known.pop(snapshot.key, None)
+            self._backend.remove(snapshot.name)
+        self._remove_files(snapshots)
 
     def snapshots(self) -> list[Snapshot]:
         """List all snapshots, whole and partial, the oldest first; damaged JSON files are set aside and left out."""
@@ -180,7 +187,7 @@ class Store:
     def orphans(self) -> dict[str, int]:
         """List files of no snapshot, with their bytes: what dead writers have left, and what was set aside."""
         sizes = self._backend.sizes()
-        used = {snapshot.file for snapshot in self.snapshots()}
+        used = {file for snapshot in self.snapshots() for file in snapshot.files}
         return {name: size for name, size in sizes.items() if name not in used and self._is_orphan(name)}
 
     def remove_orphan(self, name: str) -> None:
@@ -203,6 +210,80 @@ class Store:
         if snapshot:
             self.remove(snapshot)
 
+    def _write(
+        self,
+        key: str,
+        partial: bool,
+        tensors: Mapping[str, Tensor],
+        metadata: Mapping[str, Any],
+        known: Mapping[str, Contents],
+    ) -> tuple[Snapshot, Contents]:
+        file = f"{stem(key, partial)}-{secrets.token_hex(8)}{_TENSORS}"
+        others = [contents for name, contents in known.items() if name != key]
+        parent = known.get(str(metadata.get("parent")), Contents())
+        content, digest, contents = write(file, tensors, parent, others)
+        uses = contents.uses(file)
+        snapshot = Snapshot(key, partial, file, digest, len(content), time.time(), metadata, uses)
+        text = dump(snapshot)
+        self._backend.write(file, content)
+        self._backend.write(snapshot.name, text)
+        return snapshot, contents
+
+    def _read(self, snapshot: Snapshot) -> dict[str, Tensor]:
+        """Read a snapshot's tensors; raises BadFileError with what is wrong."""
+        content = self._backend.read(snapshot.file)
+        if content is None:
+            raise BadFileError(snapshot.name, f"its tensor file {snapshot.file} is missing")
+        if len(content) != snapshot.size:
+            raise BadFileError(snapshot.file, f"it has {len(content)} bytes instead of {snapshot.size}")
+        try:
+            tensors, contents = read(snapshot.file, content, snapshot.digest, snapshot.files, self._backend.read_part)
+        except StoreError:
+            raise
+        except BadFileError as error:
+            if error.file == snapshot.file:
+                raise
+            if not self._backend.exists(error.file):
+                raise BadFileError(snapshot.name, f"{error.file}, where a part of its tensors is, is missing") from None
+            raise BadFileError(error.file, f"{error}, and {snapshot.name} needs it") from None
+        except Exception as error:  # its digest is right, but it was never a file of ours
+            raise BadFileError(snapshot.file, f"it does not hold tensors: {describe(error)}") from None
+        if not snapshot.partial:
+            self._remember(snapshot.key, contents)
+        return tensors
+
+    def _remember(self, key: str, contents: Contents) -> None:
+        self._known.pop(key, None)
+        self._known[key] = contents
+        while len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def _all_there(self, files: Iterable[str]) -> bool:
+        """Tell whether these tensor files are there, and stay there for a snapshot whose JSON file is written."""
+        needed = set(files)
+        if not needed:
+            return True
+        removing = self._backend.read(_REMOVING)
+        return not needed & _names_in(removing) and all(map(self._backend.exists, needed))
+
+    def _remove_files(self, snapshots: Iterable[Snapshot]) -> None:
+        """Remove the tensor files of snapshots that are no longer there, as far as no other snapshot needs them."""
+        files: set[str] = set()
+        for snapshot in snapshots:
+            if snapshot.partial:
+                self._backend.remove(snapshot.file)
+            else:
+                files |= snapshot.files.keys()
+        if not files:
+            return
+        with self._backend.lock("removing", lambda: None):
+            # Who saves a snapshot reads this once its JSON file is there, and shares nothing with what is named: so
+            # either that JSON file is found here, or its writer finds this.
+            self._backend.write(_REMOVING, json.dumps(sorted(files)).encode())
+            for file in files.difference(*(snapshot.files for snapshot in self.snapshots())):
+                self._backend.remove(file)
+            self._backend.remove(_REMOVING)
+
     def _rename_damaged(self, culprit: str, wrong: str, *names: str) -> DamagedError:
         """Rename these files, the JSON file first, so that they count as not stored; return the error that says so."""
         for name in names:
@@ -213,10 +294,8 @@ class Store:
         )
 
 
-def _wrong(content: bytes | None, snapshot: Snapshot) -> str:
-    """Say what is wrong with the content of a tensor file; empty if nothing is."""
-    if content is None:
-        return f"its tensor file {snapshot.file} is missing"
-    if len(content) != snapshot.size:
-        return f"it has {len(content)} bytes instead of {snapshot.size}"
-    return "" if hashlib.sha256(content).hexdigest() == snapshot.digest else "its content does not match its digest"
+def _names_in(content: bytes | None) -> set[str]:
+    """The names in a list of files that are being removed; whatever is damaged names none."""
+    with suppress(ValueError, TypeError):
+        return {str(name) for name in json.loads(content or b"[]")}
+    return set()

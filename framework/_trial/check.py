@@ -102,8 +102,8 @@ def _check_masks(trial: Trial, tensors: Mapping[str, Tensor]) -> None:
     _check_shapes("masks", masks, parameters)
     _check_shapes("frozen", part(tensors, "frozen"), {**parameters, **buffers})
     for name, values in part(tensors, "before_pruning").items():
-        if values.shape != (int((~masks[name]).sum()),):
-            raise ValueError(f"{name} has other weights masked than it has values of before pruning")
+        if values.shape != masks[name].shape:
+            raise ValueError(f"before_pruning: {name} has values of another shape than its mask")
 
 
 def _check_shapes(what: str, found: Masks, shapes: Mapping[str, torch.Size]) -> None:

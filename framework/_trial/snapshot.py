@@ -50,9 +50,12 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise StageError(f"a stage has set trial.loss to a {type(trial.loss).__name__}: call trial.use_loss instead")
     tensors = network_state(trial.model)
     tensors |= {f"{part}.{name}": mask for part in _MASKS for name, mask in getattr(trial, part).items()}
-    # Only what is pruned has a value to be kept.
-    before = trial.before_pruning
-    tensors |= {f"before_pruning.{name}": before[name][~mask] for name, mask in trial.masks.items() if name in before}
+    # Only what is pruned has a value to be kept; the store leaves the zeros of all else out.
+    tensors |= {
+        f"before_pruning.{name}": value.masked_fill(trial.masks[name], 0.0)
+        for name, value in trial.before_pruning.items()
+        if name in trial.masks
+    }
     tensors |= {f"loss.{name}": tensor for name, tensor in trial.loss.state_dict().items()}
     tensors |= {
         f"artifacts.{name}": torch.from_numpy(np.frombuffer(content, np.uint8).copy())
@@ -64,13 +67,8 @@ def capture(trial: Trial) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def restore(trial: Trial, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], catalog: Catalog) -> None:
     """Put a trial whose network is built into the state that `capture` gave."""
     restore_network(trial.model, tensors)
-    for name in _MASKS:
+    for name in (*_MASKS, "before_pruning"):
         setattr(trial, name, {k: tensor.to(trial.device) for k, tensor in part(tensors, name).items()})
-    trial.before_pruning = {}
-    for name, values in part(tensors, "before_pruning").items():
-        mask = trial.masks[name]
-        trial.before_pruning[name] = torch.zeros_like(mask, dtype=values.dtype)
-        trial.before_pruning[name][~mask] = values.to(trial.device)
     if metadata["loss"] is not None:
         trial.use_loss(build(catalog, "loss", metadata["loss"]))
     fill(trial.loss, part(tensors, "loss"))

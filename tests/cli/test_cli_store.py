@@ -6,7 +6,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from running import here
-from stored import STATE
+from stored import STATE, names
 
 from framework._errors import TrackingError
 from framework._store import Store
@@ -62,9 +62,9 @@ def test_list_shows_every_snapshot_the_newest_last(store, command):
     lines = [line.split() for line in out.splitlines()]
     assert code == 0
     assert lines[0] == ["key", "experiment", "stages", "epoch", "size", "age"]
-    size = f"{store.snapshots()[0].size}"
-    assert lines[1] == ["a" * 12, "[unprune]", "train", "prune", "0", size, "B", "5d"]
-    assert lines[-1] == ["e" * 12, "[unprune]", "train", "prune", "4", size, "B", "1d", "partial"]
+    first, *_, last = (f"{snapshot.size}" for snapshot in store.snapshots())
+    assert lines[1] == ["a" * 12, "[unprune]", "train", "prune", "0", first, "B", "5d"]
+    assert lines[-1] == ["e" * 12, "[unprune]", "train", "prune", "4", last, "B", "1d", "partial"]
     assert len(lines) == 6
 
 
@@ -89,7 +89,7 @@ def test_the_store_can_be_elsewhere(tmp_path, root, command, monkeypatch, how):
 
 
 def test_size_counts_whole_partial_and_orphans(store, root, command):
-    store.save(KEYS[0], {"a": torch.zeros(500_000)}, {})
+    store.save(KEYS[0], {"a": torch.rand(500_000)}, {})
     (root / "stages" / "ff.json.damaged").write_bytes(b"four")
     code, out, _ = command("size")
     assert code == 0
@@ -114,7 +114,7 @@ def test_size_counts_whole_partial_and_orphans(store, root, command):
 )
 def test_gc_removes_what_all_criteria_choose(store, root, command, options, kept):
     (root / "stages" / "ff.json.damaged").write_bytes(b"four")
-    size = store.snapshots()[0].size
+    before = store.snapshots()
     gone = 5 - len(kept)
     what = f"{gone} snapshot{'' if gone == 1 else 's'} and 1 orphan: "
     code, out, _ = command("gc", *options, "--dry-run")
@@ -122,10 +122,25 @@ def test_gc_removes_what_all_criteria_choose(store, root, command, options, kept
     assert f"would remove {what}" in out
     code, out, _ = command("gc", *options)
     assert (code, left(store)) == (0, kept)
-    freed = gone * size + 4
+    freed = sum(snapshot.size for snapshot in before if snapshot.key[0] not in kept) + 4
     assert out.endswith(f"removed {what}{freed} B\n" if freed < 1000 else f"removed {what}{freed / 1000:.1f} kB\n")
     assert out.count("[unprune]") == gone
-    assert len(list((root / "stages").iterdir())) == 2 * len(kept)
+    assert len(names(root / "stages")) == 2 * len(kept)
+
+
+def test_what_others_share_with_a_removed_snapshot_stays_and_is_counted_where_it_is(root, command):
+    store, weight = Store(root / "stages"), torch.rand(250_000)
+    for parent, key, more in ((None, "a" * 32, 50_000), ("a" * 32, "b" * 32, 500)):
+        store.save(key, {"shared": weight, "own": torch.rand(more)}, {"parent": parent})
+    assert command("size")[1].splitlines()[0].split() == ["whole:", "2", "1.2", "MB"]
+    assert [line.split()[2] for line in command("list")[1].splitlines()[1:]] == ["MB", "kB"]
+    for verb, *options in (("would remove", "--dry-run"), ("removed",)):
+        _, out, _ = command("gc", "--keep-last", "1", *options)
+        assert out.splitlines()[-1] == f"{verb} 1 snapshot and 0 orphans: 0 B"
+    assert command("size")[1].splitlines()[0].split() == ["whole:", "1", "1.2", "MB"]
+    assert torch.equal(store.load("b" * 32)[0]["shared"], weight)
+    assert command("gc", "--keep-last", "0")[1].splitlines()[-1] == "removed 1 snapshot and 0 orphans: 1.2 MB"
+    assert names(root / "stages") == []
 
 
 @pytest.mark.parametrize(
@@ -162,6 +177,17 @@ def database(tmp_path_factory):
 def test_gc_unreferenced_keeps_what_live_runs_refer_to_and_its_ancestors(store, command, database):
     code, _, _ = command("gc", "--unreferenced", "--tracking-uri", database)
     assert (code, left(store)) == (0, "ab")
+
+
+def test_gc_never_removes_what_an_unfinished_run_goes_on_from(store, command, database):
+    client = MlflowClient(database)
+    [run] = client.search_runs([client.get_experiment_by_name("one").experiment_id])
+    assert run.info.status == "RUNNING"
+    code, out, _ = command("gc", "--keep-last", "0", "--tracking-uri", database)
+    assert (code, left(store), "removed 3 snapshots" in out) == (0, "ab", True)
+    client.set_terminated(run.info.run_id)
+    command("gc", "--older-than", "1m", "--tracking-uri", database)
+    assert left(store) == ""
 
 
 def test_all_pages_of_runs_are_read(tmp_path, database, monkeypatch):

@@ -172,7 +172,7 @@ def test_where_no_data_can_be_had_every_suggestion_fails_and_that_is_all(registr
 
 def test_trials_that_are_forced_begin_anew_but_not_what_they_share(registry: Registry, tmp_path: Path) -> None:
     discarded: list[str] = []
-    scene = Scene(registry, tmp_path, discard=discarded.append)
+    scene = Scene(registry, tmp_path, discard=lambda *keys: discarded.extend(keys))
     for index in range(4):
         assert scene.start() is not None
         scene.end(index)

@@ -51,7 +51,7 @@ def test_a_file_that_cannot_grow_is_a_store_error(store, folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(StoreError, match=r"^cannot write .*\.safetensors: File too large$"):
-            store.save(KEY, {"a": torch.zeros(100_000)}, {})
+            store.save(KEY, {"a": torch.rand(100_000)}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names(folder) == sorted([f"{KEY}.json", saved.file])
@@ -139,6 +139,37 @@ def test_two_writers_of_one_key_never_mix(folder):
     loads, seen = map(int, run(TOGETHER, folder).split())
     assert loads > 20
     assert seen > 3
+
+
+COLLECTED = """
+import os, sys
+import torch
+from framework._store import Store
+
+store = Store(sys.argv[1])
+shared = {str(i): torch.randn(300) for i in range(3)}
+collector = os.fork()
+if not collector:
+    while True:
+        store.remove(*store.snapshots()[:-1])  # the stage before, which the next one shares its tensors with, as well
+shares = 0
+for i in range(1, 80):
+    saved = store.save(f"{i:032x}", {**shared, "own": torch.full((300,), float(i))}, {"parent": f"{i - 1:032x}"})
+    shares += bool(saved.uses)
+    try:
+        tensors, _ = Store(store.uri).load(saved.key)
+    except Exception as error:
+        assert "there is no stored state" in str(error), error  # collected already, whole
+        continue
+    assert all(torch.equal(tensors[name], shared[name]) for name in shared)
+os.kill(collector, 9)
+print(shares)
+"""
+
+
+def test_a_collector_never_takes_what_is_just_being_shared(folder):
+    assert int(run(COLLECTED, folder)) > 0
+    assert not any(name.endswith(".damaged") for name in names(folder))
 
 
 def run(program, *arguments):

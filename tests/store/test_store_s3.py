@@ -3,6 +3,8 @@
 import os
 import pickle
 import sys
+import threading
+import time
 import uuid
 from importlib import import_module
 
@@ -13,6 +15,7 @@ from stored import KEY, OTHER, STATE, assert_same
 
 from framework._errors import DamagedError, StoreError
 from framework._store import Store
+from framework._store.remote_lease import _Object
 
 BUCKET = "my-bucket"
 
@@ -162,3 +165,112 @@ def test_a_missing_package_is_a_store_error(monkeypatch):
     monkeypatch.delitem(import_module("fsspec.registry")._registry, "s3", raising=False)  # where it remembers classes
     with pytest.raises(StoreError, match=r"^cannot open s3://bucket/x: Install s3fs"):
         Store("s3://bucket/x").stored()
+
+
+# Locks
+
+
+def test_a_stage_is_computed_by_one_at_a_time_and_the_lock_goes_with_its_owner(remote):
+    inside, most, waited = [], [], []
+
+    def work():
+        for _ in range(4):
+            with Store(remote.uri).lock(KEY, lambda: waited.append(1)):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.05)
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (max(most), len(most)) == (1, 12)
+    assert waited
+    assert locks(remote) == []
+    assert remote.orphans() == {}
+
+
+def locks(store):
+    fs, folder = store._backend.fs, f"{store._backend.folder}/locks"
+    fs.invalidate_cache()
+    return fs.find(folder)
+
+
+def test_a_dead_owner_is_taken_over_and_one_that_lives_is_not(remote, monkeypatch):
+    monkeypatch.setattr("framework._store.lease.SECONDS", 1.2)
+    backend, waited = remote._backend, threading.Event()
+    backend.fs.pipe_file(f"{backend.folder}/locks/{KEY}", b"of one that was killed")
+    began = time.monotonic()
+    with remote.lock(KEY, waited.set):
+        assert waited.is_set()
+        assert time.monotonic() - began > 1.2
+        [name] = locks(remote)
+        assert backend.fs.cat_file(name) != b"of one that was killed"
+        # This owner shows that it lives, for longer than a lease.
+        got_in = threading.Event()
+        other = threading.Thread(target=lambda: enter(Store(remote.uri), got_in))
+        other.start()
+        assert not got_in.wait(3.0)
+    other.join()
+    assert got_in.is_set()
+    assert locks(remote) == []
+
+
+def enter(store, got_in):
+    with store.lock(KEY, lambda: None):
+        got_in.set()
+
+
+def test_an_owner_that_comes_back_late_takes_nothing_from_the_new_one(remote):
+    fs, path = remote._backend.fs, f"{remote._backend.folder}/locks/{KEY}"
+    late, new = _Object(fs, path), _Object(fs, path)
+    late.acquire(lambda: None, 9.0)
+    new.acquire(lambda: None, 0.05)  # it was silent for too long
+    assert not late._replace(late.sign)
+    late.release()
+    assert new._replace(new.sign)
+    new.release()
+    assert locks(remote) == []
+
+
+def test_of_two_that_wait_for_a_dead_owner_one_takes_over(store):
+    fs, path = store._backend.fs, f"{store._backend.folder}/locks/{KEY}"
+    fs.pipe_file(path, b"of one that was killed")
+    first, second = _Object(fs, path), _Object(fs, path)
+    sign = first._look()
+    assert second._look() == sign
+    assert [first._replace(sign), second._replace(sign)] == [True, False]
+
+
+def test_a_lock_in_a_missing_bucket_is_a_store_error(s3):
+    with (
+        pytest.raises(
+            StoreError, match=rf"^cannot lock s3://nowhere/stages/{KEY}: The specified bucket does not exist$"
+        ),
+        Store("s3://nowhere/stages").lock(KEY, lambda: None),
+    ):
+        raise AssertionError("it got in")
+
+
+# What is shared
+
+
+def test_snapshots_share_tensors_of_which_only_the_needed_parts_are_read(remote, monkeypatch):
+    shared = {"a": torch.randn(100, 100), "b": torch.randn(200, 100)}
+    parent = remote.save(KEY, {**shared, "bulk": torch.randn(500, 500)}, {})
+    child = remote.save(OTHER, shared, {"parent": KEY})
+    assert child.uses == {parent.file: parent.size}
+    again, read = Store(remote.uri), []
+    part = again._backend.read_part
+    monkeypatch.setattr(again._backend, "read_part", lambda *place: read.append(place) or part(*place))
+    assert_same(again.load(OTHER)[0], shared)
+    assert sum(size for *_, size in read) == 120_000
+    content = remote._backend.read(parent.file)
+    remote._backend.write(parent.file, content[:500])
+    with pytest.raises(DamagedError, match=rf"/{parent.file} is damaged: its content does not match its digest, and"):
+        Store(remote.uri).load(OTHER)
+    remote.discard(KEY, OTHER)
+    # It is whole, so that others may need it: once it is old it counts as an orphan.
+    assert [name for name in names(remote) if not name.endswith(".damaged")] == [child.file]
