@@ -108,7 +108,9 @@ class RunRecorder:
     wait: bool
     work: dict[str, Work] = field(default_factory=dict)
     _executed: set[str] = field(default_factory=set)
-    _counted: set[tuple[tuple[str, str], int]] = field(default_factory=set)
+    # How many epochs of which trial's stages, and which of these have ended.
+    _counted: dict[tuple[tuple[str, str], int], int] = field(default_factory=dict)
+    _ended: set[tuple[tuple[str, str], int]] = field(default_factory=set)
     # Of running trials.
     _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
     _unreached: dict[str, Mapping[str, float]] = field(default_factory=dict)
@@ -152,13 +154,15 @@ class RunRecorder:
             if self.quota:
                 self.quota.grown(end.size, {plan.key, *+self._unlogged})
         # A trial that is tried again finds in the store what it has done itself.
-        counted = plan.identity, end.stage
-        if counted not in self._counted:
-            self._counted.add(counted)
-            how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
-            work = self.work.setdefault(plan.experiment, Work())
+        stage = plan.identity, end.stage
+        counted = self._counted.get(stage, 0)
+        self._counted[stage] = max(counted, end.epochs)
+        how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
+        work = self.work.setdefault(plan.experiment, Work())
+        work.epochs[how] += self._counted[stage] - counted
+        if end.whole and stage not in self._ended:
+            self._ended.add(stage)
             work.stages[how] += 1
-            work.epochs[how] += end.epochs
 
     def _end(self, ended: Result) -> None:
         plan, records = ended.plan, self._records.pop(ended.plan.identity)

@@ -11,7 +11,8 @@ class StageScheduler:
 
     A running trial claims all stages of its path that are not stored yet. A trial may start if nobody has claimed a
     stage of its own path; it waits, without a slot, as long as somebody has. Of those that may start, the one goes
-    first on whose next stage most work depends.
+    first on whose next stage most work depends, and of these the one that goes on for longest. Splits of stages are
+    stages here.
 
     Args:
         plans: the trials.
@@ -34,7 +35,7 @@ class StageScheduler:
         """There are more trials."""
         self._waiting.update(dict.fromkeys(range(len(self.plans), len(self.plans) + len(plans))))
         self.plans += plans
-        self._paths += [plan.keys[1:] for plan in plans]
+        self._paths += [plan.path for plan in plans]
         self._work = _work(self.plans)
         self._changed = True
 
@@ -94,9 +95,9 @@ class StageScheduler:
     def _may_start(self, index: int) -> bool:
         return not any(key in self._claims for key in self._remaining(index))
 
-    def _below(self, index: int) -> int:
+    def _below(self, index: int) -> tuple[int, int]:
         remaining = self._remaining(index)
-        return self._work[remaining[0]] if remaining else 0
+        return self._work[remaining[0]] if remaining else 0, len(remaining)
 
     def _remaining(self, index: int) -> tuple[str, ...]:
         """What the trial has to compute: the stages after the last one that is stored."""

@@ -21,7 +21,7 @@ from framework._executors.scheduler import StageScheduler
 from framework._executors.search import Point, Sampler, Search, study_of
 from framework._executors.summary import summarise
 from framework._home import make_home
-from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
+from framework._plan import Expand, SplitStages, TrialPlan, as_it_stands, make_plans
 from framework._plan.result import Result
 from framework._plan.shares import Shares
 from framework._plan.tree import make_tree
@@ -130,6 +130,7 @@ def run(
         for spec in busy:
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
             tracker.start(spec.name, spec.description, trials, options.command)
+        split = SplitStages([*stored, *store.stored(partial=True)])
         scheduler, data = StageScheduler((), stored), DataCache(registry)
         quota = None if options.store_limit is None else StoreQuota(store, scheduler, options.store_limit)
         recorder = RunRecorder(
@@ -145,6 +146,7 @@ def run(
             handle=recorder.handle,
             suggested=view.suggested,
             discard=store.discard if options.force else None,
+            split=split,
         )
         try:
             queue.add(pending)

@@ -21,7 +21,7 @@ def all_but_last(snapshots: Sequence[Snapshot], n: int) -> list[Snapshot]:
 
 
 def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[Snapshot]:
-    """Choose those whose key is neither a root nor an ancestor of one."""
+    """Choose those whose key is neither a root nor an ancestor of one, and that no such stage has gone through."""
     parents = {snapshot.key: snapshot.parent for snapshot in snapshots}
     kept: set[str] = set()
     for root in roots:
@@ -29,14 +29,14 @@ def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[
         while key and key not in kept:
             kept.add(key)
             key = parents.get(key)
-    return [snapshot for snapshot in snapshots if snapshot.key not in kept]
+    return [snapshot for snapshot in snapshots if not {snapshot.key, snapshot.end} & kept]
 
 
 def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collection[str]) -> list[Snapshot]:
     """Choose which to drop so that the rest fits, the least valuable first.
 
-    No needed one goes before one that is not needed. Apart from that the ends of the stage tree go first, from which no
-    other snapshot goes on; then what has become an end; of several ends the oldest.
+    No needed one goes before one that is not needed. Apart from that, states within stages go first; then the ends of
+    the stage tree, from which no other snapshot goes on; then what has become an end; of several ends the oldest.
 
     Args:
         snapshots: all there are.
@@ -46,10 +46,10 @@ def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collecti
     children = Counter(snapshot.parent for snapshot in snapshots)
     whole = {snapshot.key: i for i, snapshot in enumerate(snapshots) if not snapshot.partial}
 
-    def rank(i: int) -> tuple[bool, bool, float, int]:
+    def rank(i: int) -> tuple[bool, bool, bool, float, int]:
         snapshot = snapshots[i]
         inner = not snapshot.partial and children[snapshot.key] > 0
-        return snapshot.key in needed, inner, snapshot.created, i
+        return snapshot.key in needed, snapshot.end is None, inner, snapshot.created, i
 
     queue = [rank(i) for i in range(len(snapshots))]
     heapq.heapify(queue)
