@@ -94,8 +94,8 @@ class _Drawing:
             for plan, other in zip(first, trials, strict=True):
                 theirs = _places(other)
                 for place, key in _places(plan).items():
-                    if place in theirs:
-                        self.replicates.setdefault(key, {})[number] = theirs[place]
+                    # Of a length that is known from the store, not all may be split there.
+                    self.replicates.setdefault(key, {})[number] = theirs.get(place, "")
         label = Text.assemble((_root(group)["name"] + apart, "bold"), f"; {_seeds(group.seeds)}")
         node = self.nodes[first[0].keys[0]]
         branch = Tree(self._marked(label, node), guide_style="dim")

@@ -154,12 +154,12 @@ class RunRecorder:
             if self.quota:
                 self.quota.grown(end.size, {plan.key, *+self._unlogged})
         # A trial that is tried again finds in the store what it has done itself.
-        stage = plan.identity, end.stage
-        counted = self._counted.get(stage, 0)
-        self._counted[stage] = max(counted, end.epochs)
-        how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
-        work = self.work.setdefault(plan.experiment, Work())
-        work.epochs[how] += self._counted[stage] - counted
+        work, stage = self.work.setdefault(plan.experiment, Work()), (plan.identity, end.stage)
+        for key, epochs in (*_passed(plan, end), (end.key, end.epochs)):
+            how = "executed" if end.executed else "shared" if key in self._executed else "restored"
+            counted = self._counted.get(stage, 0)
+            self._counted[stage] = max(counted, epochs)
+            work.epochs[how] += self._counted[stage] - counted
         if end.whole and stage not in self._ended:
             self._ended.add(stage)
             work.stages[how] += 1
@@ -213,6 +213,15 @@ class RunRecorder:
         except Exception as error:  # a trial without its figures is still a trial
             self._note(plan, f"no figure could be drawn: {describe(error)}")
             return {}
+
+
+def _passed(plan: TrialPlan, end: StageEnd) -> list[tuple[str, int]]:
+    """The splits before one that a trial has found, with their epochs: others may have computed these."""
+    if end.whole or end.executed:
+        return []
+    splits = plan.splits_of(end.stage)
+    length = next(split.length for split in splits if split.key == end.key)
+    return [(split.key, min(split.epochs, end.epochs)) for split in splits if split.length < length]
 
 
 def _as_spec(plan: TrialPlan) -> str:
