@@ -59,10 +59,8 @@ def test_a_sweep_over_epochs_trains_as_many_as_its_longest_trial(run: Any, tmp_p
     assert work(told) == (
         "stages: 3 executed, 0 shared, 0 restored; epochs: 4 executed, 3 shared, 0 restored (1.8× fewer)"
     )
-    lengths = {
-        name: [epoch for epoch, _ in found["train/loss"]] for name, found in curves(tmp_path / "results").items()
-    }
-    assert lengths == {f"train.epochs={count} seed=0": [*range(1, count + 1)] for count in (1, 2, 4)}
+    epochs = {name: [epoch for epoch, _ in one["train/loss"]] for name, one in curves(tmp_path / "results").items()}
+    assert epochs == {f"train.epochs={count} seed=0": [*range(1, count + 1)] for count in (1, 2, 4)}
     for count in (1, 2, 4):
         run("--root", f"alone{count}", "--set", f"stages.0.train.epochs={{grid_search: [{count}]}}")
         name = f"train.epochs={count} seed=0"
@@ -85,9 +83,11 @@ def test_states_within_stages_are_the_first_to_be_dropped(run: Any, tmp_path: Pa
     run()
     store = Store(tmp_path / "results" / "stages")
     stages = {snapshot.key for snapshot in store.snapshots() if snapshot.end is None}
-    size = sum(snapshot.size for snapshot in store.snapshots() if snapshot.end is None)
-    run("--root", "small", "--store-limit", str((size + 100_000) / 1e9))
-    assert Store(tmp_path / "small" / "stages").stored() == stages
+    size = sum(snapshot.size for snapshot in store.snapshots())
+    run("--root", "small", "--store-limit", str((size - 1) / 1e9))
+    kept = Store(tmp_path / "small" / "stages").stored()
+    assert kept > stages
+    assert len(kept) == len(store.stored()) - 1
     assert states(tmp_path / "small") == states(tmp_path / "results")
 
 
