@@ -179,7 +179,7 @@ def _also_shared(a: TrialPlan, b: TrialPlan, states: int) -> str:
     if length is None:
         return ""
     name = a.stages[states - 1]["name"]
-    return f"  of {name}, the first {count(length.value, length.unit.removesuffix('s'))} are shared as well"
+    return f"  they also share {count(length.value, length.unit.removesuffix('s'))} of {name}"
 
 
 def _resources(resources: Mapping[str, Any]) -> str:

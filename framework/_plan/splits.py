@@ -20,8 +20,8 @@ class SplitStages:
     """Splits the stages of trials at all lengths that are known.
 
     A stage is split at its own length as well: where another length is known of the same course, and in the last stage
-    of a trial that trains, so that a later run that is asked for more epochs goes on there. Earlier stages of a trial
-    aren't, as each split takes as much room in the store as a checkpoint does.
+    of a trial that trains, so that a later run that is asked for more epochs goes on there. Where only one length is
+    known, earlier stages aren't, as each split takes as much room in the store as a checkpoint does.
 
     Args:
         stored: the keys of the states that are stored; a longer stage goes on from the splits among them.

@@ -93,6 +93,31 @@ def test_stages_that_differ_in_length_are_one_path(plan: Plan) -> None:
     assert "epochs: 140 naive → 80 shared (1.8× fewer epochs) → 80 still to run" in plan(sweep)
 
 
+def test_the_page_on_sharing_shows_what_is_printed(plan: Plan) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text()
+    _, _, part = page.partition("## Epochs that stages have in common")
+    found = re.search(r"```yaml\n(.*?)```.*?```text\n\$ framework plan longer.yaml\n(.*?)```", part, re.DOTALL)
+    assert found is not None
+    text, shown = found.groups()
+    Path("longer.yaml").write_text(text)
+    told = plan("longer.yaml")
+    assert told[: len(shown.splitlines())] == shown.splitlines()
+
+
+def test_why_two_trials_share_epochs_but_no_stage(plan: Plan) -> None:
+    sweep = spec("sweep.yaml", "[test, {train: {epochs: {grid_search: [10, 20]}}}]")
+    assert plan(sweep, "--explain", "train.epochs=20 seed=0", "train.epochs=10 seed=0")[2:] == [
+        "They share 1 stage of 0 epochs: test. What differs from there on:",
+        "  stages.1 train: epochs 20 ≠ 10",
+        "  they also share 10 epochs of train",
+    ]
+    first = spec("first.yaml", "[{train: {steps: {grid_search: [1, 2]}, epochs: null}}]")
+    assert (
+        plan(first, "--explain", "train.steps=1 seed=0", "train.steps=2 seed=0")[-1]
+        == "  they also share 1 step of train"
+    )
+
+
 def test_what_follows_stages_of_several_lengths_is_below_each(plan: Plan) -> None:
     steps = "{epochs: null, batch_size: 64, steps: {grid_search: [9, 50]}}"
     sweep = spec("sweep.yaml", f"[{{train: {steps}}}, {{prune: {{amount: 0.5}}}}, {{train: {{schedule: cosine}}}}]")
