@@ -111,11 +111,9 @@ def test_why_two_trials_share_epochs_but_no_stage(plan: Plan) -> None:
         "  stages.1 train: epochs 20 ≠ 10",
         "  they also share 10 epochs of train",
     ]
-    first = spec("first.yaml", "[{train: {steps: {grid_search: [1, 2]}, epochs: null}}]")
-    assert (
-        plan(first, "--explain", "train.steps=1 seed=0", "train.steps=2 seed=0")[-1]
-        == "  they also share 1 step of train"
-    )
+    first = spec("first.yaml", "[{train: {epochs: null, steps: {grid_search: [1, 2]}}}]")
+    told = plan(first, "--explain", "train.steps=1 seed=0", "train.steps=2 seed=0")
+    assert told[-1] == "  they also share 1 step of train"
 
 
 def test_what_follows_stages_of_several_lengths_is_below_each(plan: Plan) -> None:

@@ -130,6 +130,8 @@ def test_an_objective_that_depends_on_the_epochs_and_does_not_say_so():
     )
 
     class Honest(Odd):
+        """Train with that loss, and say so."""
+
         @property
         def planned_length(self):
             return None
