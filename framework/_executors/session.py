@@ -125,7 +125,8 @@ def run(
         pending = recall([plan for plans in planned.values() for plan in plans], earlier, results)
         kept = frozenset() if options.force else stored
         expected = None if options.address else _expect(specs, pending, kept, store, options)
-        view.planned(pending, len(results), sum(coming.values()), make_tree(pending).remaining(kept)[1], expected)
+        epochs = make_tree(SplitStages(kept)(pending)).remaining(kept)[1]
+        view.planned(pending, len(results), sum(coming.values()), epochs, expected)
         busy = [spec for spec in specs if coming.get(spec.name) or any(p.experiment == spec.name for p in pending)]
         for spec in busy:
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)

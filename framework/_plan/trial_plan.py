@@ -1,6 +1,6 @@
 """One trial as it is planned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,10 +110,17 @@ class TrialPlan:
     @property
     def path(self) -> tuple[str, ...]:
         """The keys of all states on the way from the initial network, which is left out: within stages and after."""
-        if not self.splits:
-            return self.keys[1:]
-        stages = zip(self.splits, self.keys[1:], strict=True)
-        return tuple(key for within, end in stages for key in (*(split.key for split in within), end))
+        return tuple(key for key, _, _ in self.parts) if self.splits else self.keys[1:]
+
+    @property
+    def parts(self) -> Iterator[tuple[str, int, int]]:
+        """What leads to each state of its path: the state's key, the index of the stage, and its epochs until there."""
+        for index, key in enumerate(self.keys[1:]):
+            done = 0
+            for split in self.splits_of(index):
+                yield split.key, index, split.epochs - done
+                done = split.epochs
+            yield key, index, self.stage_epochs[index] - done
 
     def went_back_to(self, passed: int) -> list[str]:
         """The keys of the states that stages go back to, as long as so many states of its path are there."""
