@@ -51,6 +51,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/estimate.py
 	$(BIN)/python benchmarks/snapshot.py
 	$(BIN)/python benchmarks/rounds.py
+	$(BIN)/python benchmarks/lengths.py
 	$(BIN)/python benchmarks/scheduler.py
 	$(BIN)/python benchmarks/registry.py
 	$(BIN)/python benchmarks/reading.py

@@ -77,6 +77,8 @@ class Trial:
         emit: takes the reported metrics on to the tracking.
         keep: takes a checkpoint on to the store.
         recall: gives the progress of an interrupted stage.
+        lengths: those of the stage at which other trials end or go on, and which it has not reached: see `reached`.
+        keep_length: takes the progress at one of them on to the store.
     """
 
     model: nn.Module
@@ -98,6 +100,8 @@ class Trial:
     emit: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None
     keep: Callable[[Callable[[], Any]], None] = lambda progress: None
     recall: Callable[[], Any] = lambda: None
+    lengths: tuple[int, ...] = ()
+    keep_length: Callable[[int, Callable[[], Any]], None] = lambda length, progress: None
 
     @cached_property
     def forward_order(self) -> list[str]:
@@ -215,8 +219,18 @@ class Trial:
         """
         self.keep(progress)
 
+    def reached(self, length: int, progress: Callable[[], Any]) -> None:
+        """Say that the stage has come to one of `lengths`, where others go on from: the trial's state is kept.
+
+        Args:
+            length: which, in the unit of `Stage.planned_length`. A stage that only counts whole epochs says so after
+                the last one that ends by then; one that has stopped early, for all that are left.
+            progress: as for `checkpoint`.
+        """
+        self.keep_length(length, progress)
+
     def resume(self) -> Any:
-        """What the stage gave to `checkpoint` before it was interrupted; None if it begins.
+        """What the stage gave to `checkpoint` before it was interrupted, or to `reached`; None if it begins.
 
         The trial's state is as it was at that moment; torch's generators are so after this call.
         """
@@ -308,3 +322,13 @@ class Stage(ABC):
     def planned_epochs(self) -> int:
         """By how many epochs the stage advances the epoch axis, as far as known before it runs."""
         return 0
+
+    @property
+    def planned_length(self) -> tuple[str, int] | None:
+        """The parameter that only says when the stage ends, and its value; None if there is none.
+
+        Of two stages that differ in this parameter only, the longer one must come to the state in which the shorter
+        one ends, and say so with `Trial.reached`: then trials share that part of their stages. Where anything that the
+        stage does before its end depends on the parameter, such as a schedule over the whole stage, this is None.
+        """
+        return None

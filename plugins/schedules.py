@@ -20,7 +20,7 @@ _WARMUP_START = 0.01
 _ROUNDING = 1e-9
 
 
-def constant(epoch: float, epochs: float, *, warmup: Epochs = 0) -> float:
+def constant(epoch: float, *, warmup: Epochs = 0) -> float:
     """The base learning rate throughout.
 
     Args:
@@ -61,7 +61,7 @@ def linear(epoch: float, epochs: float, *, final: Factor = 0, warmup: Epochs = 0
     return _ramp(epoch, warmup) * _line(1, final, _progress(epoch, epochs, warmup))
 
 
-def step(epoch: float, epochs: float, *, every: Divisor, gamma: Factor = 0.1, warmup: Epochs = 0) -> float:
+def step(epoch: float, *, every: Divisor, gamma: Factor = 0.1, warmup: Epochs = 0) -> float:
     """Multiplied by ``gamma`` every so many epochs, as torch's StepLR does.
 
     Args:
@@ -76,9 +76,7 @@ def step(epoch: float, epochs: float, *, every: Divisor, gamma: Factor = 0.1, wa
     return _ramp(epoch, warmup) * gamma ** math.floor(epoch / every * (1 + _ROUNDING))
 
 
-def multistep(
-    epoch: float, epochs: float, *, milestones: tuple[Epochs, ...], gamma: Factor = 0.1, warmup: Epochs = 0
-) -> float:
+def multistep(epoch: float, *, milestones: tuple[Epochs, ...], gamma: Factor = 0.1, warmup: Epochs = 0) -> float:
     """Multiplied by ``gamma`` at each of these epochs, as torch's MultiStepLR does.
 
     Args:

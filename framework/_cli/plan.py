@@ -16,8 +16,8 @@ from framework._errors import Problem, SpecError, nearest
 from framework._executors import session
 from framework._executors.estimate import Estimator
 from framework._executors.pace import CPU
-from framework._plan import TrialPlan, make_plans
-from framework._plan.explain import explain, shared_states
+from framework._plan import SplitStages, TrialPlan, make_plans
+from framework._plan.explain import explain, shared_states, split_between
 from framework._plan.tree import make_tree
 from framework._registry import Registry
 from framework._spec import AUTO, RESOURCES, ExperimentSpec, load_specs
@@ -100,7 +100,7 @@ def print_plans(
     line = partial(say, console)
     for spec in specs:
         line(f"{spec.name}: {_amount(spec, planned[spec.name])}", "bold")
-    trials = [plan for plans in planned.values() for plan in plans]
+    trials = SplitStages(stored)(plan for plans in planned.values() for plan in plans)
     tree = make_tree(trials)
     for drawing in draw(trials, tree, stored, whole=whole):
         console.print(drawing)
@@ -142,6 +142,8 @@ def print_explanation(planned: Planned, one: str, other: str, catalog: Catalog) 
     if a.key != b.key:
         for line in explain(a, b, catalog):
             print(f"  {line}")
+        if also := _also_shared(a, b, states):
+            print(also)
 
 
 def _find(named: Mapping[str, Sequence[TrialPlan]], name: str) -> TrialPlan:
@@ -169,6 +171,15 @@ def _shared(a: TrialPlan, b: TrialPlan, states: int) -> str:
     stages = " → ".join(str(stage["name"]) for stage in a.stages[: states - 1])
     epochs = count(sum(a.stage_epochs[: states - 1]), "epoch")
     return f"{count(states - 1, 'stage')} of {epochs}: {stages}. What differs from there on:"
+
+
+def _also_shared(a: TrialPlan, b: TrialPlan, states: int) -> str:
+    """What they share of the stage in which they part."""
+    length = split_between(a, b, states)
+    if length is None:
+        return ""
+    name = a.stages[states - 1]["name"]
+    return f"  they also share {count(length.value, length.unit.removesuffix('s'))} of {name}"
 
 
 def _resources(resources: Mapping[str, Any]) -> str:

@@ -82,18 +82,20 @@ def _root(group: _Group) -> Mapping[str, Any]:
 
 class _Drawing:
     def __init__(self, plans: Sequence[TrialPlan], tree: StageTree, stored: Collection[str], whole: bool) -> None:
-        self.nodes, self.stored, self.whole = tree.nodes, stored, whole
+        self.nodes, self.stored, self.whole = tree.nodes, frozenset(stored), whole
         # How many trials go through each state.
-        self.passing = Counter(key for plan in plans for key in plan.keys)
+        self.passing = Counter(key for plan in plans for key in (plan.keys[0], *plan.path))
         self.variants = {(plan.experiment, plan.name): plan.variant for plan in plans}
-        self.replicates: dict[str, set[str]] = {}
+        self.replicates: dict[str, dict[int, str]] = {}  # by state, and by the place of their seeds
 
     def root(self, group: _Group, apart: str, room: int) -> Tree:
         first = group.plans[0]
-        for trials in group.plans:
+        for number, trials in enumerate(group.plans):
             for plan, other in zip(first, trials, strict=True):
-                for key, same in zip(plan.keys, other.keys, strict=True):
-                    self.replicates.setdefault(key, set()).add(same)
+                theirs = _places(other)
+                for place, key in _places(plan).items():
+                    # Of a length that is known from the store, not all may be split there.
+                    self.replicates.setdefault(key, {})[number] = theirs.get(place, "")
         label = Text.assemble((_root(group)["name"] + apart, "bold"), f"; {_seeds(group.seeds)}")
         node = self.nodes[first[0].keys[0]]
         branch = Tree(self._marked(label, node), guide_style="dim")
@@ -101,40 +103,76 @@ class _Drawing:
         return branch
 
     def _add(self, branch: Tree, node: Node, room: int) -> None:
-        children = [self.nodes[key] for key in node.children]
+        children = self._following(node)
         shown = len(children) if self.whole else min(len(children), _WIDE, max(room, 1))
         if len(children) - shown == 1:
             shown += 1
-        told = _apart([child.stage or {} for child in children])
-        for child, apart in islice(zip(children, told, strict=True), shown):
-            label = self._stage(child, apart)
+        told = self._told(children)
+        for child in children[:shown]:
+            label = self._stage(child, told)
             # A line goes on up to where the tree branches or a trial ends.
-            while len(child.children) == 1 and not child.trials:
-                child = self.nodes[child.children[0]]
-                label.append(" → ").append(self._stage(child, _apart([child.stage or {}])[0]))
-            if child.trials:
-                label.append("  ⇒ ").append(", ".join(self._ending(child)), "cyan")
+            while len(following := self._following(child)) == 1 and not self._ending(child):
+                [child] = following
+                label.append(" → ").append(self._stage(child, self._told(following)))
+            if ending := self._ending(child):
+                label.append("  ⇒ ").append(", ".join(ending), "cyan")
             self._add(branch.add(label), child, room // shown)
         if len(children) > shown:
             trials = sum(self.passing[child.key] for child in children[shown:])
             more = len(children) - shown
             branch.add(Text(f"… {more:,} more{f' with {trials:,} trials' if trials > more else ''}", "dim"))
 
-    def _stage(self, node: Node, apart: str) -> Text:
-        text = Text(f"{(node.stage or {})['name']}{apart}")
-        if node.epochs:
-            text.append(f" {node.epochs:,} {'epoch' if node.epochs == 1 else 'epochs'}", "dim")
+    def _end(self, node: Node) -> Node | None:
+        """The end of the stage that is split here, for those trials that don't go on."""
+        children = [self.nodes[key] for key in node.children] if node.split else []
+        return next((child for child in children if child.index == node.index and child.split is None), None)
+
+    def _following(self, node: Node) -> list[Node]:
+        """What is drawn below a state: an end is drawn as one with the split where it is."""
+        end, found = self._end(node), list[Node]()
+        for child in map(self.nodes.__getitem__, node.children):
+            found += map(self.nodes.__getitem__, child.children) if child is end else [child]
+        return found
+
+    def _goes_on(self, node: Node) -> bool:
+        return node.split is not None and node.parent is not None and self.nodes[node.parent].index == node.index
+
+    def _told(self, children: Sequence[Node]) -> Mapping[str, str]:
+        """What tells each from its siblings, by their keys."""
+        beginning = [child for child in children if not self._goes_on(child)]
+        return {c.key: apart for c, apart in zip(beginning, _apart([c.stage or {} for c in beginning]), strict=True)}
+
+    def _stage(self, node: Node, told: Mapping[str, str]) -> Text:
+        text = Text((node.stage or {})["name"])
+        if node.split is not None and self._goes_on(node):
+            text.append(" on to").append(f" {node.split.length:,} {node.split.unit}", "dim")
+        else:
+            text.append(told[node.key])
+            if node.epochs:
+                text.append(f" {node.epochs:,} {'epoch' if node.epochs == 1 else 'epochs'}", "dim")
         return self._marked(text, node)
 
     def _marked(self, text: Text, node: Node) -> Text:
-        replicates = self.replicates[node.key]
-        stored = sum(key in self.stored for key in replicates)
+        replicates, end = self.replicates[node.key], self._end(node)
+        ends = self.replicates[end.key] if end else {}
+        stored = sum(not self.stored.isdisjoint({key, ends.get(seed, key)}) for seed, key in replicates.items())
         if stored:
             text.append(" stored" if stored == len(replicates) else f" stored {stored}/{len(replicates)}", "green")
         return text
 
     def _ending(self, node: Node) -> list[str]:
-        return [f"{trial[0]} {self.variants[trial]}".strip() for trial in node.trials]
+        end = self._end(node)
+        trials = [*node.trials, *(end.trials if end else ())]
+        return [f"{trial[0]} {self.variants[trial]}".strip() for trial in trials]
+
+
+def _places(plan: TrialPlan) -> dict[tuple[int, int | None], str]:
+    """The keys of a trial's states by their places, equal in replicates: the stage, and at a split the length."""
+    found: dict[tuple[int, int | None], str] = {(-1, None): plan.keys[0]}
+    for index, key in enumerate(plan.keys[1:]):
+        found |= {(index, split.length): split.key for split in plan.splits_of(index)}
+        found[index, None] = key
+    return found
 
 
 def _apart(siblings: Sequence[Mapping[str, Any]]) -> list[str]:

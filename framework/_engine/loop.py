@@ -58,6 +58,7 @@ def fit(
     early_stopping: EarlyStopping | None = None,
     sparsifier: Sparsifier | None = None,
     state: Mapping[str, Stateful] | None = None,
+    lengths: Mapping[int, int] | None = None,
 ) -> None:
     """Train a trial's network, pass after pass over the batches, with a validation and a report after each.
 
@@ -73,6 +74,7 @@ def fit(
         early_stopping: when to stop before that.
         sparsifier: changes masks on the way.
         state: by name, what else has to be kept for going on.
+        lengths: those of ``trial.lengths``, and after how many steps of this training each of them ends.
 
     Raises:
         StageError: the loss is no longer finite, the metric of early stopping is not measured, or a sparsifier gave no
@@ -86,9 +88,23 @@ def fit(
         for name, part in kept.items():
             part.load_state_dict(earlier[name])
     before_step = None if sparsifier is None else _sparsify(trial, trainer, sparsifier, steps)
+    ahead = dict(lengths or {})
+
+    def progress() -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in kept.items()}
+
+    def keep_lengths() -> None:
+        """Keep the state for those who train up to this pass and then go on in another way, or end."""
+        for length, end in [*ahead.items()]:
+            if best.exhausted or end < trainer.steps + len(batches):
+                del ahead[length]
+                if end >= trainer.steps:  # else it is too late: a checkpoint lay beyond that length
+                    trial.reached(length, progress)
+
+    keep_lengths()
     while trainer.steps < steps and not best.exhausted:
         if trainer.steps:
-            trial.checkpoint(lambda: {name: part.state_dict() for name, part in kept.items()})
+            trial.checkpoint(progress)
         one_pass: Iterator[tuple[Any, Any]] = islice(
             batches.epoch(trainer.steps // len(batches)), steps - trainer.steps
         )
@@ -101,6 +117,7 @@ def fit(
             trial.report(metrics)
             if evaluate_every is None or trainer.steps % evaluate_every == 0:
                 best.update(metrics, trainer.steps)
+        keep_lengths()
     trainer.use_average()
     best.restore()
 

@@ -94,6 +94,17 @@ class Training(Stage):
     def planned_epochs(self) -> int:
         return self.epochs or 0
 
+    @property
+    def planned_length(self) -> tuple[str, int] | None:
+        """The ``epochs`` or ``steps``, unless the schedule or a sparsifier is told how many there are.
+
+        A stage that derives from this one gives None if what it adds, such as its `objective`, looks at them.
+        """
+        spans = self.schedule_until is None and {"epochs", "steps"} & {*self.schedule.entry.inputs}
+        if spans or self.sparsifier is not None:
+            return None
+        return ("epochs", self.epochs) if self.epochs else ("steps", self.steps or 0)
+
     def objective(self, trial: Trial) -> Objective:
         """What is minimised: the loss of the network's outputs, unless a stage says otherwise.
 
@@ -148,4 +159,5 @@ class Training(Stage):
             early_stopping=self.early_stopping,
             sparsifier=self.sparsifier and self.sparsifier(),
             state={"objective": objective} if isinstance(objective, nn.Module) else None,
+            lengths={length: length * len(batches) if self.epochs else length for length in trial.lengths},
         )

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework._executors.pace import FIRST_TRIAL, RUN, TRIAL, read_paces
+from framework._executors.pace import END, FIRST_TRIAL, RUN, TRIAL, read_paces
 from framework._executors.scheduler import StageScheduler
-from framework._plan import TrialPlan
+from framework._plan import SplitStages, TrialPlan
 from framework._store import Store
 
 
@@ -40,15 +40,16 @@ class Estimator:
     """
 
     def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str], store: Store) -> None:
-        plans = [plan for plan in plans if plan.key not in stored]
+        plans = SplitStages(stored)(plan for plan in plans if plan.key not in stored)
         self._plans, self._stored, self._paces = plans, frozenset(stored), read_paces(store, plans)
         self._costs: dict[str, tuple[float, float] | None] = {}  # seconds and bytes by stage key
         for plan, pace in zip(plans, self._paces, strict=True):
-            for stage, key in enumerate(plan.keys[1:]):
+            for key, stage, epochs in plan.parts:
                 if key not in self._costs:
-                    threads = plan.threads[stage] if plan.threads else 0
-                    self._costs[key] = pace.stage(plan.stages[stage]["name"], plan.stage_epochs[stage], threads)
-        self.unknown = [plan for plan in plans if any(self._costs[key] is None for key in plan.keys[1:])]
+                    threads, name = plan.threads[stage] if plan.threads else 0, plan.stages[stage]["name"]
+                    end = key == plan.keys[stage + 1] and plan.splits_of(stage) and not epochs
+                    self._costs[key] = pace.stage(f"{name} {END}" if end else name, epochs, threads)
+        self.unknown = [plan for plan in plans if any(self._costs[key] is None for key in plan.path)]
         self.devices = sorted({device for pace in self._paces for device in pace.devices})
 
     def __call__(self, slots: int) -> Estimate | None:
@@ -63,22 +64,22 @@ class Estimator:
         if self.unknown or not self._plans:
             return None
         scheduler, done = StageScheduler(self._plans, self._stored), set(self._stored)
-        running: list[tuple[float, int, int]] = []  # when, which trial, and how many of its stages are done by then
+        running: list[tuple[float, int, int]] = []  # when, which trial, and how many of its states are there
         busy: defaultdict[str, float] = defaultdict(float)
         size, now, kind = 0.0, 0.0, FIRST_TRIAL
         while not scheduler.done:
             while len(running) < slots and (index := scheduler.next()) is not None:
                 plan = self._plans[index]
-                count = max((i for i, key in enumerate(plan.keys) if i and key in done), default=0)
+                count = max((i for i, key in enumerate(plan.path, 1) if key in done), default=0)
                 heapq.heappush(running, (now + self._paces[index].apart(kind), index, count))
                 busy[plan.experiment] -= now
             now, index, count = heapq.heappop(running)
             plan = self._plans[index]
             if count:
-                done.add(plan.keys[count])
-                scheduler.stored(plan.keys[count])
-            if count < len(plan.stages):
-                seconds, grown = self._costs[plan.keys[count + 1]] or (0.0, 0.0)
+                done.add(plan.path[count - 1])
+                scheduler.stored(plan.path[count - 1])
+            if count < len(plan.path):
+                seconds, grown = self._costs[plan.path[count]] or (0.0, 0.0)
                 heapq.heappush(running, (now + seconds, index, count + 1))
                 size += grown
             else:

@@ -20,6 +20,8 @@ from framework._trial import StageEnd
 
 # What is no stage: a run besides its trials, and a trial besides its stages. Whoever starts first waits for imports.
 RUN, FIRST_TRIAL, TRIAL = "(run)", "(first trial)", "(trial)"
+END = "(end)"
+"""What follows in a stage after its last split: nothing is trained there."""
 _LAST = 20  # of each name, on each device
 CPU = "CPU"
 
@@ -127,27 +129,33 @@ class Timings:
     _span: list[float] = field(default_factory=list)
     _ended: bool = False
     _stages: dict[tuple[str, str], list[Timing]] = field(default_factory=dict)
+    _passed: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)  # the last split: stage and epochs
     _known: dict[str, list[Timing]] = field(default_factory=dict)
 
     def trial_started(self, plan: TrialPlan) -> None:
         """A trial starts, or starts again."""
         now = time.monotonic()
         self._started[plan.identity] = now, TRIAL if self._ended else FIRST_TRIAL
-        self._stages[plan.identity] = []
+        self._stages[plan.identity], self._passed[plan.identity] = [], (-1, 0)
         self._span = [*self._span, now][:1]
 
     def stage_ended(self, plan: TrialPlan, end: StageEnd) -> None:
-        """One of its stages has ended; what it found in the store tells nothing."""
+        """One of its stages has ended, or come to a split; what it found in the store tells nothing."""
+        stage, epochs = self._passed[plan.identity]
+        split = stage == end.stage
+        self._passed[plan.identity] = end.stage, end.epochs
         if end.executed:
             threads = plan.threads[end.stage] if plan.threads else 0
             name = plan.stages[end.stage]["name"]
-            timing = Timing(name, end.device, threads, end.seconds, end.epochs, end.size)
-            self._stages[plan.identity].append(timing)
+            trained = end.epochs - epochs if split else end.epochs
+            name = f"{name} {END}" if end.whole and split and not trained else name
+            self._stages[plan.identity].append(Timing(name, end.device, threads, end.seconds, trained, end.size))
 
     def trial_ended(self, result: Result) -> None:
         """A trial has ended; of one that failed only its stages count."""
         began, name = self._started.pop(result.plan.identity)
         timings = self._stages.pop(result.plan.identity)
+        del self._passed[result.plan.identity]
         now, known = time.monotonic(), self._known.setdefault(_name(result.plan), [])
         known += timings
         if result.complete:

@@ -30,6 +30,7 @@ class TrialQueue:
         handle: takes the events of trials that cannot start, as their data cannot be had, and notes.
         suggested: takes the trials to run of a point that has been suggested, and how many of its trials need not run.
         discard: drops stored results by their stage keys, so that trials begin anew; None leaves what is stored.
+        split: splits the stages of trials where they share epochs, see `SplitStages`; they are run as it returns them.
 
     Attributes:
         specs: by their names.
@@ -47,17 +48,19 @@ class TrialQueue:
         handle: Handler,
         suggested: Callable[[Sequence[TrialPlan], int], None],
         discard: Callable[..., object] | None = None,
+        split: Callable[[Sequence[TrialPlan]], Sequence[TrialPlan]] = list,
     ) -> None:
         self.specs = {spec.name: spec for spec in specs}
         self._searches, self._earlier, self._results = searches, earlier, results
         self._scheduler, self._data, self._keep_point = scheduler, data, keep_point
         self._handle, self._suggested, self._discard = handle, suggested, discard
+        self._split = split
         self._discarded: set[str] = set()
 
     def add(self, plans: Sequence[TrialPlan]) -> None:
         """Add trials; one whose data cannot be had has failed."""
-        ready = [plan for plan in plans if self._load(plan)]
-        self._forget({key for plan in ready for key in plan.keys[1:]})
+        ready = self._split([plan for plan in plans if self._load(plan)])
+        self._forget({key for plan in ready for key in plan.path})
         self._scheduler.add(ready)
         self._learn()
 

@@ -111,7 +111,8 @@ class RunRecorder:
     work: dict[str, Work] = field(default_factory=dict)
     _executed: set[str] = field(default_factory=set)
     # Of running trials.
-    _counted: dict[tuple[str, str], set[int]] = field(default_factory=dict)  # stages
+    # How many epochs are counted of which stages, and which of these have ended.
+    _counted: dict[tuple[str, str], tuple[Counter[int], set[int]]] = field(default_factory=dict)
     _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
     _unreached: dict[str, Mapping[str, float]] = field(default_factory=dict)
     # Final states that the tracking has yet to pick up; two experiments may have one trial in common.
@@ -155,13 +156,15 @@ class RunRecorder:
             if self.quota:
                 self.quota.grown(end.size, {plan.key, *+self._unlogged})
         # A trial that is tried again finds in the store what it has done itself.
-        counted = self._counted.setdefault(plan.identity, set())
-        if end.stage not in counted:
-            counted.add(end.stage)
-            how = "executed" if end.executed else "shared" if end.key in self._executed else "restored"
-            work = self.work.setdefault(plan.experiment, Work())
+        counted, whole = self._counted.setdefault(plan.identity, (Counter(), set()))
+        work = self.work.setdefault(plan.experiment, Work())
+        for key, epochs in (*_passed(plan, end), (end.key, end.epochs)):
+            how = "executed" if end.executed else "shared" if key in self._executed else "restored"
+            work.epochs[how] += max(0, epochs - counted[end.stage])
+            counted[end.stage] = max(counted[end.stage], epochs)
+        if end.whole and end.stage not in whole:
+            whole.add(end.stage)
             work.stages[how] += 1
-            work.epochs[how] += end.epochs
 
     def _end(self, ended: Result) -> None:
         plan, records = ended.plan, self._records.pop(ended.plan.identity)
@@ -215,6 +218,15 @@ class RunRecorder:
         except Exception as error:  # a trial without its figures is still a trial
             self._note(plan, f"no figure could be drawn: {describe(error)}")
             return {}
+
+
+def _passed(plan: TrialPlan, end: StageEnd) -> list[tuple[str, int]]:
+    """The splits before one that a trial has found, with their epochs: others may have computed these."""
+    if end.whole or end.executed:
+        return []
+    splits = plan.splits_of(end.stage)
+    length = next(split.length for split in splits if split.key == end.key)
+    return [(split.key, min(split.epochs, end.epochs)) for split in splits if split.length < length]
 
 
 def _as_spec(plan: TrialPlan) -> str:

@@ -3,11 +3,13 @@
 from bisect import insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
+from typing import TypeAlias
 
 from framework._plan import TrialPlan
 
 _END = ""  # the next stage of a trial that has none
+_Turn: TypeAlias = tuple[int, int]  # how many stages a trial has yet to compute, negative; and when it came
 
 
 class StageScheduler:
@@ -15,7 +17,8 @@ class StageScheduler:
 
     A running trial claims all stages of its path that are not stored yet. A trial may start if nobody has claimed a
     stage of its own path; it waits, without a slot, as long as somebody has. Of those that may start, the one goes
-    first on whose next stage most work depends.
+    first on whose next stage most work depends, and of these the one that goes on for longest. Splits of stages are
+    stages here.
 
     There may be thousands of trials, so nothing here looks at all of them. Those that wait are grouped by the state
     that they start from and the stage that they compute next: a claim of that stage holds the whole group back. A heap
@@ -31,19 +34,20 @@ class StageScheduler:
 
     def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str]) -> None:
         self.plans: list[TrialPlan] = []
+        self._paths: list[tuple[str, ...]] = []  # the keys of all states of each, the initial network's first
         self._stored = set(stored)
         # By key: the state before; and the epochs of the stage and of all that build on it, and one for each stage.
         self._parent: dict[str, str] = {}
         self._work: dict[str, int] = {_END: 0}
         self._turns = count()
-        self._waiting: dict[int, int] = {}  # trials, with the turn in which they came
+        self._waiting: dict[int, int] = {}  # trials, with when they came
         self._running: dict[int, tuple[str, ...]] = {}  # trials, with what they claimed when they started
         self._returning: set[int] = set()  # those of them that go back to earlier states
         self._claims: dict[str, int] = {}  # stages, with the trial that computes them
         # By the state that trials start from and the stage that comes next: their turns and themselves, in order.
-        self._groups: dict[str, dict[str, list[tuple[int, int]]]] = {}
+        self._groups: dict[str, dict[str, list[tuple[_Turn, int]]]] = {}
         # Work, negative, and turn of a trial that may be free to start; and its group.
-        self._heap: list[tuple[int, int, str, str]] = []
+        self._heap: list[tuple[int, _Turn, str, str]] = []
         # Groups of which trials are held back by claims further on, where a result has been lost in between.
         self._held: set[tuple[str, str]] = set()
         self.add(plans)
@@ -53,6 +57,7 @@ class StageScheduler:
         for plan in plans:
             index = len(self.plans)
             self.plans.append(plan)
+            self._paths.append((plan.keys[0], *plan.path) if plan.splits else plan.keys)
             self._grow(plan)
             if any(plan.went_back):
                 self._returning.add(index)
@@ -84,7 +89,7 @@ class StageScheduler:
         while state in self._parent and state not in self._stored:
             state, following = self._parent[state], state
         group = self._groups.get(state, {}).get(following, ())
-        moved = [entry for entry in group if following == key or key in self.plans[entry[1]].keys]
+        moved = [entry for entry in group if following == key or key in self._paths[entry[1]]]
         self._leave(state, following, moved)
         for _, index in moved:
             self._place(index)
@@ -112,7 +117,7 @@ class StageScheduler:
     @property
     def needed(self) -> set[str]:
         """The results that trials which have not ended go on from."""
-        running = (self.plans[index].keys[self._done(index)] for index in self._running)
+        running = (self._paths[index][self._done(index)] for index in self._running)
         kept = {key for key in (*self._groups, *running) if key in self._parent}
         for index in self._returning:
             kept.update(self.plans[index].went_back_to(self._done(index)))
@@ -121,24 +126,24 @@ class StageScheduler:
     # --- the trees of all trials ---------------------------------------------------------------------------------
 
     def _grow(self, plan: TrialPlan) -> None:
-        """Add the trial's path, and the work of its new stages to all stages before them."""
-        more = 0
-        for key, before, epochs in reversed([*zip(plan.keys[1:], plan.keys, plan.stage_epochs, strict=False)]):
+        """Add the trial's path, and the work of its new states to all states before them."""
+        path, more = self._paths[-1], 0
+        for (key, _, epochs), before in reversed([*zip(plan.parts, path, strict=False)]):
             if key not in self._parent:
                 self._parent[key], self._work[key] = before, 0
                 more += epochs + 1
             self._work[key] += more
-        for before, key in zip(plan.keys, plan.keys[1:], strict=False):
+        for before, key in pairwise(path):
             self._offer(before, key)
 
     def _done(self, index: int) -> int:
-        """Up to which of its stages the trial need not compute any: the last one that is stored."""
-        keys = self.plans[index].keys
-        return next((done for done in range(len(keys) - 1, 0, -1) if keys[done] in self._stored), 0)
+        """Up to which state of its path the trial need not compute any: the last one that is stored."""
+        path = self._paths[index]
+        return next((done for done in range(len(path) - 1, 0, -1) if path[done] in self._stored), 0)
 
     def _remaining(self, index: int) -> tuple[str, ...]:
         """What the trial has to compute: the stages after the last one that is stored."""
-        return self.plans[index].keys[self._done(index) + 1 :]
+        return self._paths[index][self._done(index) + 1 :]
 
     # --- those that wait -----------------------------------------------------------------------------------------
 
@@ -148,20 +153,20 @@ class StageScheduler:
 
     def _place(self, index: int) -> None:
         """Add a trial that waits to its group."""
-        keys, done = self.plans[index].keys, self._done(index)
-        state, key = keys[done], (*keys, _END)[done + 1]
+        path, done = self._paths[index], self._done(index)
+        state, key = path[done], (*path, _END)[done + 1]
         group = self._groups.setdefault(state, {}).setdefault(key, [])
-        insort(group, (self._waiting[index], index))
+        insort(group, ((done - len(path), self._waiting[index]), index))
         if group[0][1] == index or (state, key) in self._held:
             self._offer(state, key)
 
-    def _offer(self, state: str, key: str, turn: int | None = None) -> None:
+    def _offer(self, state: str, key: str, turn: _Turn | None = None) -> None:
         """Have the heap know of a group, if there is one that may start."""
         group = self._groups.get(state, {}).get(key)
         if group and key not in self._claims:
             heappush(self._heap, (-self._work[key], group[0][0] if turn is None else turn, state, key))
 
-    def _free(self, state: str, key: str) -> Iterator[tuple[int, int]]:
+    def _free(self, state: str, key: str) -> Iterator[tuple[_Turn, int]]:
         """Those of a group of whose paths nothing is claimed; all of them, unless a result has been lost."""
         for turn, index in self._groups.get(state, {}).get(key, ()):
             if not any(stage in self._claims for stage in self._remaining(index)):
@@ -169,7 +174,7 @@ class StageScheduler:
             else:
                 self._held.add((state, key))
 
-    def _leave(self, state: str, key: str, entries: Collection[tuple[int, int]]) -> None:
+    def _leave(self, state: str, key: str, entries: Collection[tuple[_Turn, int]]) -> None:
         """Take these out of a group, and the group away if none is left."""
         groups, gone = self._groups.get(state, {}), set(entries)
         left = [entry for entry in groups.get(key, ()) if entry not in gone]

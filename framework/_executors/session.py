@@ -21,7 +21,7 @@ from framework._executors.scheduler import StageScheduler
 from framework._executors.search import Point, Sampler, Search, study_of
 from framework._executors.summary import summarise
 from framework._home import make_home
-from framework._plan import Expand, TrialPlan, as_it_stands, make_plans
+from framework._plan import Expand, SplitStages, TrialPlan, as_it_stands, make_plans
 from framework._plan.result import Result
 from framework._plan.shares import Shares
 from framework._plan.tree import make_tree
@@ -126,11 +126,13 @@ def run(
         pending = recall([plan for plans in planned.values() for plan in plans], earlier, results)
         kept = frozenset() if options.force else stored
         expected = None if options.address else _expect(specs, pending, kept, store, options)
-        view.planned(pending, len(results), sum(coming.values()), make_tree(pending).remaining(kept)[1], expected)
+        epochs = make_tree(SplitStages(kept)(pending)).remaining(kept)[1]
+        view.planned(pending, len(results), sum(coming.values()), epochs, expected)
         busy = [spec for spec in specs if coming.get(spec.name) or any(p.experiment == spec.name for p in pending)]
         for spec in busy:
             trials = len(planned[spec.name]) + coming.get(spec.name, 0)
             tracker.start(spec.name, spec.description, trials, options.command)
+        split = SplitStages([*stored, *store.stored(partial=True)])
         scheduler, data = StageScheduler((), stored), DataCache(registry)
         quota = None if options.store_limit is None else StoreQuota(store, scheduler, options.store_limit)
         recorder = RunRecorder(
@@ -146,6 +148,7 @@ def run(
             handle=recorder.handle,
             suggested=view.suggested,
             discard=store.discard if options.force else None,
+            split=split,
         )
         try:
             queue.add(pending)

@@ -21,17 +21,23 @@ A key covers all that changes a result:
 A parameter that is left at its default is not in the key, written out or not, so that a new parameter with a default
 changes no key. What else is not in it: the spec's and the variant's name, the description, the resources but for
 the number of processes, the versions of Python and PyTorch, and the device.
+
+Trials whose stages differ in their length only share what they have in common as well: see `framework._plan.splits`.
 """
 
 from framework._plan.names import Path, flat, short, short_names
 from framework._plan.planner import RESULTS, Expand, Planner, as_it_stands, make_plans
-from framework._plan.trial_plan import TrialPlan
+from framework._plan.splits import SplitStages
+from framework._plan.trial_plan import Length, Split, TrialPlan
 
 __all__ = [
     "RESULTS",
     "Expand",
+    "Length",
     "Path",
     "Planner",
+    "Split",
+    "SplitStages",
     "TrialPlan",
     "as_it_stands",
     "flat",

@@ -4,13 +4,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework._component import Catalog, build
-from framework._plan import Path, TrialPlan, short
+from framework._plan import Length, Path, TrialPlan, short
 
 
 def shared_states(one: TrialPlan, other: TrialPlan) -> int:
     """How many states two trials share: 0 none, 1 the initial network, 2 also that after the first stage, and so on."""
     equal = [a == b for a, b in zip(one.keys, other.keys, strict=False)]
     return [*equal, False].index(False)
+
+
+def split_between(one: TrialPlan, other: TrialPlan, states: int) -> Length | None:
+    """Where the next stage is split of two trials that share so many states, as it differs in length only."""
+    lengths = [plan.lengths[states - 1] if 0 < states <= len(plan.lengths) else None for plan in (one, other)]
+    a, b = lengths
+    return min(a, b, key=lambda length: length.value) if a and b and a.course == b.course else None
 
 
 def explain(one: TrialPlan, other: TrialPlan, catalog: Catalog) -> list[str]:

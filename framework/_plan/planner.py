@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeAlias
 
 from framework._component import Component
 from framework._plan.names import Path, by_name, common, short_names
-from framework._plan.trial_plan import TrialPlan, stages_until
+from framework._plan.splits import COURSE
+from framework._plan.trial_plan import Length, TrialPlan, stages_until
 from framework._spec import DataSpec, ExperimentSpec
+from framework._stage import Stage
 
 RESULTS = 3
 """Stands for the framework's own code in all keys, its built-in plugins included.
@@ -101,7 +103,9 @@ class Planner:
             watched = sorted(self._spec.origins[source] for source in observers)
             root = (str(RESULTS), model.identity, data.identity, str(seed), *watched, *measured, *processes)
             keys = [_key(*root)]
-            for stage, earlier in zip(stages, went_back, strict=True):
+            lengths: list[Length | None] = []
+            for index, (stage, earlier) in enumerate(zip(stages, went_back, strict=True)):
+                lengths.append(_length(keys[-1], stage, earlier, not any(map(_trains, stages[index + 1 :]))))
                 keys.append(_key(keys[-1], stage.identity, *map(str, earlier)))
             plan = TrialPlan(
                 experiment=self._spec.name,
@@ -119,6 +123,7 @@ class Planner:
                 plugins=plugins,
                 origins=origins,
                 code=self._spec.code,
+                lengths=tuple(lengths) if any(lengths) else (),
             )
             plans.append(plan)
         return plans
@@ -126,12 +131,18 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Part:
-    """A component of a trial: its parameters in the plan, its identity in keys, its epochs, and its distributions."""
+    """A component of a trial: its parameters in the plan, its identity in keys, its epochs, and its distributions.
+
+    Of a stage whose course does not depend on its length, also the parameter that says it, its value, and the identity
+    without them.
+    """
 
     plain: Mapping[str, Any]
     identity: str
-    epochs: int
     sources: frozenset[str]
+    epochs: int = 0
+    length: tuple[str, int] | None = None
+    course: str = ""
 
 
 class _Parts:
@@ -142,16 +153,34 @@ class _Parts:
 
     def __call__(self, whole: Component | DataSpec) -> _Part:
         if id(whole) not in self._made:
-            identity = json.dumps(whole.plain(identity=True), sort_keys=True)
-            epochs = whole().planned_epochs if isinstance(whole, Component) and whole.entry.kind == "stage" else 0
+            identity = whole.plain(identity=True)
+            part = _Part(whole.plain(), json.dumps(identity, sort_keys=True), whole.sources)
+            if isinstance(whole, Component) and whole.entry.kind == "stage":
+                stage: Stage = whole()
+                part = replace(part, epochs=stage.planned_epochs, length=stage.planned_length)
+                if stage.planned_length is not None:
+                    rest = {name: value for name, value in identity.items() if name != stage.planned_length[0]}
+                    part = replace(part, course=json.dumps(rest, sort_keys=True))
             # The component is kept alive, so that nothing else gets its id.
-            self._made[id(whole)] = whole, _Part(whole.plain(), identity, epochs, whole.sources)
+            self._made[id(whole)] = whole, part
         return self._made[id(whole)][1]
 
 
 def as_it_stands(tree: Any, samples: int, seed: int) -> Iterable[tuple[Mapping[Path, Any], Any]]:
     """Expand a spec without a search space."""
     return [({}, tree)]
+
+
+def _trains(stage: _Part) -> bool:
+    return stage.epochs > 0 or stage.length is not None
+
+
+def _length(before: str, stage: _Part, earlier: Sequence[int], last: bool) -> Length | None:
+    """How long a stage runs that begins with the state of this key; None if its course depends on that."""
+    if stage.length is None:
+        return None
+    unit, value = stage.length
+    return Length(_key("course", before, stage.course, unit, *map(str, earlier))[:COURSE], unit, value, last)
 
 
 def _key(*content: str) -> str:

@@ -4,21 +4,22 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework._plan import TrialPlan
+from framework._plan.trial_plan import Split, TrialPlan
 
 
 @dataclass(slots=True)
 class Node:
-    """A state of a network, and the stage that leads to it.
+    """A state of a network, and the stage, or the part of one, that leads to it.
 
     Attributes:
-        key: the stage key.
+        key: the stage key, or that of a split.
         parent: the key of the state before; None for an initial network.
         index: the stage's place in its trials; -1 for an initial network.
         stage: the resolved stage: its name and every parameter; None for an initial network.
-        epochs: how many epochs the stage trains, as far as known beforehand.
+        epochs: how many epochs are trained since the state before, as far as known beforehand.
         children: the keys of the states that follow, in the order of the plans.
         trials: experiment and name of the trials that end here.
+        split: if the state is one within the stage.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Node:
     epochs: int
     children: list[str] = field(default_factory=list)
     trials: list[tuple[str, str]] = field(default_factory=list)
+    split: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,13 @@ class StageTree:
                 continue
             needed.add(node.key)
             if node.parent is not None:
-                stages += 1
+                stages += node.split is None
                 epochs += node.epochs
         return stages, epochs
 
 
 def make_tree(plans: Iterable[TrialPlan]) -> StageTree:
-    """Merge trials, of however many specs, by their stage keys."""
+    """Merge trials, of however many specs, by their stage keys and splits."""
     nodes: dict[str, Node] = {}
     stages = epochs = 0
     for plan in plans:
@@ -90,17 +92,28 @@ def make_tree(plans: Iterable[TrialPlan]) -> StageTree:
         epochs += plan.epochs
         parent = _node(nodes, plan.keys[0], None, -1, None, 0)
         for index, key in enumerate(plan.keys[1:]):
-            parent = _node(nodes, key, parent, index, plan.stages[index], plan.stage_epochs[index])
+            stage, done = plan.stages[index], 0
+            for split in plan.splits_of(index):
+                part = {**stage, split.unit: split.length}
+                parent = _node(nodes, split.key, parent, index, part, split.epochs - done, split)
+                done = split.epochs
+            parent = _node(nodes, key, parent, index, stage, plan.stage_epochs[index] - done)
         parent.trials.append((plan.experiment, plan.name))
     return StageTree(nodes, stages, epochs)
 
 
 def _node(
-    nodes: dict[str, Node], key: str, parent: Node | None, index: int, stage: Mapping[str, Any] | None, epochs: int
+    nodes: dict[str, Node],
+    key: str,
+    parent: Node | None,
+    index: int,
+    stage: Mapping[str, Any] | None,
+    epochs: int,
+    split: Split | None = None,
 ) -> Node:
     node = nodes.get(key)
     if node is None:
-        node = nodes[key] = Node(key, parent.key if parent else None, index, stage, epochs)
+        node = nodes[key] = Node(key, parent.key if parent else None, index, stage, epochs, split=split)
         if parent:
             parent.children.append(key)
     return node

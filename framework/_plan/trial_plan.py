@@ -1,12 +1,46 @@
 """One trial as it is planned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from framework._code import NO_CODE, Code
 from framework._plan.names import short
 from framework._spec import INITIAL
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long a stage runs whose course does not depend on that; see `Stage.planned_length`.
+
+    Attributes:
+        course: hex; stands for all that determines the states that the stage passes through.
+        unit: the parameter that says how long it runs, such as ``epochs``.
+        value: of that parameter.
+        last: no later stage of the trial trains.
+    """
+
+    course: str
+    unit: str
+    value: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A state within a stage that trials have in common whose stages differ in length only.
+
+    Attributes:
+        key: hex; identifies the state, as stage keys do those after stages.
+        unit: of the length; see `Length`.
+        length: how long the stage has run by then.
+        epochs: how many epochs it has trained by then, as far as known beforehand.
+    """
+
+    key: str
+    unit: str
+    length: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -32,6 +66,8 @@ class TrialPlan:
         origins: of each of them what stands for its code in the keys.
         code: the files of code that its spec names, with what is in them.
         threads: how many each stage uses on the CPU; empty until the trial is about to run, see `Shares.settle`.
+        lengths: of each stage, None where its course depends on its length.
+        splits: of each stage, those up to its own length, the shortest first; see `SplitStages`.
     """
 
     experiment: str
@@ -50,6 +86,8 @@ class TrialPlan:
     origins: tuple[str, ...] = ()
     code: Code = NO_CODE
     threads: tuple[int, ...] = ()
+    lengths: tuple[Length | None, ...] = ()
+    splits: tuple[tuple[Split, ...], ...] = ()
 
     @property
     def key(self) -> str:
@@ -65,8 +103,28 @@ class TrialPlan:
         """After how many stages there is the state that the stage at this index calls so; see `stages_until`."""
         return stages_until(label, self.labels[:index])
 
-    def went_back_to(self, done: int) -> list[str]:
-        """The keys of the states that stages go back to, as long as so many are done."""
+    def splits_of(self, index: int) -> tuple[Split, ...]:
+        """The splits of the stage at this index."""
+        return self.splits[index] if self.splits else ()
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The keys of all states on the way from the initial network, which is left out: within stages and after."""
+        return tuple(key for key, _, _ in self.parts) if self.splits else self.keys[1:]
+
+    @property
+    def parts(self) -> Iterator[tuple[str, int, int]]:
+        """What leads to each state of its path: the state's key, the index of the stage, and its epochs until there."""
+        for index, key in enumerate(self.keys[1:]):
+            done = 0
+            for split in self.splits_of(index):
+                yield split.key, index, split.epochs - done
+                done = split.epochs
+            yield key, index, self.stage_epochs[index] - done
+
+    def went_back_to(self, passed: int) -> list[str]:
+        """The keys of the states that stages go back to, as long as so many states of its path are there."""
+        done = len({*self.path[:passed]} & {*self.keys[1:]})
         return [self.keys[count] for counts in self.went_back[done:] for count in counts if 0 < count <= done]
 
     @property

@@ -21,7 +21,7 @@ def all_but_last(snapshots: Sequence[Snapshot], n: int) -> list[Snapshot]:
 
 
 def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[Snapshot]:
-    """Choose those whose key is neither a root nor an ancestor of one."""
+    """Choose those whose key is neither a root nor an ancestor of one, and that no such stage has gone through."""
     parents = {snapshot.key: snapshot.parent for snapshot in snapshots}
     kept: set[str] = set()
     for root in roots:
@@ -29,7 +29,7 @@ def unreferenced(snapshots: Sequence[Snapshot], roots: Collection[str]) -> list[
         while key and key not in kept:
             kept.add(key)
             key = parents.get(key)
-    return [snapshot for snapshot in snapshots if snapshot.key not in kept]
+    return [snapshot for snapshot in snapshots if not {snapshot.key, snapshot.end} & kept]
 
 
 def total(snapshots: Iterable[Snapshot]) -> int:
@@ -43,9 +43,9 @@ def total(snapshots: Iterable[Snapshot]) -> int:
 def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collection[str]) -> list[Snapshot]:
     """Choose which to drop so that the rest fits, the least valuable first; none that is needed.
 
-    The ends of the stage tree go first, from which no other snapshot goes on; then what has become an end; of several
-    ends the oldest. Dropping one frees those of its tensor files that no other snapshot needs; where this is none, it
-    is kept.
+    States within stages go first; then the ends of the stage tree, from which no other snapshot goes on; then what has
+    become an end; of several ends the oldest. Dropping one frees those of its tensor files that no other snapshot
+    needs; where this is none, it is kept.
 
     Args:
         snapshots: all there are.
@@ -56,10 +56,10 @@ def over_limit(snapshots: Sequence[Snapshot], limit_bytes: int, needed: Collecti
     whole = {snapshot.key: i for i, snapshot in enumerate(snapshots) if not snapshot.partial}
     users = Counter(file for snapshot in snapshots for file in snapshot.files)
 
-    def rank(i: int) -> tuple[bool, float, int]:
+    def rank(i: int) -> tuple[bool, bool, float, int]:
         snapshot = snapshots[i]
         inner = not snapshot.partial and children[snapshot.key] > 0
-        return inner, snapshot.created, i
+        return snapshot.end is None, inner, snapshot.created, i
 
     queue = [rank(i) for i in range(len(snapshots)) if snapshots[i].key not in needed]
     heapq.heapify(queue)

@@ -25,7 +25,8 @@ class Snapshot:
         size: bytes of the tensor file: what the snapshot has added to the store.
         created: seconds since 1970.
         metadata: plain JSON from whoever saved it: ``parent`` is the key of the stage before, ``stages`` are the names
-            of those up to this one, ``experiment`` is the name of the first that needed it.
+            of those up to this one, ``experiment`` is the name of the first that needed it; of states at splits, and
+            checkpoints on the way there, ``end`` is the key of the stage.
         uses: tensor files of other snapshots in which a part of its tensors is, and the bytes of each.
     """
 
@@ -54,12 +55,18 @@ class Snapshot:
         """Key of the stage before; None for a first stage."""
         return self.metadata.get("parent")
 
+    @property
+    def end(self) -> str | None:
+        """Of a state at a split of a stage, the key of the stage that it was made for; None for others."""
+        return self.metadata.get("end")
+
 
 class _Metadata(BaseModel):
     """The metadata that others read than the trial that saved it."""
 
     model_config = ConfigDict(strict=True)
     parent: str | None = None
+    end: str | None = None
     stages: list[str] = []
     experiment: str = ""
 

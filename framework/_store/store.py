@@ -86,10 +86,10 @@ class Store:
             self._discard(key, partial=True)
         return snapshot
 
-    def stored(self) -> set[str]:
-        """List the keys of all whole snapshots, in one request."""
-        found = map(split_name, self._backend.sizes())
-        return {key for key, partial in filter(None, found) if not partial}
+    def stored(self, *, partial: bool = False) -> set[str]:
+        """List the keys of all whole snapshots, or of all partial ones, in one request."""
+        found = filter(None, map(split_name, self._backend.sizes()))
+        return {key for key, is_partial in found if is_partial == partial}
 
     def __contains__(self, key: str) -> bool:
         return self._backend.read(json_name(key, partial=False)) is not None

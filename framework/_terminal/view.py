@@ -93,7 +93,7 @@ class PlainView:
                     self.remarked(text)
             case StagesEnded(ends):
                 for end in ends:
-                    self.running[plan.identity].next = min(end.stage + 1, len(plan.stages) - 1)
+                    self.running[plan.identity].next = min(end.stage + end.whole, len(plan.stages) - 1)
             case Retried(result):
                 self.line(f"{plan.experiment} {plan.name}: tried again, as it failed: {result.error}")
                 self.running[plan.identity] = _Running(plan, self.running[plan.identity].measures)

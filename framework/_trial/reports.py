@@ -22,16 +22,17 @@ class Noted:
 
 @dataclass(frozen=True)
 class StageEnd:
-    """A stage's result is there.
+    """A stage's result is there, or the state at one of its splits.
 
     Attributes:
         stage: index of the stage in the trial's plan.
-        key: the stage key.
-        epochs: by how many epochs the stage advanced the epoch axis.
+        key: the stage key, or the split's.
+        epochs: by how many epochs the stage has advanced the epoch axis since its beginning.
         executed: the trial ran the stage itself; else it found the result in the store.
         size: bytes of the snapshot that it left; 0 if it found one.
-        seconds: from the stage's start until its result was stored; 0 if it was found.
+        seconds: from the stage's start, or from the split before, until its result was stored; 0 if it was found.
         device: on which the stage ran, ``CPU`` or the name of a GPU; empty if its result was found.
+        whole: it is the stage's end; else one of its splits.
     """
 
     stage: int
@@ -41,6 +42,7 @@ class StageEnd:
     size: int = 0
     seconds: float = 0.0
     device: str = ""
+    whole: bool = True
 
 
 @dataclass(frozen=True)

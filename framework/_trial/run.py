@@ -29,6 +29,7 @@ from framework._trial.plugins import check_plugins
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
 from framework._trial.shared import SharedStages
 from framework._trial.snapshot import History, model_state, restore, restore_progress
+from framework._trial.within import Locks, WithinStage
 
 
 def run_trial(
@@ -90,10 +91,12 @@ class _Run:
     warned: bool = False  # of what is lost of the network after a stage
     history: History = field(default_factory=lambda: History([], []))
     reported: Mapping[str, float] = field(default_factory=dict)
+    since: float = 0.0  # when the stage has begun, or has come to its last split
     resumed: Snapshot | None = None  # the checkpoint that the stage goes on from, until it reports
 
     def __post_init__(self) -> None:
-        self.stored = SharedStages(self.plan, self.registry, self.store, self._note, self.checkpoint_seconds)
+        self.stored = SharedStages(self.plan, self.registry, self.store, self._note)
+        self.locks = Locks()
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:
         trial, observers = self._run_stages({} if artifacts is None else artifacts)
@@ -113,7 +116,7 @@ class _Run:
         observers.tell("trial_started")
         self._go_back_to(trial, range(len(stages), 0, -1))
         while self.index < len(stages):
-            with self.stored.lock(self.plan.keys[self.index + 1], self._say_it_waits):
+            with self.locks.hold(self.stored, self.index, self._say_it_waits):
                 # Another invocation may have come here in the meantime.
                 if self._go_back_to(trial, [self.index + 1]):
                     continue
@@ -206,6 +209,7 @@ class _Run:
                 keys=self.plan.keys[: count + 1],
                 stage_epochs=self.plan.stage_epochs[:count],
                 labels=self.plan.labels[:count],
+                splits=self.plan.splits[:count],
                 threads=self.plan.threads[:count],
             )
             with random_state_kept():
@@ -223,14 +227,15 @@ class _Run:
 
     def _execute(self, trial: Trial, stage: Stage, observers: Observers) -> None:
         key, name = self.plan.keys[self.index + 1], self.plan.stages[self.index]["name"]
-        started = time.monotonic()
+        self.since = time.monotonic()
         self._set_threads()
         # Of its place, not of its parameters: variants of one seed differ only by what differs in them.
         trial.seed = derived_seed(self.plan.seed, "stage", self.index)
         torch.manual_seed(trial.seed)
         self.reported = {}
         trial.recall = self._recall(trial)  # first: with a checkpoint, the history is the one that it has
-        trial.keep = self.stored.checkpoints(trial, self.index, self.history)
+        within = WithinStage(self.stored, trial, self.index, self.history, self.checkpoint_seconds, self._stage_ended)
+        trial.keep, trial.keep_length = within.checkpoint, within.keep_length
         observers.tell("stage_started", name=name, stage=stage)
         before, aside = layout(trial.model), unkept(trial.model)
         entry = self.registry.get("stage", name)
@@ -243,17 +248,22 @@ class _Run:
             # What the stage cost is seen right after it, not an epoch later.
             trial.report(evaluate(trial, "validation"))
         observers.tell("stage_ended", name=name, stage=stage)
-        began = self.history.ends[-1] if self.history.ends else 0
+        began = self.history.end
         self.history.ends.append(trial.epoch)
-        snapshot, tensors = self.stored.save(trial, self.index, self.history)
-        epochs, seconds = trial.epoch - began, time.monotonic() - started
-        end = StageEnd(self.index, key, epochs, True, snapshot.size, seconds, _called(self.device))
-        self.report(StagesEnded((end,)))  # at once: others may be waiting for it
+        tensors, snapshot = self.stored.save(trial, self.index, self.history)
+        self._stage_ended(StageEnd(self.index, key, trial.epoch - began, executed=True, size=snapshot.size))
         # What comes next meets the same network whether this stage ran here or elsewhere: whatever of it is not kept
         # (attributes, hooks, gradients, modes) is as it was built.
         trial.model = self._build().to(self.device)
         restore(trial, tensors, snapshot.metadata, self.registry)
         self.index += 1
+
+    def _stage_ended(self, end: StageEnd) -> None:
+        now = time.monotonic()
+        end = replace(end, seconds=now - self.since, device=_called(self.device))
+        self.since = now
+        self.locks.release(end.key)
+        self.report(StagesEnded((end,)))  # at once: others may be waiting for it
 
     def _say_what_is_lost(self, name: str, changes: list[str]) -> None:
         if changes and not self.warned:
@@ -264,12 +274,19 @@ class _Run:
             )
 
     def _recall(self, trial: Trial) -> Callable[[], Any]:
-        found = self.stored.load(trial, self.index + 1, partial=True)
+        splits, found = self.plan.splits_of(self.index), self.stored.load_within(trial, self.index)
+        trial.lengths = tuple(split.length for split in splits)
         if found is None:
             return lambda: None
-        tensors, snapshot = found
+        (tensors, snapshot), split = found
         restore(trial, tensors, snapshot.metadata, self.registry)
         self._tell(trial, History.of(snapshot.metadata), self.index)
+        if split is not None:
+            trial.lengths = tuple(length for length in trial.lengths if length > split.length)
+            epochs = trial.epoch - self.history.end
+            self.report(StagesEnded((StageEnd(self.index, split.key, epochs, executed=False, whole=False),)))
+            # It may be where the stage ends, which then has nothing to report.
+            self.reported = next((last.metrics for last in trial.records[-1:] if last.stage == self.index), {})
 
         def recall() -> Any:
             self.resumed = snapshot

@@ -4,13 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch import Tensor
-
+from framework._plan import Split
 from framework._ranks import alone, decided, rank
 from framework._stage import Trial
-from framework._store import Snapshot
 from framework._trial.snapshot import History
-from framework._trial.stored import StoredStages
+from framework._trial.stored import Loaded, StoredStages
 
 
 class SharedStages(StoredStages):
@@ -24,19 +22,26 @@ class SharedStages(StoredStages):
         """Hold a stage's lock, on rank 0; the others wait for what it does next."""
         return nullcontext() if rank() else self.store.lock(key, waiting)
 
-    def load(self, trial: Trial, count: int, *, partial: bool = False) -> tuple[dict[str, Tensor], Snapshot] | None:
-        return decided(lambda: super(SharedStages, self).load(trial, count, partial=partial))
+    def load(self, trial: Trial, count: int) -> Loaded | None:
+        return decided(lambda: super(SharedStages, self).load(trial, count))
 
-    def save(
-        self, trial: Trial, index: int, history: History, progress: Callable[[], Any] | None = None
-    ) -> tuple[Snapshot, dict[str, Tensor]]:
-        return decided(lambda: super(SharedStages, self).save(trial, index, history, progress))
+    def load_within(self, trial: Trial, index: int) -> tuple[Loaded, Split | None] | None:
+        return decided(lambda: super(SharedStages, self).load_within(trial, index))
 
-    def checkpoints(self, trial: Trial, index: int, history: History) -> Callable[[Callable[[], Any]], None]:
-        keep = super().checkpoints(trial, index, history)
+    def save(self, trial: Trial, index: int, history: History) -> Loaded:
+        return decided(lambda: super(SharedStages, self).save(trial, index, history))
 
-        def keep_alone(progress: Callable[[], Any]) -> None:
-            with alone():
-                keep(progress)
-
-        return (lambda progress: None) if rank() else keep_alone
+    def save_within(
+        self,
+        trial: Trial,
+        index: int,
+        history: History,
+        progress: Callable[[], Any],
+        split: Split | None,
+        *,
+        partial: bool,
+    ) -> int:
+        if rank():
+            return 0
+        with alone():
+            return super().save_within(trial, index, history, progress, split, partial=partial)

@@ -30,6 +30,11 @@ class History:
     records: list[Record]
     ends: list[int]
 
+    @property
+    def end(self) -> int:
+        """The epoch at the end of the last stage that is done, which is where the next one begins."""
+        return self.ends[-1] if self.ends else 0
+
     def plain(self) -> dict[str, Any]:
         """Return itself as JSON-able data."""
         return {"records": [asdict(record) for record in self.records], "ends": self.ends}

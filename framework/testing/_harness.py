@@ -11,7 +11,7 @@ from torch import Tensor, nn, optim
 from framework._component import Entry, Loss, Optimizer
 from framework._data import Data
 from framework._engine import Training
-from framework._plan import TrialPlan
+from framework._plan import Split, TrialPlan
 from framework._stage import Stage, Trial
 from framework._store import Snapshot, Store
 from framework._task import Task
@@ -139,8 +139,14 @@ class StageHarness:
         start = Entry("stage", "(start)", lambda: _Start(self.trial), "framework.testing")
         self.registry = TestRegistry(*entries, *OWN, given, start, observers=observers)
 
-    def run(self, name: str, count: int, crash_after: int = 0) -> int:
+    def run(self, name: str, count: int, crash_after: int = 0, splits: tuple[Split, ...] = ()) -> int:
         """Run so many stages, or go on to that many, in the folder of that name.
+
+        Args:
+            name: of the folder.
+            count: how many stages.
+            crash_after: how many checkpoints; 0: not at all.
+            splits: of the last stage.
 
         Returns:
             How many checkpoints there were.
@@ -156,6 +162,7 @@ class StageHarness:
             keys=_KEYS[: count + 1],
             stage_epochs=(0,) * count,
             threads=(1,) * count,
+            splits=(*[()] * (count - 1), splits),
         )
         store = _Crashing(f"{self.folder}/{name}", crash_after)
         threads = torch.get_num_threads()
@@ -166,6 +173,10 @@ class StageHarness:
         finally:
             torch.set_num_threads(threads)  # the runner takes as many as the plan says
         return store.checkpoints
+
+    def forget(self, name: str, count: int) -> None:
+        """Drop the state after so many stages from the folder of that name; those within a stage stay."""
+        Store(f"{self.folder}/{name}").discard(_KEYS[count])
 
     def state(self, name: str, count: int) -> State:
         """Load the state after so many stages from the folder of that name."""

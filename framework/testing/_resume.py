@@ -10,6 +10,7 @@ from framework._component import Component, Entry, build
 from framework._data import Arrays
 from framework._errors import StageError
 from framework._hookspecs import hookimpl
+from framework._plan import Split
 from framework._stage import Trial
 from framework._trial import describe_changes, unkept
 from framework.testing._assertions import changed, explained, require
@@ -53,6 +54,29 @@ def check_resume(subject: str, stage: Component, trial: Trial, *entries: Entry) 
             sentence = f"{resumed}: give all that it has to know to trial.checkpoint, and take it from trial.resume()"
             _same(after, harness.state(name, 2), sentence)
     return before, after
+
+
+def check_length(subject: str, stage: Component, trial: Trial, *entries: Entry) -> None:
+    """Check that a stage which goes on from where a shorter one has ended ends as it does alone, if it says so."""
+    planned = stage().planned_length
+    if planned is None:
+        return
+    unit, length = planned
+    short, long = (length - 1, length) if length > 1 else (1, 2)
+    splits = tuple(Split(f"{one:040x}", unit, one, 0) for one in (short, long))
+    with TemporaryDirectory() as folder:
+        one, other = (
+            StageHarness((START, {**stage.plain(), unit: length}), trial, folder, stage.entry, *entries)
+            for length in (short, long)
+        )
+        sentence = f"{subject}: with {unit}={long} that goes on from {unit}={short}, it ends otherwise than alone"
+        with explained(sentence):
+            other.run("alone", 2)
+            one.run("shared", 2, splits=splits[:1])
+            one.forget("shared", 2)
+            other.run("shared", 2, splits=splits)
+        why = f"what it does before its end depends on {unit}: let its planned_length be None"
+        _same(other.state("alone", 2), other.state("shared", 2), f"{sentence}: {why}")
 
 
 def check_training_resumes(subject: str, made: Component, data: Arrays | None = None) -> tuple[State, State]:

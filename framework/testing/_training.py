@@ -19,7 +19,7 @@ from framework._masks import eval_mode
 from framework._stage import Stage, Trial
 from framework.testing._assertions import component, difference, explained, numbers, require, same, seeded, stored
 from framework.testing._harness import FIT, START, Interrupted, StageHarness, State
-from framework.testing._resume import check_resume, check_training_resumes
+from framework.testing._resume import check_length, check_resume, check_training_resumes
 from framework.testing._tiny import tiny_trial
 
 _CLASSES = 3
@@ -71,6 +71,7 @@ def check_stage(factory: type[Stage], *, trial: Trial | None = None, **parameter
     for one in trials:
         try:
             check_resume(subject, made, one)
+            check_length(subject, made, one)
         except StageError as error:
             refusals.append(str(error))
     why = "; ".join(dict.fromkeys(refusals))

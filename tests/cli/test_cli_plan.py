@@ -8,7 +8,7 @@ import pytest
 from running import STUDY, here, write
 
 from framework._executors.session import plan_all
-from framework._plan import TrialPlan
+from framework._plan import SplitStages, TrialPlan
 from framework._registry import installed
 from framework._spec import load_specs
 from framework._store import Store
@@ -79,10 +79,61 @@ def test_nothing_is_said_to_be_saved_where_nothing_is_shared(plan: Plan) -> None
     assert "epochs: 1 naive → 1 shared → 1 still to run" in plan(spec("one.yaml", "[train]"))
 
 
+def test_stages_that_differ_in_length_are_one_path(plan: Plan) -> None:
+    sweep = spec("sweep.yaml", "[{train: {epochs: {grid_search: [10, 20, 40]}}}]", seeds="[0, 1]")
+    assert plan(sweep)[:7] == [
+        "sweep: 6 trials, 140 epochs",
+        "convnet on digits; seeds 0, 1",
+        "└── train 10 epochs  ⇒ sweep train.epochs=10",
+        "    └── train on to 20 epochs  ⇒ sweep train.epochs=20",
+        "        └── train on to 40 epochs  ⇒ sweep train.epochs=40",
+        "trials: 6",
+        "stages: 6 naive → 6 shared → 6 still to run",
+    ]
+    assert "epochs: 140 naive → 80 shared (1.8× fewer epochs) → 80 still to run" in plan(sweep)
+
+
+def test_the_page_on_sharing_shows_what_is_printed(plan: Plan) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sharing.md").read_text()
+    _, _, part = page.partition("## Epochs that stages have in common")
+    found = re.search(r"```yaml\n(.*?)```.*?```text\n\$ framework plan longer.yaml\n(.*?)```", part, re.DOTALL)
+    assert found is not None
+    text, shown = found.groups()
+    Path("longer.yaml").write_text(text)
+    told = plan("longer.yaml")
+    assert told[: len(shown.splitlines())] == shown.splitlines()
+
+
+def test_why_two_trials_share_epochs_but_no_stage(plan: Plan) -> None:
+    sweep = spec("sweep.yaml", "[test, {train: {epochs: {grid_search: [10, 20]}}}]")
+    assert plan(sweep, "--explain", "train.epochs=20 seed=0", "train.epochs=10 seed=0")[2:] == [
+        "They share 1 stage of 0 epochs: test. What differs from there on:",
+        "  stages.1 train: epochs 20 ≠ 10",
+        "  they also share 10 epochs of train",
+    ]
+    first = spec("first.yaml", "[{train: {epochs: null, steps: {grid_search: [1, 2]}}}]")
+    told = plan(first, "--explain", "train.steps=1 seed=0", "train.steps=2 seed=0")
+    assert told[-1] == "  they also share 1 step of train"
+
+
+def test_what_follows_stages_of_several_lengths_is_below_each(plan: Plan) -> None:
+    steps = "{epochs: null, batch_size: 64, steps: {grid_search: [9, 50]}}"
+    sweep = spec("sweep.yaml", f"[{{train: {steps}}}, {{prune: {{amount: 0.5}}}}, {{train: {{schedule: cosine}}}}]")
+    assert plan(sweep)[2:5] == [
+        "└── train steps=9",
+        "    ├── prune amount=0.5 → train 1 epoch  ⇒ sweep train.steps=9",
+        "    └── train on to 50 steps → prune amount=0.5 → train 1 epoch  ⇒ sweep train.steps=50",
+    ]
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ("[{train: {epochs: 1}}, {train: {epochs: 2}}]", ["train 1 epoch", "train 2 epochs"]),
+        ("[{train: {epochs: 1}}, {train: {epochs: 2}}]", ["train 1 epoch", "train on to 2 epochs"]),
+        (
+            "[{train: {epochs: 1, schedule: cosine}}, {train: {epochs: 2, schedule: cosine}}]",
+            ["train 1 epoch", "train 2 epochs"],
+        ),
         (
             "[{train: {optimizer: {name: sgd, lr: 0.1}}}, {train: {optimizer: {name: sgd, lr: 0.2}}}]",
             ["train optimizer.lr=0.1 1 epoch", "train optimizer.lr=0.2 1 epoch"],
@@ -138,7 +189,8 @@ def test_wide_nodes_are_cut_unless_all_is_asked_for(plan: Plan) -> None:
 
 def test_what_is_cut_says_how_many_trials_it_is_of_and_one_is_never_cut(plan: Plan) -> None:
     epochs = list(range(1, 23))
-    wide = spec("a.yaml", f"[{{train: {{epochs: {{grid_search: {epochs}}}}}}}, {{grid_search: [test, unprune]}}]")
+    train = f"train: {{epochs: {{grid_search: {epochs}}}, schedule: linear}}"
+    wide = spec("a.yaml", f"[{{{train}}}, {{grid_search: [test, unprune]}}]")
     assert "└── … 2 more with 4 trials" in plan(wide)
     assert not [
         line for line in plan(wide, "--set", f"stages.0.train.epochs={{grid_search: {epochs[:21]}}}") if "more" in line
@@ -153,6 +205,22 @@ def test_models_beyond_the_first_few_are_cut_too(plan: Plan) -> None:
 
 
 # --- what is stored ------------------------------------------------------------------------------------------------
+
+
+def test_a_longer_stage_goes_on_from_what_is_stored_of_a_shorter_one(plan: Plan) -> None:
+    short = spec("short.yaml", "[{train: {epochs: 10}}]", seeds="[0, 1]")
+    [one, other] = SplitStages()(plans(short))
+    Store("mlruns/stages").save(one.path[0], {}, {})
+    longer = "stages.0.train.epochs={grid_search: [15, 30]}"
+    told = plan(short, "--set", longer)
+    assert told[2:4] == [
+        "└── train 10 epochs stored 1/2 → train on to 15 epochs  ⇒ short train.epochs=15",
+        "    └── train on to 30 epochs  ⇒ short train.epochs=30",
+    ]
+    assert "epochs: 90 naive → 60 shared (1.5× fewer epochs) → 50 still to run" in told
+    Store("mlruns/stages").save(other.path[0], {}, {})
+    assert "└── train 10 epochs stored → train on to 15 epochs  ⇒ short train.epochs=15" in plan(short, "--set", longer)
+    assert "└── train 10 epochs stored  ⇒ short" in plan(short)
 
 
 @pytest.mark.parametrize("options", [(), ("--root", "other"), ("--store", "else/where")])

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from framework._store import Snapshot, all_but_last, older_than, over_limit, total, unreferenced
 
 
-def snapshot(key, parent=None, created=0.0, size=10, partial=False):
-    return Snapshot(key, partial, f"{key}-{partial}", "", size, created, {"parent": parent})
+def snapshot(key, parent=None, created=0.0, size=10, partial=False, end=None):
+    return Snapshot(key, partial, f"{key}-{partial}", "", size, created, {"parent": parent, "end": end})
 
 
 #       a            needed below: d
@@ -122,3 +122,15 @@ def test_a_file_that_several_share_counts_once():
 )
 def test_over_limit_drops_only_what_frees_a_file(limit, needed, dropped):
     assert keys(over_limit(SHARED, limit, set(needed))) == dropped
+
+
+def test_states_within_a_stage_stay_as_long_as_a_run_has_gone_through_them():
+    within = [*TREE, snapshot("1", "b", end="d"), snapshot("2", "b", end="d", partial=True)]
+    assert keys(unreferenced(within, {"d"})) == "cef"
+    assert keys(unreferenced(within, {"e"})) == "cdf12"
+
+
+def test_states_within_a_stage_are_dropped_first_unless_they_are_needed():
+    within = [*TREE, snapshot("1", "b", created=7, end="d"), snapshot("2", "b", created=8, end="d")]
+    assert keys(over_limit(within, 50, {"d"})) == "12e"
+    assert keys(over_limit(within, 50, {"1"})) == "2de"

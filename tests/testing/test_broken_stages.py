@@ -12,7 +12,7 @@ import torch
 from pydantic import AfterValidator
 from torch import nn
 
-from framework import Interval, Stage, StageError, Trainer, Trial
+from framework import Interval, Stage, StageError, Trainer, Training, Trial
 from framework.testing import check_stage, tiny_trial
 
 
@@ -108,6 +108,35 @@ def test_planned_epochs_that_are_no_count(planned):
     odd = stage(nothing)
     odd.planned_epochs = planned
     assert_refused(odd, f"stage 'Odd': planned_epochs must be an int >= 0, not {planned}")
+
+
+def test_an_objective_that_depends_on_the_epochs_and_does_not_say_so():
+    @dataclass(frozen=True, kw_only=True)
+    class Odd(Training):
+        """Train with a loss that is the smaller the more epochs there are."""
+
+        def objective(self, trial):
+            return lambda forward, inputs, targets: (
+                trial.loss(outputs := forward(inputs), targets) / self.epochs,
+                outputs,
+            )
+
+    assert_refused(
+        Odd,
+        "stage 'Odd': with epochs=3 that goes on from epochs=2, it ends otherwise than alone: what it does before its "
+        "end depends on epochs: let its planned_length be None",
+        epochs=3,
+        batch_size=12,
+    )
+
+    class Honest(Odd):
+        """Train with that loss, and say so."""
+
+        @property
+        def planned_length(self):
+            return None
+
+    check_stage(Honest, epochs=3, batch_size=12)
 
 
 def test_one_that_fails():
