@@ -1,7 +1,7 @@
 """One trial as it is planned."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from framework._code import NO_CODE, Code
@@ -126,6 +126,19 @@ class TrialPlan:
         """The keys of the states that stages go back to, as long as so many states of its path are there."""
         done = len({*self.path[:passed]} & {*self.keys[1:]})
         return [self.keys[count] for counts in self.went_back[done:] for count in counts if 0 < count <= done]
+
+    def until(self, count: int) -> "TrialPlan":
+        """The trial up to the state after so many stages."""
+        return replace(
+            self,
+            stages=self.stages[:count],
+            keys=self.keys[: count + 1],
+            stage_epochs=self.stage_epochs[:count],
+            labels=self.labels[:count],
+            lengths=self.lengths[:count],
+            splits=self.splits[:count],
+            threads=self.threads[:count],
+        )
 
     @property
     def epochs(self) -> int:

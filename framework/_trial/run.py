@@ -203,18 +203,9 @@ class _Run:
         if found is None:
             # It has been dropped, by a limit of the store or by hand: those stages are run once more, on their own.
             self._note(f"the state that is labelled {label!r} is no longer stored; it is computed again")
-            plan = replace(
-                self.plan,
-                stages=self.plan.stages[:count],
-                keys=self.plan.keys[: count + 1],
-                stage_epochs=self.plan.stage_epochs[:count],
-                labels=self.plan.labels[:count],
-                splits=self.plan.splits[:count],
-                threads=self.plan.threads[:count],
-            )
             with random_state_kept():
                 _Run(
-                    *(plan, self.registry, self.source, self.store, lambda report: None),
+                    *(self.plan.until(count), self.registry, self.source, self.store, lambda report: None),
                     *(self.checkpoint_seconds, self.device),
                 )._run_stages({})
             self._set_threads()

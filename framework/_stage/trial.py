@@ -1,6 +1,5 @@
-"""The base class of stages, and the trial that they work on."""
+"""A trial, on which stages work."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,24 +16,8 @@ from framework._errors import StageError, shown
 from framework._masks import Masks
 from framework._measures import Measures, measures
 from framework._reported import artifact_fault, clash, is_epoch, plain_metrics
+from framework._stage.record import Record
 from framework._task import Classification, Task
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a trial reports at one epoch or at one stage's end.
-
-    Attributes:
-        epoch: position on the trial's continuous epoch axis.
-        stage: index of the stage in the trial's plan.
-        metrics: by name, such as ``val/accuracy``.
-        time: when, in seconds since 1970.
-    """
-
-    epoch: int
-    stage: int
-    metrics: Mapping[str, float]
-    time: float
 
 
 class Recipe(Protocol):
@@ -294,41 +277,3 @@ class Trial:
         if not isinstance(content, bytes | bytearray | memoryview):
             raise StageError(f"the content of the artifact {name!r} must be bytes, not a {type(content).__name__}")
         self.artifacts[name] = bytes(content)
-
-
-class Stage(ABC):
-    """One step of an experiment. Derive a frozen dataclass; its fields are the parameters in YAML.
-
-    >>> @dataclass(frozen=True)
-    ... class Shrink(Stage):
-    ...     \"\"\"Multiply the weights of all layers that are not frozen by a factor.\"\"\"
-    ...     factor: float = 0.5
-    ...
-    ...     def run(self, trial: Trial) -> None:
-    ...         for name, weight in trial.weights().items():
-    ...             if name not in trial.frozen:
-    ...                 weight.data.mul_(self.factor)
-    """
-
-    @abstractmethod
-    def run(self, trial: Trial) -> None:
-        """Change the trial's state.
-
-        Raises:
-            StageError: the stage cannot do what was asked of it on this model or data.
-        """
-
-    @property
-    def planned_epochs(self) -> int:
-        """By how many epochs the stage advances the epoch axis, as far as known before it runs."""
-        return 0
-
-    @property
-    def planned_length(self) -> tuple[str, int] | None:
-        """The parameter that only says when the stage ends, and its value; None if there is none.
-
-        Of two stages that differ in this parameter only, the longer one must come to the state in which the shorter
-        one ends, and say so with `Trial.reached`: then trials share that part of their stages. Where anything that the
-        stage does before its end depends on the parameter, such as a schedule over the whole stage, this is None.
-        """
-        return None
