@@ -173,7 +173,8 @@ class Store:
     def remove(self, *snapshots: Snapshot) -> None:
         """Remove these snapshots, if they are there, and their tensor files as far as no other snapshot needs them."""
         for snapshot in snapshots:
-            self._known.pop(snapshot.key, None)
+            if not snapshot.partial:
+                self._known.pop(snapshot.key, None)
             self._backend.remove(snapshot.name)
         self._remove_files(snapshots)
 

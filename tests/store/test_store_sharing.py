@@ -56,6 +56,12 @@ def test_masks_take_a_bit_for_each_weight_and_weights_that_are_masked_no_more_th
     assert store.save(THIRD, {"dense": dense}, {}).size < 4 * dense.numel() + 1000
 
 
+def test_what_follows_a_stage_shares_with_it_whether_or_not_the_stage_had_a_checkpoint(store):
+    store.save(KEY, {"a": weight() + 1}, {}, partial=True)
+    store.save(KEY, {"a": weight()}, {})
+    assert store.save(OTHER, {"a": weight()}, {"parent": KEY}).size < 1000
+
+
 def test_what_is_only_added_to_is_stored_once_over_many_rounds(store):
     """As values before pruning are, which each round of pruning adds to."""
     left, kept = weight(200, 100), torch.zeros(200, 100)
