@@ -106,7 +106,7 @@ def _table(snapshots: Iterable[Snapshot]) -> Table:
             str(metadata.get("epoch", "")),
             readable(snapshot.size),
             _age(now - snapshot.created),
-            "partial" if snapshot.partial else "",
+            "partial" if snapshot.partial else "split" if snapshot.end else "",
         )
     return table
 
