@@ -81,14 +81,15 @@ class Pace:
             threads: how many it uses.
 
         Returns:
-            Seconds, and bytes that it adds to the store; None if there were none of the kind.
+            Seconds, and bytes that it adds to the store; None if there were none of the kind. A stage that does not
+            train is taken to cost nothing until one has been run.
         """
         found = [timing for timing in self._here if timing.name == name]
         if epochs:  # any stage that trains is a better measure than none
             found = [timing for timing in found or self._here if timing.epochs]
         found = [timing for timing in found if timing.threads == threads] or found
         if not found:
-            return None if epochs else (0.0, 0.0)
+            return None if epochs or not self._here else (0.0, 0.0)
         pace = median(timing.seconds / (timing.epochs if epochs else 1) for timing in found)
         return pace * (epochs or 1), median(timing.size for timing in found)
 

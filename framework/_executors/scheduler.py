@@ -36,8 +36,9 @@ class StageScheduler:
         self.plans: list[TrialPlan] = []
         self._paths: list[tuple[str, ...]] = []  # the keys of all states of each, the initial network's first
         self._stored = set(stored)
-        # By key: the state before; and the epochs of the stage and of all that build on it, and one for each stage.
-        self._parent: dict[str, str] = {}
+        # By key: the states before, of which there are several where stages are split for some trials only; and the
+        # epochs of the stage and of all that build on it, and one for each stage.
+        self._parents: dict[str, set[str]] = {}
         self._work: dict[str, int] = {_END: 0}
         self._turns = count()
         self._waiting: dict[int, int] = {}  # trials, with when they came
@@ -83,16 +84,12 @@ class StageScheduler:
         """A stage's result is there."""
         self._stored.add(key)
         self._release([key])
-        if key not in self._parent:
-            return  # of other trials
-        state, following = self._parent[key], key
-        while state in self._parent and state not in self._stored:
-            state, following = self._parent[state], state
-        group = self._groups.get(state, {}).get(following, ())
-        moved = [entry for entry in group if following == key or key in self._paths[entry[1]]]
-        self._leave(state, following, moved)
-        for _, index in moved:
-            self._place(index)
+        for state, following in [*self._groups_before(key)]:
+            group = self._groups.get(state, {}).get(following, ())
+            moved = [entry for entry in group if following == key or key in self._paths[entry[1]]]
+            self._leave(state, following, moved)
+            for _, index in moved:
+                self._place(index)
 
     def lost(self, key: str) -> None:
         """A stage's result is no longer there."""
@@ -118,7 +115,7 @@ class StageScheduler:
     def needed(self) -> set[str]:
         """The results that trials which have not ended go on from."""
         running = (self._paths[index][self._done(index)] for index in self._running)
-        kept = {key for key in (*self._groups, *running) if key in self._parent}
+        kept = {key for key in (*self._groups, *running) if key in self._parents}
         for index in self._returning:
             kept.update(self.plans[index].went_back_to(self._done(index)))
         return kept
@@ -129,12 +126,23 @@ class StageScheduler:
         """Add the trial's path, and the work of its new states to all states before them."""
         path, more = self._paths[-1], 0
         for (key, _, epochs), before in reversed([*zip(plan.parts, path, strict=False)]):
-            if key not in self._parent:
-                self._parent[key], self._work[key] = before, 0
+            if key not in self._parents:
+                self._parents[key], self._work[key] = set(), 0
                 more += epochs + 1
+            self._parents[key].add(before)
             self._work[key] += more
         for before, key in pairwise(path):
             self._offer(before, key)
+
+    def _groups_before(self, key: str) -> Iterator[tuple[str, str]]:
+        """The state that they start from and the stage that comes next, of all groups that come to this state."""
+        ways = [(state, key) for state in self._parents.get(key, ())]
+        while ways:
+            state, following = ways.pop()
+            if state in self._stored or state not in self._parents:
+                yield state, following
+            else:
+                ways += [(before, state) for before in self._parents[state]]
 
     def _done(self, index: int) -> int:
         """Up to which state of its path the trial need not compute any: the last one that is stored."""
@@ -196,7 +204,8 @@ class StageScheduler:
         """Nobody computes these any more."""
         for key in keys:
             if self._claims.pop(key, None) is not None:
-                self._offer(self._parent[key], key)
+                for state in self._parents[key]:
+                    self._offer(state, key)
         held, self._held = self._held, set()
         for group in held:
             self._offer(*group)

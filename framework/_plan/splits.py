@@ -29,6 +29,7 @@ class SplitStages:
 
     def __init__(self, stored: Iterable[str] = ()) -> None:
         self._known: dict[str, set[int]] = {}
+        self._last: set[str] = set()  # courses of stages after which no other of some trial trains
         for key in stored:
             if len(key) == COURSE + _DIGITS:
                 self._known.setdefault(key[:COURSE], set()).add(int(key[COURSE:], 16))
@@ -38,6 +39,8 @@ class SplitStages:
         plans = list(plans)
         for length in (length for plan in plans for length in plan.lengths if length):
             self._known.setdefault(length.course, set()).add(length.value)
+            if length.last:
+                self._last.add(length.course)
         return [self._split(plan) for plan in plans]
 
     def _split(self, plan: TrialPlan) -> TrialPlan:
@@ -46,7 +49,7 @@ class SplitStages:
 
     def _splits(self, length: Length) -> tuple[Split, ...]:
         known = self._known[length.course]
-        if len(known) == 1 and not length.last:
+        if len(known) == 1 and length.course not in self._last:
             return ()
         unit, passed = length.unit, sorted(value for value in known if value <= length.value)
         keys = [f"{length.course}{value:0{_DIGITS}x}" for value in passed]

@@ -3,13 +3,14 @@
 import random
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework._executors.scheduler import StageScheduler
-from framework._plan import TrialPlan
+from framework._plan import Split, TrialPlan
 from framework._plan.tree import make_tree
 
 
@@ -264,6 +265,20 @@ def test_what_becomes_free_as_results_are_lost_is_not_held_back_by_others() -> N
     assert scheduler.next() == 3  # the first one waits for what the second goes through
     scheduler.lost("ac")
     assert scheduler.next() == 2  # computes from the start on what it now has in common with both
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_stage_may_be_split_for_some_trials_and_whole_for_others(first: int) -> None:
+    split = replace(plan_of("ab"), splits=((Split("s", "epochs", 1, 1),), ()))
+    plans = [split, plan_of("ac")]
+    scheduler = StageScheduler(plans if first else plans[::-1], ())
+    running = scheduler.next()
+    assert running is not None
+    assert scheduler.next() is None  # both compute the first stage
+    for key in scheduler.plans[running].path:
+        scheduler.stored(key)
+    scheduler.ended(running)
+    assert scheduler.next() == 1 - running
 
 
 def test_what_is_needed_is_what_the_others_go_on_from() -> None:
