@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from framework._errors import DataError
 
 if TYPE_CHECKING:  # who only reads results asks for names, and need not wait for torch
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -205,13 +207,22 @@ class Regression(Task):
 
     def read(self, outputs: "Tensor", targets: "Tensor") -> "tuple[Tensor, Tensor]":
         """Give both in the quantities' own units, in float64: sums of squares lose too much otherwise."""
-        import torch
+        outputs, targets = outputs.double(), targets.double()
+        if self.std is not None:
+            std = _on_device((*self.std,), outputs.device)
+            outputs, targets = outputs * std, targets * std
+        if self.mean is not None:
+            mean = _on_device((*self.mean,), outputs.device)
+            outputs, targets = outputs + mean, targets + mean
+        return outputs, targets
 
-        mean, std = (
-            torch.tensor(number if given is None else given, dtype=torch.float64, device=outputs.device)
-            for number, given in ((0.0, self.mean), (1.0, self.std))
-        )
-        return outputs.double() * std + mean, targets.double() * std + mean
+
+@lru_cache(maxsize=8)
+def _on_device(numbers: tuple[float, ...], device: "torch.device") -> "Tensor":
+    """The numbers as float64; kept there, as each copy to a GPU would have every step wait for it."""
+    import torch
+
+    return torch.tensor(numbers, dtype=torch.float64, device=device)
 
 
 class Accuracy:

@@ -112,7 +112,7 @@ def fit(
             one_pass = _measured(one_pass, evaluate_every, trial, trainer, best)
         metrics = trainer.epoch(one_pass, before_step)
         with trainer.averaged():
-            metrics |= evaluate(trial, "validation")
+            metrics |= evaluate(trial, "validation", forward=trainer.forward)
             trial.epoch += 1
             trial.report(metrics)
             if evaluate_every is None or trainer.steps % evaluate_every == 0:
@@ -129,7 +129,7 @@ def _measured(
     for i, batch in enumerate(batches):
         if i and trainer.steps % every == 0:  # what is due after the last batch is measured with the pass
             with trainer.averaged():
-                best.update(evaluate(trial, "validation"), trainer.steps)
+                best.update(evaluate(trial, "validation", forward=trainer.forward), trainer.steps)
             if best.exhausted:
                 return
         yield batch

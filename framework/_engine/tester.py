@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from framework._engine.precision import gpu_flags
 from framework._masks import eval_mode
 from framework._measures import Meter
 from framework._ranks import agreed, share, size
@@ -19,7 +20,8 @@ _PREFIX = {"validation": "val", "test": "test"}
 class Tester:
     """Measures a network, in eval mode, in float32 and without gradients.
 
-    Whatever precision it was trained in, it is tested in float32: what a stage such as pruning costs is then not mixed
+    Whatever precision it was trained in, it is tested in float32, on GPUs too, where torch by itself would round what
+    convolutions multiply to TF32: what a stage such as pruning costs is then not mixed
     with what rounding costs.
 
     Args:
@@ -28,6 +30,7 @@ class Tester:
             meanwhile, as the network is.
         task: says how outputs are measured.
         files: gather what the task has to say in files besides.
+        forward: computes the outputs: the network compiled; None: the network itself.
 
     Attributes:
         meter: has measured the last pass.
@@ -42,8 +45,10 @@ class Tester:
         *,
         task: Task | None = None,
         files: bool = False,
+        forward: Callable[[Any], Any] | None = None,
     ) -> None:
         self.model, self.loss, self._task, self._files = model, loss, task or Classification(), files
+        self._forward = model if forward is None else forward  # a compiled one has no truth
         self._device = next(model.parameters()).device
         self.meter = Meter(self._task, files=files)
 
@@ -57,31 +62,43 @@ class Tester:
         self.meter = Meter(self._task, files=self._files)
         # A loss may learn from what it is trained with; it must not from what it is tested with.
         loss_mode = eval_mode(self.loss) if isinstance(self.loss, nn.Module) else nullcontext()
-        with eval_mode(self.model), loss_mode, torch.inference_mode():
+        with eval_mode(self.model), loss_mode, gpu_flags(), torch.inference_mode():
             for inputs, targets in batches:
-                outputs = _outputs(self.model, inputs, len(targets))
+                outputs = _outputs(self._forward, inputs, len(targets))
                 loss += self.loss(outputs, targets) * len(targets)
                 self.meter.update(outputs, targets)
                 seen += len(targets)
         return agreed({"loss": loss.item() / seen, **self.meter.compute()})
 
 
-def _outputs(model: nn.Module, inputs: Any, rows: int) -> Any:
+def _outputs(forward: Callable[[Any], Any], inputs: Any, rows: int) -> Any:
     """The outputs for a batch; of several processes each computes those for its rows, if inputs and outputs have rows.
 
     A network in eval mode treats each row by itself.
     """
     if size() == 1 or not isinstance(inputs, Tensor):
-        return model(inputs)
+        return forward(inputs)
     own = share(rows)
-    outputs = model(own.of(inputs))
-    return own.gathered(outputs) if isinstance(outputs, Tensor) else model(inputs)
+    outputs = forward(own.of(inputs))
+    return own.gathered(outputs) if isinstance(outputs, Tensor) else forward(inputs)
 
 
-def evaluate(trial: Trial, split: Literal["validation", "test"], *, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    trial: Trial,
+    split: Literal["validation", "test"],
+    *,
+    batch_size: int = 256,
+    forward: Callable[[Any], Any] | None = None,
+) -> dict[str, float]:
     """Measure a trial's network on its validation or its test set.
 
     What the task has to say of the test set besides is logged, such as ``confusion.json`` of a classification.
+
+    Args:
+        trial: has the network and the data.
+        split: what to measure on.
+        batch_size: inputs per forward pass.
+        forward: see `Tester`.
 
     Returns:
         ``val/loss`` and ``val/accuracy``, or ``test/loss`` and ``test/accuracy`` (what the task calls its metrics);
@@ -89,7 +106,7 @@ def evaluate(trial: Trial, split: Literal["validation", "test"], *, batch_size: 
     """
     if split not in trial.data.splits:
         return {}
-    tester = Tester(trial.model, trial.loss, task=trial.task, files=split == "test")
+    tester = Tester(trial.model, trial.loss, task=trial.task, files=split == "test", forward=forward)
     measured = tester.evaluate(trial.batches(split, batch_size).epoch(0))
     for name, content in tester.meter.files().items():
         trial.log_artifact(name, content)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from framework._engine.average import WeightAverage
 from framework._engine.constraints import Constraints, check_finite
 from framework._engine.parallel import DataParallel, check_scalar
-from framework._engine.precision import Precision, mixed_precision
+from framework._engine.precision import Precision, gpu_flags, mixed_precision
 from framework._errors import StageError
 from framework._masks import Masks
 from framework._measures import Meter
@@ -63,6 +63,8 @@ class Trainer:
             tensors then. A loss that is a mean over the batch is the same, and batch normalisation sees the parts.
         ema: decay of the running average of the network's weights and statistics, see `averaged`; None keeps none.
         precision: see `framework._engine.precision.mixed_precision`.
+        tf32: let GPUs round what they multiply in float32 to TF32, in `epoch`.
+        cudnn_benchmark: let cuDNN try which algorithms are the fastest, in `epoch`.
         compile: compile the forward pass with `torch.compile`.
         sync_batchnorm: on several processes, normalise by the statistics of the whole batch, as one process does,
             instead of those of each one's share, of which rank 0's are kept.
@@ -70,6 +72,7 @@ class Trainer:
 
     Attributes:
         steps: made so far.
+        forward: the network, compiled if so asked; for evaluation in between too, as it follows the network's mode.
 
     Example:
         >>> trainer = Trainer(model, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1))
@@ -90,6 +93,8 @@ class Trainer:
         accumulate: int = 1,
         ema: float | None = None,
         precision: Precision = "auto",
+        tf32: bool = False,
+        cudnn_benchmark: bool = False,
         compile: bool = False,
         sync_batchnorm: bool = False,
         task: Task | None = None,
@@ -104,12 +109,13 @@ class Trainer:
         self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._device = next(model.parameters()).device
         self._autocast, self._scaler = mixed_precision(precision, self._device)
-        self._forward = torch.compile(model) if compile else model
+        self._flags = {"tf32": tf32, "cudnn_benchmark": cudnn_benchmark}
+        self.forward: Callable[[Any], Any] = torch.compile(model) if compile else model
         self._constraints.train_mode(model)
         self._parallel: DataParallel | None = None
         if size() > 1:
             self._parallel = DataParallel(
-                self._objective, self._forward, model, loss, self._trained, synchronise=sync_batchnorm
+                self._objective, self.forward, model, loss, self._trained, synchronise=sync_batchnorm
             )
         self._average = None if ema is None else WeightAverage(model, ema)
 
@@ -133,11 +139,12 @@ class Trainer:
         started = time.perf_counter()
         loss = torch.zeros((), device=self._device)
         meter, seen = Meter(self._task), 0
-        for inputs, targets in batches:
-            batch_loss, outputs = self.step(inputs, targets, before_step)
-            loss += batch_loss * len(targets)
-            meter.update(outputs, targets)
-            seen += len(targets)
+        with gpu_flags(**self._flags):
+            for inputs, targets in batches:
+                batch_loss, outputs = self.step(inputs, targets, before_step)
+                loss += batch_loss * len(targets)
+                meter.update(outputs, targets)
+                seen += len(targets)
         mean_loss, measured = loss.item() / seen, meter.compute()  # waits for the device, so time it
         seconds = time.perf_counter() - started
         if not math.isfinite(mean_loss):
@@ -286,7 +293,7 @@ class Trainer:
                 *(inputs, targets, self._scaler.scale, self._autocast), fraction=fraction, last=last
             )
         with self._autocast:
-            loss, output = self._objective(self._forward, inputs, targets)
+            loss, output = self._objective(self.forward, inputs, targets)
         check_scalar(loss)
         if fraction != 1:
             loss = loss * fraction

@@ -48,7 +48,11 @@ class Training(Stage):
         precision: of the forward pass in training; auto takes bfloat16 on GPUs that have it, float16 with a scaled loss
             on others, and float32 on CPUs.
         channels_last: memory format of inputs and weights; often faster for convolutions on GPUs.
-        compile: compile the forward pass; pays off for long training.
+        tf32: let GPUs round what is multiplied in float32 to TF32 in training: faster, and less exact than float32.
+            Evaluation is in float32.
+        cudnn_benchmark: let cuDNN try several algorithms for each shape of a convolution in training, and take the
+            fastest. Which one that is may differ from run to run, and with it the last digits of results.
+        compile: compile the forward pass, of training and of the evaluations in between; pays off for long training.
         sync_batchnorm: where several processes run a trial, normalise by the statistics of the whole batch, as one
             process does, instead of those of each one's share, of which the first one's are kept.
         evaluate_every: after how many steps to measure for early stopping; null measures after every pass. What is
@@ -72,6 +76,8 @@ class Training(Stage):
     clip_norm: Annotated[float, Interval(gt=0)] | None = None
     precision: Precision = "auto"
     channels_last: bool = False
+    tf32: bool = False
+    cudnn_benchmark: bool = False
     compile: bool = False
     sync_batchnorm: bool = False
     evaluate_every: Annotated[int, Interval(ge=1)] | None = None
@@ -146,6 +152,8 @@ class Training(Stage):
             accumulate=self.accumulate,
             ema=self.ema,
             precision=self.precision,
+            tf32=self.tf32,
+            cudnn_benchmark=self.cudnn_benchmark,
             compile=self.compile,
             sync_batchnorm=self.sync_batchnorm,
             task=trial.task,

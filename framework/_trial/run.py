@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from framework._component import build
 from framework._data import Source
 from framework._emptied import empty_layers
-from framework._engine import evaluate
+from framework._engine import evaluate, gpu_flags
 from framework._errors import StoreError, describe, located
 from framework._plan import TrialPlan
 from framework._random import derived_seed, random_state_kept
@@ -231,7 +231,8 @@ class _Run:
         before, aside = layout(trial.model), unkept(trial.model)
         entry = self.registry.get("stage", name)
         with located(f"in stage {self.index + 1}, {name} {entry.where}"):
-            with self._resuming(), in_module(trial.model), others_needed():
+            # What a stage sets for the whole process is not for the next one, which may run elsewhere.
+            with self._resuming(), in_module(trial.model), others_needed(), gpu_flags():
                 stage.run(trial)
             check_layout(before, layout(trial.model))
         self._say_what_is_lost(name, describe_changes(aside, unkept(trial.model)))
