@@ -5,7 +5,8 @@ from framework._engine.constraints import trainable
 from framework._engine.filters import Filters
 from framework._engine.loop import EarlyStopping, fit
 from framework._engine.network import Mode, Network, scores
-from framework._engine.precision import Precision, gpu_flags
+from framework._engine.precision import Precision
+from framework._engine.speed import gpu_flags
 from framework._engine.tester import Tester, evaluate
 from framework._engine.trainer import Objective, Trainer
 from framework._engine.training import Training

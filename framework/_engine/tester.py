@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from framework._engine.precision import gpu_flags
+from framework._engine.speed import gpu_flags
 from framework._masks import eval_mode
 from framework._measures import Meter
 from framework._ranks import agreed, share, size

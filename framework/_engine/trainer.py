@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from framework._engine.average import WeightAverage
 from framework._engine.constraints import Constraints, check_finite
 from framework._engine.parallel import DataParallel, check_scalar
-from framework._engine.precision import Precision, gpu_flags, mixed_precision
+from framework._engine.precision import Precision, mixed_precision
+from framework._engine.speed import compiled, gpu_flags
 from framework._errors import StageError
 from framework._masks import Masks
 from framework._measures import Meter
@@ -110,7 +111,7 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._autocast, self._scaler = mixed_precision(precision, self._device)
         self._flags = {"tf32": tf32, "cudnn_benchmark": cudnn_benchmark}
-        self.forward: Callable[[Any], Any] = torch.compile(model) if compile else model
+        self.forward: Callable[[Any], Any] = compiled(model) if compile else model
         self._constraints.train_mode(model)
         self._parallel: DataParallel | None = None
         if size() > 1:
