@@ -7,8 +7,8 @@ batch is one gather; nothing is masked, checked or reproducible.
 
 Cases: the built-in `convnet` on scikit-learn's digits, plain and with `crop`; torchvision's ResNet-18 (ImageNet stem)
 on 32×32 images with `crop` and `flip` (`--data FILE.npz`: uint8 NHWC `x_train`, and `y_train`; without, random
-images); on CUDA the same in bfloat16 and channels-last. Where Lightning is installed, it runs the same step on the
-hand-written side's batches.
+images); on CUDA the same in bfloat16 and channels-last, and once more compiled, with cuDNN's benchmark on both sides.
+Where Lightning is installed, it runs the same step on the hand-written side's batches, uncompiled.
 
 A pass of each side in turn; images/s is the median over the passes, the ratio the median of the rounds' ratios.
 
@@ -52,6 +52,7 @@ class Case:
     steps: int | None = None  # of a pass; None: all
     bfloat16: bool = False
     channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         self.images, self.labels = self.images.to(DEVICE), self.labels.to(DEVICE)
@@ -84,6 +85,8 @@ def ours(case: Case) -> Callable[[], float]:
         optimizer,
         schedule=lambda step: (1 + math.cos(math.pi * step / len(batches) / EPOCHS)) / 2,
         precision="bfloat16" if case.bfloat16 else "float32",
+        compile=case.compile,
+        cudnn_benchmark=case.compile,
     )
     passes = count()
     return timed(case, lambda: trainer.epoch(islice(batches.epoch(next(passes)), case.steps)))
@@ -123,9 +126,11 @@ class HandmadeBatches:
 def by_hand(case: Case) -> Callable[[], float]:
     model, optimizer = case.fresh()
     batches, criterion, step = HandmadeBatches(case), nn.CrossEntropyLoss(), 0
+    forward = torch.compile(model) if case.compile else model
 
     def epoch() -> tuple[float, float]:
         nonlocal step
+        torch.backends.cudnn.benchmark = case.compile
         model.train()
         total_loss = torch.zeros((), device=DEVICE)
         correct = torch.zeros((), device=DEVICE, dtype=torch.int64)
@@ -134,7 +139,7 @@ def by_hand(case: Case) -> Callable[[], float]:
             optimizer.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * step / len(batches) / EPOCHS)) / 2
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(DEVICE.type, torch.bfloat16, enabled=case.bfloat16):
-                outputs = model(images)
+                outputs = forward(images)
                 loss = criterion(outputs, labels)
             loss.backward()
             optimizer.step()
@@ -243,7 +248,7 @@ def resnet(now: Callable[[], float], data: Path | None, steps: int, **precision:
         labels = random.integers(0, 10, 5120)
     return Case(
         now,
-        "ResNet-18, 32×32" + (", bfloat16, channels-last" if precision else ""),
+        ", ".join(["ResNet-18, 32×32", *(name.replace("_", "-") for name in precision)]),
         resnet18(num_classes=int(labels.max()) + 1),
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(labels),
@@ -269,7 +274,8 @@ def main() -> None:
         make = partial(resnet, now, options.data, options.steps or (100 if cuda else 4))
         cases.append((make, options.repeats or 20))
         if cuda:
-            cases.append((partial(make, bfloat16=True, channels_last=True), options.repeats or 20))
+            tuned = partial(make, bfloat16=True, channels_last=True)
+            cases += [(case, options.repeats or 20) for case in (tuned, partial(tuned, compile=True))]
 
     load_before = load()
     result = table("Trainer against a hand-written loop", "case", "side", "images/s", "÷ by hand", "target")

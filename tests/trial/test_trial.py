@@ -102,6 +102,15 @@ class Count(Stage):
 
 
 @dataclass(frozen=True)
+class Hasty(Stage):
+    """Report whether convolutions may be rounded, and let them, for the whole process."""
+
+    def run(self, trial):
+        trial.report({"rounded": float(torch.backends.cudnn.allow_tf32 or torch.backends.cudnn.benchmark)})
+        torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+
+
+@dataclass(frozen=True)
 class Rewind(Stage):
     """Take the network back to where it began."""
 
@@ -127,7 +136,7 @@ class Toys:
 
     @hookimpl
     def register_stages(self):
-        return {"watch": Watch, "draw": Draw, "backwards": Rewind, "say": Say, "count": Count}
+        return {"watch": Watch, "draw": Draw, "backwards": Rewind, "say": Say, "count": Count, "hasty": Hasty}
 
     @hookimpl
     def register_models(self):
@@ -280,6 +289,13 @@ def test_each_stage_uses_as_many_threads_as_the_plan_says_also_beside_what_is_re
             assert torch.get_num_threads() == threads[-1]  # what is left is the test
     finally:
         torch.set_num_threads(1)
+
+
+def test_what_a_stage_sets_for_gpus_is_neither_for_the_next_one_nor_for_the_next_trial(plans):
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    _, records = run(plans(STUDY.partition("  - prune")[0] + "  - hasty\n  - hasty\n")[0])
+    assert [record.metrics["rounded"] for record in records if "rounded" in record.metrics] == [0, 0]
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark) == before
 
 
 def test_replicates_differ_from_the_start(plans):
