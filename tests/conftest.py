@@ -3,14 +3,16 @@
 import os
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fork_server
 import pytest
 import torch
-from running import cluster, gate, study  # noqa: F401 - fixtures
+from running import cluster, environment, gate, study  # noqa: F401 - fixtures
 from served import nothing_set, pass_by, postgres, served, server_client, tracking  # noqa: F401 - fixtures
 from torch import nn
 from xdist.scheduler import LoadFileScheduling
@@ -43,6 +45,13 @@ class _Scheduler(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return _group(self.config.rootpath / super()._split_scope(nodeid))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # one for all of pytest-xdist's processes
+        stack = ExitStack()
+        stack.enter_context(fork_server.served(environment()))
+        config.add_cleanup(stack.close)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduler:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fork_server
 import pytest
 import torch
 
@@ -131,7 +132,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def framework(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, without a terminal."""
+    """Run the command in a process of its own, without a terminal; it has been forked, with what takes long imported.
+
+    Not for what is read as Python, torch or Ray is imported: for that there is `framework_afresh`.
+    """
+    return fork_server.run([SCRIPT, *arguments], folder, environment(**more))
+
+
+def framework_afresh(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as `framework` does, in a process that starts with nothing."""
     return subprocess.run(
         [SCRIPT, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=300
     )

@@ -22,6 +22,7 @@ from running import (
     client,
     environment,
     framework,
+    framework_afresh,
     here,
     parents,
     ray_cluster,
@@ -68,7 +69,7 @@ def failing(gate: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A run of which five trials fail, on the Ray that the command starts by itself."""
     folder = tmp_path_factory.mktemp("failing")
     write(folder, {"failing.yaml": FAILING})
-    done = framework("run", "failing.yaml", "--root", "results", folder=folder, PYTHONPATH=gate)
+    done = framework_afresh("run", "failing.yaml", "--root", "results", folder=folder, PYTHONPATH=gate)
     return Study(folder, folder / "results", done)
 
 
@@ -245,7 +246,9 @@ def test_a_token_is_sent_only_to_a_cluster_that_asks_for_one(cluster: str, tmp_p
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with ray_cluster(**token) as asking:
         for address in (asking, cluster):
-            done = framework("run", "short.yaml", "--root", address, "--address", address, folder=tmp_path, **token)
+            done = framework_afresh(
+                "run", "short.yaml", "--root", address, "--address", address, folder=tmp_path, **token
+            )
             assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 

@@ -8,7 +8,7 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
-from running import SCRIPT, environment, framework, write
+from running import SCRIPT, environment, framework_afresh, write
 from test_tracking import begin, make_plan, record
 
 from framework._errors import TrackingError
@@ -120,7 +120,7 @@ def test_a_container_without_home_name_and_unicode_runs_trials(tmp_path: Path) -
 def test_modules_beside_the_spec_are_not_taken_for_others(cluster: str, tmp_path: Path) -> None:
     names = ("statistics", "queue", "random", "yaml", "torch", "framework/__init__")
     write(tmp_path, SPEC | {f"{name}.py": "raise RuntimeError('not the one that is meant')" for name in names})
-    done = framework("run", "small.yaml", "--address", cluster, "--root", "results", folder=tmp_path)
+    done = framework_afresh("run", "small.yaml", "--address", cluster, "--root", "results", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     # Here Python itself puts the folder first, before anything of ours is imported.
     shutil.rmtree(tmp_path / "framework")

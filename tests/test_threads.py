@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import client, framework, here, history, trials, write
+from running import client, framework_afresh, here, history, trials, write
 
 FILES = {
     "count.py": """
@@ -45,7 +45,7 @@ def test_what_two_trials_wait_for_has_both_cores_of_a_cluster_and_then_each_has_
 ) -> None:
     write(tmp_path, FILES)
     command = ("run", "counted.yaml", "--root", "r", "--address", cluster)
-    done = framework(*command, folder=tmp_path, OMP_NUM_THREADS="2")
+    done = framework_afresh(*command, folder=tmp_path, OMP_NUM_THREADS="2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [told(tmp_path / "r", run) for run in trials(tmp_path / "r", "counted").values()] == [
         ([2, 1], "2 1", "2 1"),

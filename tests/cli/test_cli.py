@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from running import STUDY, Study, all_runs, client, framework, here, history, parents, state, trials, write
+from running import STUDY, Study, all_runs, client, framework_afresh, here, history, parents, state, trials, write
 
 from framework._executors.session import plan_all
 from framework._registry import installed
@@ -232,7 +232,7 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(
 
 
 def test_help_tells_how_to_begin(tmp_path: Path) -> None:
-    done = framework("--help", folder=tmp_path)
+    done = framework_afresh("--help", folder=tmp_path)
     assert done.returncode == 0
     assert "framework run experiments/quickstart.yaml" in done.stdout
 
