@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -21,7 +22,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 SOCKET = "FRAMEWORK_TESTS_SOCKET"  # the environment variable that says where the server of this test run listens
 _SECONDS = 300
@@ -55,31 +56,66 @@ def served(environment: dict[str, str]) -> Iterator[None]:
             yield
 
 
-def run(argv: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Have the server run the command.
+class Command:
+    """A command that the server runs, as `subprocess.Popen` has it.
 
     Args:
-        argv: the command's path and arguments.
+        argv: its path and arguments.
         folder: where to run it.
         environment: all of it.
+        out, err: files that take what it writes.
     """
-    request = {"argv": argv, "folder": str(folder), "environment": environment}
+
+    def __init__(self, argv: list[str], folder: Path, environment: dict[str, str], out: IO[str], err: IO[str]) -> None:
+        self.returncode: int | None = None
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.settimeout(_SECONDS)
+        self._server.connect(os.environ[SOCKET])
+        socket.send_fds(self._server, [b"!"], [out.fileno(), err.fileno()])
+        self._answers = self._server.makefile("rw", encoding="utf-8")
+        request = {"argv": argv, "folder": str(folder), "environment": environment}
+        print(json.dumps(request), file=self._answers, flush=True)
+        self.pid = int(self._answers.readline())
+
+    def poll(self) -> int | None:
+        """How it ended, if it has."""
+        if self.returncode is None and select.select([self._server], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self, seconds: float = _SECONDS) -> int:
+        """How it ended, once it has.
+
+        Raises:
+            TimeoutError: it takes longer.
+        """
+        if self.returncode is None:
+            self._server.settimeout(seconds)
+            self.returncode = int(self._answers.readline())
+            self._answers.close()
+            self._server.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def run(argv: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Have the server run a command, and wait for it; see `Command`."""
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8") as err,
-        socket.socket(socket.AF_UNIX) as server,
     ):
-        server.settimeout(_SECONDS)
-        server.connect(os.environ[SOCKET])
-        socket.send_fds(server, [b"!"], [out.fileno(), err.fileno()])
-        with server.makefile("rw", encoding="utf-8") as file:
-            print(json.dumps(request), file=file, flush=True)
-            process = int(file.readline())
-            try:
-                code = int(file.readline())
-            except TimeoutError:
-                os.kill(process, signal.SIGKILL)
-                raise
+        command = Command(argv, folder, environment, out, err)
+        try:
+            code = command.wait()
+        finally:
+            command.kill()
+            command.wait()
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(argv, code, out.read(), err.read())

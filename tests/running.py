@@ -139,6 +139,16 @@ def framework(*arguments: str, folder: Path, **more: str) -> subprocess.Complete
     return fork_server.run([SCRIPT, *arguments], folder, environment(**more))
 
 
+def framework_started(*arguments: str, folder: Path, output: Path, **more: str) -> fork_server.Command:
+    """Start the command as `framework` does, and do not wait for it.
+
+    Args:
+        output: takes what it writes.
+    """
+    with output.open("w") as file:
+        return fork_server.Command([SCRIPT, *arguments], folder, environment(**more), file, file)
+
+
 def framework_afresh(*arguments: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command as `framework` does, in a process that starts with nothing."""
     return subprocess.run(

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from running import SCRIPT, environment, free_port, here, history, trials, wait_for, write
+from running import SCRIPT, environment, framework, framework_started, free_port, here, history, trials, wait_for, write
 
 from framework._store import Store
 
@@ -75,13 +75,10 @@ def test_what_a_lost_tracking_server_did_not_get_is_delivered_next_time(
     # The server needs a database to serve.
     assert here("run", "plain.yaml", "--root", "results", "--executor", "inline", monkeypatch=monkeypatch) == 0
     server = serve()
-    command = [SCRIPT, "run", "waiting.yaml", "--root", "results", "--tracking-uri", serve.uri, "--executor", "inline"]
+    command = ("run", "waiting.yaml", "--root", "results", "--tracking-uri", serve.uri, "--executor", "inline")
     # By default it is waited for: see test_servers_lost.py.
-    patience = {"FRAMEWORK_TRACKING_PATIENCE": "1"}
-    with (tmp_path / "told.txt").open("w") as told:
-        run = subprocess.Popen(
-            command, cwd=tmp_path, env=environment(PYTHONPATH=gate, **patience), stdout=told, stderr=told
-        )
+    patient = {"PYTHONPATH": gate, "FRAMEWORK_TRACKING_PATIENCE": "1"}
+    run = framework_started(*command, folder=tmp_path, output=tmp_path / "told.txt", **patient)
     before = len(Store("results/stages").stored())
     wait_for(lambda: len(Store("results/stages").stored()) > before)
     os.killpg(server.pid, 9)
@@ -95,9 +92,7 @@ def test_what_a_lost_tracking_server_did_not_get_is_delivered_next_time(
     assert len(Store("results/stages").stored()) == before + 4
 
     serve()
-    again = subprocess.run(
-        command, cwd=tmp_path, env=environment(PYTHONPATH=gate), capture_output=True, text=True, timeout=120
-    )
+    again = framework(*command, folder=tmp_path, PYTHONPATH=gate)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "stages: 0 executed, 0 shared, 4 restored; epochs: 0 executed, 0 shared, 4 restored" in again.stdout
     ((_, found),) = trials(tmp_path / "results", "waiting").items()

@@ -3,12 +3,11 @@
 import json
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from running import SCRIPT, all_runs, environment, framework, here, history, parents, trials, wait_for, write
+from running import all_runs, framework, framework_started, here, history, parents, trials, wait_for, write
 
 from framework._store import Store
 
@@ -68,17 +67,16 @@ def tuned(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """
     folder = tmp_path_factory.mktemp("tuned")
     write(folder, TUNE)
-    command = [SCRIPT, "run", "tune.yaml", "--root", "results", "--address", cluster]
+    command = ("run", "tune.yaml", "--root", "results", "--address", cluster)
     output = folder / "output"
-    with output.open("w") as file:
-        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=file, stderr=file)
+    process = framework_started(*command, folder=folder, output=output)
     try:
         wait_for(lambda: "[2/6]" in output.read_text() or process.poll() is not None)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     begun = {run.info.run_id for run in trials(folder / "results", "tune").values()}
-    again = framework("run", "tune.yaml", "--root", "results", "--address", cluster, folder=folder)
+    again = framework(*command, folder=folder)
     assert again.returncode == 0, again.stdout + again.stderr
     return folder, again.stdout, begun
 

@@ -11,7 +11,8 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from running import SCRIPT, all_runs, environment, framework, history, parents, trials, wait_for, write
+from fork_server import Command
+from running import all_runs, framework, framework_started, history, parents, trials, wait_for, write
 
 from framework._store import Store
 
@@ -45,15 +46,14 @@ def undisturbed(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(cluster: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def start(cluster: str, tmp_path: Path) -> Iterator[Callable[..., Command]]:
     """Start the command in the background."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Command] = []
     write(tmp_path, LONG)
 
-    def go(*options: str) -> subprocess.Popen[bytes]:
-        command = [SCRIPT, *COMMAND, "--address", cluster, *options]
-        with (tmp_path / f"output{len(started)}").open("w") as output:
-            started.append(subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output))
+    def go(*options: str) -> Command:
+        command, output = (*COMMAND, "--address", cluster, *options), tmp_path / f"output{len(started)}"
+        started.append(framework_started(*command, folder=tmp_path, output=output))
         return started[-1]
 
     yield go

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from running import SCRIPT, environment, wait_for, write
+from running import framework_started, wait_for, write
 from served import epochs, needs_server, runs_of
 from serving import Postgres, Proxy, Tracking
 from test_tracking import SHAPE, begin, make_plan, record
@@ -145,15 +144,9 @@ def test_a_server_that_goes_away_for_a_while_loses_nothing(
 ) -> None:
     write(tmp_path, SPEC)
     store = Store(str(tmp_path / "results" / "stages"))
-    command = [SCRIPT, "run", "away.yaml", "--root", "results", "--executor", "inline"]
-    with (tmp_path / "told.txt").open("w") as told:
-        run = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment(PYTHONPATH=gate, MLFLOW_TRACKING_URI=tracking.uri),
-            stdout=told,
-            stderr=told,
-        )
+    command = ("run", "away.yaml", "--root", "results", "--executor", "inline")
+    more = {"PYTHONPATH": gate, "MLFLOW_TRACKING_URI": tracking.uri}
+    run = framework_started(*command, folder=tmp_path, output=tmp_path / "told.txt", **more)
 
     def said(what: str) -> int:
         return (tmp_path / "told.txt").read_text().count(what)
