@@ -85,10 +85,10 @@ def executed(output: Path) -> int:
     return int(found[1])
 
 
-def worker() -> psutil.Process | None:
-    """A worker process that runs a trial, on the test's cluster."""
-    for process in psutil.process_iter(["cmdline"]):
-        if "ray::" in " ".join(process.info["cmdline"] or ()) and "ImplicitFunc" in " ".join(process.info["cmdline"]):
+def worker(folder: Path) -> psutil.Process | None:
+    """A worker process that runs a trial of the command in this folder, to which it goes; others may be running too."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        if process.info["cwd"] == str(folder) and "ray::ImplicitFunc" in " ".join(process.info["cmdline"] or ()):
             return process
     return None
 
@@ -115,7 +115,7 @@ def test_a_killed_driver(start: Any, undisturbed: Path, tmp_path: Path, monkeypa
 def test_a_killed_worker(start: Any, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = start()
     wait_for(trained(tmp_path))
-    victim = worker()
+    victim = worker(tmp_path)
     assert victim is not None
     victim.kill()
     assert process.wait(200) == 0
