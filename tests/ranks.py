@@ -66,7 +66,8 @@ class Ranks:
 @contextmanager
 def start_ranks(count: int) -> Iterator[Ranks]:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["framework._engine", "framework._trial"])  # to be imported once
+    # To be imported once; torch's compiler is by the first optimizer.
+    context.set_forkserver_preload(["torch._dynamo", "framework._engine", "framework._trial"])
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     pairs = [context.Pipe() for _ in range(count)]
     processes = [context.Process(target=_serve, args=(theirs,), daemon=True) for _, theirs in pairs]
