@@ -1,8 +1,8 @@
 """What the tracking of a trial costs the driver, where so many runs are there already.
 
 Trials of trivial work, one after another through `Tracker` alone, without Ray and without training: each has two
-records, four figures, numbers of its network, a note, and (the second time) a small network to keep. The runs that are there before
-are copies of one such run, made in SQL. What counts is the CPU time of the process from the first trial's start until
+records, four figures, numbers of its network, a note, and (the second time) a small network to keep. The runs that are
+there before are copies of one such run, made in SQL. What counts is the CPU time of the process from the first trial's start until
 all is written; the first trials, which import and export, do not count.
 
     python benchmarks/tracking.py [--runs 100,500,2500] [--trials 40] [--profile]
@@ -15,25 +15,23 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from common import load, parser, print_table, show, table, verdict
+from common import load, parser, print_table, show, table
 
 from framework._plan import TrialPlan
 from framework._stage import Record
 from framework._tracking import RunArtifacts, Tracker, default_uri
-from framework._tracking.runs import Runs
 
 EXPERIMENT, SHAPE, WARM = "many", (1, 8, 8), 3
-FIGURES = {f"figures/{name}.{kind}": size * b"x" for name in ("loss", "sparsity") for kind, size in (("png", 40_000), ("svg", 60_000))}
+FIGURES = {f"figures/{name}": 50_000 * b"x" for name in ("loss.png", "loss.svg", "sparsity.png", "sparsity.svg")}
 LAYERS = [f"convolutions.{i}" for i in range(6)]
 NUMBERS = {f"{what}/{layer}": 7.0 for what in ("model/flops", "no_gradient") for layer in LAYERS}
 
 
 def make_plan(index: int) -> TrialPlan:
     optimizer = {"name": "sgd", "momentum": 0.9, "lr": 0.001 * (index + 1), "weight_decay": 0.0, "nesterov": False}
-    train = {"name": "train", "epochs": None, "steps": 5, "batch_size": 64, "optimizer": optimizer, "schedule": "constant"}
+    train = {"name": "train", "steps": 5, "batch_size": 64, "loss": "cross_entropy", "optimizer": optimizer}
     return TrialPlan(
         experiment=EXPERIMENT,
         swept={"train.optimizer.lr": optimizer["lr"]},
@@ -57,7 +55,7 @@ def records() -> list[Record]:
 def track(tracker: Tracker, index: int, model: Any) -> None:
     """One trial, as the recorder hands it over."""
     plan = make_plan(index)
-    artifacts = RunArtifacts(FIGURES, NUMBERS, lambda exported: 40 * "A line of a note.\n", model, SHAPE if model else ())
+    artifacts = RunArtifacts(FIGURES, NUMBERS, lambda exported: 40 * "A line of a note.\n", model, SHAPE)
     tracker.trial_started(plan, 30 * "name: many\n", notes={"normalise": {"mean": [0.5], "std": [0.1]}})
     for record in records():
         tracker.recorded(plan, [record])
@@ -70,11 +68,12 @@ def copy_runs(file: Path, count: int) -> None:
     with closing(sqlite3.connect(file)) as database, database:
         [(first,)] = database.execute("SELECT run_uuid FROM tags WHERE key = 'framework.key' LIMIT 1")
         for table_ in ("runs", "tags", "params", "metrics", "latest_metrics"):
-            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table_})")]
-            values = [":new" if c == "run_uuid" else f"CASE key WHEN 'framework.key' THEN :new ELSE {c} END" if (table_, c) == ("tags", "value") else f'"{c}"' for c in columns]
-            quoted = ", ".join(f'"{c}"' for c in columns)
+            columns = [f'"{row[1]}"' for row in database.execute(f"PRAGMA table_info({table_})")]
+            values = ", ".join(":new" if column == '"run_uuid"' else column for column in columns)
+            if table_ == "tags":
+                values = values.replace('"value"', "CASE key WHEN 'framework.key' THEN :new ELSE value END")
             database.executemany(
-                f"INSERT INTO {table_} ({quoted}) SELECT {', '.join(values)} FROM {table_} WHERE run_uuid = :first",
+                f"INSERT INTO {table_} ({', '.join(columns)}) SELECT {values} FROM {table_} WHERE run_uuid = :first",
                 [{"new": f"{index:032x}", "first": first} for index in range(count)],
             )
 
@@ -101,14 +100,15 @@ def measure(runs: int, trials: int, model: Any, profile: cProfile.Profile | None
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--runs", default="100,500,2500", help="how many there are before; several, separated by commas")
+    arguments.add_argument("--runs", default="100,500,2500", help="there before; several, separated by commas")
     arguments.add_argument("--trials", type=int, default=40, help="how many are measured")
     arguments.add_argument("--profile", action="store_true", help="say besides where the time goes")
     options = arguments.parse_args()
     from framework_plugins.models.convnet import convnet
 
     load_before = load()
-    costs = table("The tracking of a trial of trivial work", "runs before", "CPU without its network, ms", "CPU with it, ms", words=1)
+    columns = ("runs before", "CPU without its network, ms", "CPU with it, ms")
+    costs = table("The tracking of a trial of trivial work", *columns, words=1)
     for runs in map(int, options.runs.split(",")):
         row = []
         for model in (None, convnet(SHAPE, 10, widths=[8, 8])):
