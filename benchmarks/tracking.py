@@ -2,8 +2,8 @@
 
 Trials of trivial work, one after another through `Tracker` alone, without Ray and without training: each has two
 records, four figures, numbers of its network, a note, and (the second time) a small network to keep. The runs that are
-there before are copies of one such run, made in SQL. What counts is the CPU time of the process from the first trial's start until
-all is written; the first trials, which import and export, do not count.
+there before are copies of one such run, made in SQL. What counts is the CPU time of the process from the first start
+until all is written; the first trials, which import and export, do not count.
 
     python benchmarks/tracking.py [--runs 100,500,2500] [--trials 40] [--profile]
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from framework._errors import TrackingError, describe, located, redact
 from framework._tracking.retry import RetryPolicy
-from framework._tracking.run import OpenRun, RunArtifacts
+from framework._tracking.run import OpenRun
 from framework._tracking.runs import Runs
 from framework._tracking.server import connect, database_file, lost, reach, translate_errors
 from framework._tracking.writer import Writer

@@ -17,7 +17,7 @@ from framework._tracking.opening import Opener, batches
 from framework._tracking.origin import PROCESS, source
 from framework._tracking.params import fit, valid_name
 from framework._tracking.reader import TrialRun, trial_of
-from framework._tracking.run import OpenRun, RunArtifacts
+from framework._tracking.run import OpenRun
 from framework._tracking.server import artifact_location
 from framework._tracking.tags import COMMAND, KEY, LONGEST_TAG, POINT, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import NOTE, Views
