@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from framework._errors import TrackingError, describe, located, redact
 from framework._tracking.retry import RetryPolicy
-from framework._tracking.run import OpenRun, RunArtifacts
+from framework._tracking.run import OpenRun
 from framework._tracking.runs import Runs
 from framework._tracking.server import connect, database_file, lost, reach, translate_errors
 from framework._tracking.writer import Writer
@@ -70,7 +70,7 @@ class Delivery:
 
     def wait(self) -> None:
         """Wait until everything so far is written, or has failed to be."""
-        self._writer.call(lambda: None)
+        self._writer.call(partial(self._attempt, self._flush))
 
     def interrupt(self) -> None:
         """Say that the invocation does not come to its end: the store is not waited for any more."""
@@ -159,6 +159,7 @@ class Delivery:
     def _finish(self, now: float) -> None:
         if self._runs is None:
             return
+        self._attempt(self._flush)
         jobs = [partial(_kill, run, now) for run in self.open.values()]
         jobs += [partial(_end_parent, name, self._interrupted, now) for name in self._runs.experiments]
         try:
@@ -176,7 +177,7 @@ def _write(run: OpenRun, runs: Runs) -> None:
 
 
 def _kill(run: OpenRun, now: float, runs: Runs) -> None:
-    run.artifacts = RunArtifacts()
+    run.drop()  # all that the store takes has been written
     runs.claim(run, finished=False)
     runs.end(run, "KILLED", "interrupted", now)
 

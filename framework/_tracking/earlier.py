@@ -48,10 +48,28 @@ class Earlier:
     def __init__(self, client: "MlflowClient") -> None:
         self._client = client
         self._known: dict[str, list[Run]] = {}
+        self._keys: dict[str, set[str]] = {}
 
     def forget(self) -> None:
         """Forget what was there: it is not known what has come to be there since."""
         self._known.clear()
+        self._keys.clear()
+
+    def expect_none_but(self, experiment_id: str, runs: "Sequence[Run]") -> None:
+        """Expect trials to have no runs but these, and those that this invocation makes."""
+        self._keys.setdefault(experiment_id, {run.data.tags[KEY] for run in runs if KEY in run.data.tags})
+
+    def expect_others(self) -> None:
+        """Expect any trial to have a run by now: another invocation is at the same ones."""
+        self._keys.clear()
+
+    def expects_none(self, experiment_id: str, key: str) -> bool:
+        """Whether a trial has no run, as far as is known; of each trial this is so only the first time."""
+        keys = self._keys.get(experiment_id)
+        if keys is None or key in keys:
+            return False
+        keys.add(key)
+        return True
 
     def runs(self, experiment: str) -> "list[Run]":
         """Our runs in an experiment as they were when first asked for, the newest first.
@@ -74,6 +92,11 @@ class Earlier:
     def of_trial(self, experiment_id: str, key: str) -> "list[Run]":
         """The runs of a trial as they are now; the one that counts first."""
         return _ranked(self._search(experiment_id, f"tags.`{KEY}` = '{key}'"))
+
+    def has_others(self, experiment_id: str, key: str, run_id: str) -> bool:
+        """Whether a trial has runs now besides this one: cheaper than to read them, as mostly there are none."""
+        condition = f"tags.`{KEY}` = '{key}' AND attributes.run_id != '{run_id}'"
+        return bool(self._client.search_runs([experiment_id], condition, max_results=1))
 
     def keep_one(self, runs: "Sequence[Run]") -> "list[Run]":
         """Set aside all runs of a trial but the first, and those that somebody may still be writing.

@@ -7,16 +7,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from framework._errors import DataError
 from framework._tracking.archive import read_program
+from framework._tracking.files import artifact_folder, write_artifacts
+from framework._tracking.run import OpenRun
 from framework._tracking.server import configure, reason
 from framework._tracking.versions import VERSIONS, VERSIONS_RECORD, versions_of
 
 if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
+    from mlflow.models import Model
     from torch import Tensor, nn
     from torch.export import ExportedProgram
 
@@ -33,36 +36,55 @@ def why_no_graph(tags: Mapping[str, str]) -> str:
     return lines[0][:500] if lines else ""
 
 
+class _Template(NamedTuple):
+    """A network that was exported before, for others of its architecture.
+
+    Attributes:
+        folder: where MLflow has saved it.
+        program: its graph, whose weights are overwritten.
+        graph: the same as a module, on the same weights.
+        description: what MLflow says of it.
+    """
+
+    folder: Path
+    program: "ExportedProgram"
+    graph: "nn.Module"
+    description: "Model"
+
+
 class ModelWriter:
     """Logs trained networks. Exporting a graph is slow, so networks of one architecture share theirs.
 
     Args:
         client: where to.
+        uri: of the tracking store.
     """
 
-    def __init__(self, client: "MlflowClient") -> None:
+    def __init__(self, client: "MlflowClient", uri: str) -> None:
         self._client = client
+        self._uri = uri
+        self._looks = False
         self._folder = tempfile.TemporaryDirectory(prefix="framework-models-", ignore_cleanup_errors=True)
-        self._exported: dict[str, tuple[Path, ExportedProgram]] = {}
+        self._exported: dict[str, _Template] = {}
+
+    def forget(self) -> None:
+        """It is not known what has come to be there: look whether a run has a model before one is made."""
+        self._looks = True
 
     def log(
         self,
-        run_id: str,
-        experiment_id: str,
+        run: OpenRun,
         model: "nn.Module",
         shape: Sequence[int],
-        step: int,
         params: Mapping[str, str],
         dtype: "torch.dtype | None" = None,
     ) -> bool:
         """Log a network as ``runs:/<run>/model``, or its weights alone where it cannot be exported.
 
         Args:
-            run_id: the run that it belongs to.
-            experiment_id: the experiment of that run.
+            run: that it belongs to; it is logged at the run's epoch.
             model: the network; put into eval mode and on the CPU, so it must not be in use elsewhere.
             shape: of one input, such as (channels, height, width).
-            step: the epoch at which it is logged.
             params: what to show beside it.
             dtype: of its input; None: float32.
 
@@ -72,69 +94,63 @@ class ModelWriter:
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         import_pytorch()
-        from mlflow.models import Model
-
         try:
-            template, program = self._export(model.eval().cpu(), shape, dtype)
+            template = self._export(model.eval().cpu(), shape, dtype)
         except Exception as error:  # whatever in the network torch.export cannot follow
-            self._log_weights(run_id, model, error)
+            self._log_weights(run, model, error)
             return False
-        # There is one already where the store was lost before the run could end.
-        own = f"source_run_id = '{run_id}' AND name = '{NAME}'"
-        earlier = self._client.search_logged_models([experiment_id], own)
+        # There is one already where the store was lost, or the process killed, before the run could end.
+        own = f"source_run_id = '{run.run_id}' AND name = '{NAME}'"
+        known_to_have_none = run.is_new and not self._looks
+        earlier = [] if known_to_have_none else self._client.search_logged_models([run.experiment_id], own)
         logged = (
             earlier[0]
             if earlier
-            else self._client.create_logged_model(experiment_id, name=NAME, source_run_id=run_id, params=dict(params))
+            else self._client.create_logged_model(
+                run.experiment_id, name=NAME, source_run_id=run.run_id, params=dict(params)
+            )
         )
-        with tempfile.TemporaryDirectory(dir=self._folder.name) as temporary:
-            folder = Path(temporary, NAME)
-            shutil.copytree(template, folder, ignore=shutil.ignore_patterns("*.pt2"))
-            _save(program, versions_of(model.state_dict()), template / GRAPH, folder / GRAPH)
-            description = Model.load(str(template))
-            description.run_id, description.model_id = run_id, logged.model_id
+        with artifact_folder(logged.artifact_location, self._uri) as folder:
+            shutil.copytree(template.folder, folder, ignore=shutil.ignore_patterns("*.pt2"), dirs_exist_ok=True)
+            _save(template.program, versions_of(model.state_dict()), template.folder / GRAPH, folder / GRAPH)
+            description = template.description
+            description.run_id, description.model_id = run.run_id, logged.model_id
             description.model_uuid, description.artifact_path = logged.model_id, logged.artifact_location
             description.save(str(folder / "MLmodel"))
-            self._client.log_model_artifacts(logged.model_id, str(folder))
         self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-        outputs = self._client.get_run(run_id).outputs if earlier else None
+        outputs = self._client.get_run(run.run_id).outputs if earlier else None
         if logged.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step)])
+            self._client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, run.epoch)])
         return True
 
-    def _log_weights(self, run_id: str, model: "nn.Module", error: Exception) -> None:
+    def _log_weights(self, run: OpenRun, model: "nn.Module", error: Exception) -> None:
         """What is left for a network without a graph: its weights, and why there is no more."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         state = model.state_dict()
         # Weights that are tied are kept under each of their names, so that the names are the network's.
         apart = {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
-        with tempfile.TemporaryDirectory(dir=self._folder.name) as temporary:
-            path = Path(temporary, WEIGHTS)
-            save_file(apart, path, {VERSIONS: versions_of(state)})
-            self._client.log_artifact(run_id, str(path))
-        self._client.set_tag(run_id, NO_GRAPH, f"{_WHY_NOT}{error}"[:5000])
+        write_artifacts(run.artifact_uri, self._uri, {WEIGHTS: save(apart, {VERSIONS: versions_of(state)})})
+        self._client.set_tag(run.run_id, NO_GRAPH, f"{_WHY_NOT}{error}"[:5000])
 
     def close(self) -> None:
         """Remove the exported graphs."""
         self._folder.cleanup()
 
-    def _export(
-        self, model: "nn.Module", shape: Sequence[int], dtype: "torch.dtype | None"
-    ) -> "tuple[Path, ExportedProgram]":
+    def _export(self, model: "nn.Module", shape: Sequence[int], dtype: "torch.dtype | None") -> "_Template":
         """The graph of the model with the model's weights, and a saved model to copy the rest from."""
         state = model.state_dict()
         layout = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in state.items()}
         architecture = json.dumps([list(shape), str(dtype), repr(model), layout])
         examples = _examples(shape, dtype)
         if architecture in self._exported:
-            template, program = self._exported[architecture]
-            _fill(program, state)
+            template = self._exported[architecture]
+            _fill(template.program, state)
             # Not all that a forward pass does shows in the architecture, so the graph has to prove itself.
-            if _same(program.module(), model, examples[0]):
-                return template, program
+            if _same(template.graph, model, examples[0]):
+                return template
         folder = Path(tempfile.mkdtemp(dir=self._folder.name)) / NAME
-        self._exported[architecture] = folder, _save_template(model, examples, folder)
+        self._exported[architecture] = _save_template(model, examples, folder)
         return self._exported[architecture]
 
 
@@ -166,7 +182,7 @@ def save_program(
             raise DataError(f"torch.export cannot export the network: {reason(error)}") from error
         torch.export.save(made, raw)
         program = read_program(raw, file)
-    _check_batches(program, model, examples)
+    _check_batches(program.module(), model, examples)
     return program
 
 
@@ -203,13 +219,12 @@ def _examples(shape: Sequence[int], dtype: "torch.dtype | None") -> "list[Tensor
     return [torch.rand(count, *shape, generator=generator).to(dtype or torch.float32) for count in (2, 1, 3)]
 
 
-def _check_batches(program: "ExportedProgram", model: "nn.Module", examples: "Sequence[Tensor]") -> None:
+def _check_batches(graph: "nn.Module", model: "nn.Module", examples: "Sequence[Tensor]") -> None:
     """Check that a graph computes what its network does, for any number of images.
 
     Raises:
         DataError: it does not; says for how many.
     """
-    graph = program.module()
     for images in examples:
         why = None
         try:
@@ -224,10 +239,10 @@ def _check_batches(program: "ExportedProgram", model: "nn.Module", examples: "Se
             ) from why
 
 
-def _save_template(model: "nn.Module", examples: "Sequence[Tensor]", folder: Path) -> "ExportedProgram":
+def _save_template(model: "nn.Module", examples: "Sequence[Tensor]", folder: Path) -> _Template:
     import mlflow.pytorch
     import torch
-    from mlflow.models import infer_signature
+    from mlflow.models import Model, infer_signature
 
     example = examples[0]
     with torch.no_grad():
@@ -242,8 +257,9 @@ def _save_template(model: "nn.Module", examples: "Sequence[Tensor]", folder: Pat
     )
     # Read as a stranger's would be: what cannot be read back is not logged as if it could.
     program = read_program(folder / GRAPH, folder.with_suffix(".pt2"))
-    _check_batches(program, model, examples)
-    return program
+    graph = program.module()
+    _check_batches(graph, model, examples)
+    return _Template(folder, program, graph, Model.load(str(folder)))
 
 
 def _save(program: "ExportedProgram", versions: str, template: Path, path: Path) -> None:

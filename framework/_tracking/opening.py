@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from framework._tracking.earlier import Earlier, is_live, is_whole
+from framework._tracking.files import write_artifacts
 from framework._tracking.origin import source
 from framework._tracking.params import parameters, run_name, variant
 from framework._tracking.run import OpenRun
@@ -44,11 +45,13 @@ class Opener:
 
     Args:
         client: of the tracking store.
+        uri: its URI.
         earlier: the runs that are there.
     """
 
-    def __init__(self, client: "MlflowClient", earlier: Earlier) -> None:
+    def __init__(self, client: "MlflowClient", uri: str, earlier: Earlier) -> None:
         self._client = client
+        self._uri = uri
         self._earlier = earlier
 
     def find(self, run: OpenRun, *, replaced: frozenset[str] = frozenset(), finished: bool = False) -> None:
@@ -60,6 +63,9 @@ class Opener:
             finished: the trial has come to its end already, so nobody who is still at it is waited for.
         """
         run.looked, run.follows = time.monotonic(), False
+        if self._earlier.expects_none(run.experiment_id, run.plan.key):
+            self._create(run)  # which looks whether there is one by now
+            return
         there = self._earlier.of_trial(run.experiment_id, run.plan.key)
         old = [one for one in there if one.info.run_id in replaced and not is_live(one)]
         for one in old:
@@ -68,7 +74,7 @@ class Opener:
         if first is None:
             self._create(run)
             return
-        run.run_id = first.info.run_id
+        run.run_id, run.artifact_uri, run.is_new = first.info.run_id, first.info.artifact_uri, False
         run.follows = (is_whole(first) or (is_live(first) and not finished)) and not _is_own(run, first)
         if not run.follows:
             self._revive(run, first)
@@ -108,12 +114,15 @@ class Opener:
         """Make a new run, unless another invocation has made one since we looked."""
         begun, name = int(run.started * 1000), run_name(run.plan.name)
         made = self._client.create_run(run.experiment_id, start_time=begun, tags=_tags(run), run_name=name)
-        first = self._earlier.of_trial(run.experiment_id, run.plan.key)[0]
-        run.run_id, run.follows = first.info.run_id, first.info.run_id != made.info.run_id
-        if run.follows:
-            self._client.delete_run(made.info.run_id)
-        else:
-            self._describe(run, made)
+        run.run_id, run.artifact_uri, run.is_new = made.info.run_id, made.info.artifact_uri, True
+        if self._earlier.has_others(run.experiment_id, run.plan.key, made.info.run_id):
+            first = self._earlier.of_trial(run.experiment_id, run.plan.key)[0]
+            if first.info.run_id != made.info.run_id:
+                self._client.delete_run(made.info.run_id)
+                self._earlier.expect_others()  # at the next trials too
+                self.find(run)
+                return
+        self._describe(run, made)
 
     def _revive(self, run: OpenRun, there: "Run") -> None:
         """Go on in a run that is there."""
@@ -147,11 +156,12 @@ class Opener:
         new = [Param(name, value) for name, value in known.items() if name not in there.data.params]
         for batch in batches(new, _PARAMS):
             self._client.log_batch(run.run_id, params=batch)
-        self._client.log_text(run.run_id, run.spec, SPEC)
+        texts = {SPEC: run.spec}
         if run.plan.code.texts:
-            files = {posixpath.join(run.plan.code.base, SPEC): run.spec, **run.plan.code.texts}
-            for path, text in files.items():
-                self._client.log_text(run.run_id, text, f"{CODE}/{path}")
+            code = {posixpath.join(run.plan.code.base, SPEC): run.spec, **run.plan.code.texts}
+            texts |= {f"{CODE}/{path}": text for path, text in code.items()}
+        files = {path: text.encode() for path, text in texts.items()}
+        write_artifacts(run.artifact_uri, self._uri, files)
 
 
 def _tags(run: OpenRun) -> dict[str, str]:

@@ -46,6 +46,8 @@ class OpenRun:
         notes: what is kept as parameters besides the plan.
         measures: by what the trial is measured.
         follows: another invocation writes this run; what comes is only gathered, in case that one does not finish.
+        artifact_uri: where its files go.
+        is_new: this invocation has made it.
         looked: when it was last looked whether that one still does, on the monotonic clock.
         logged: how many of the trial's records the run has.
         seen: how many have come; after a restart they come again.
@@ -65,6 +67,8 @@ class OpenRun:
     spec: str = ""
     notes: Mapping[str, Any] = field(default_factory=dict)
     measures: Measures = CLASSIFIED
+    artifact_uri: str = ""
+    is_new: bool = False
     follows: bool = False
     looked: float = 0.0
     logged: int = 0
@@ -75,6 +79,12 @@ class OpenRun:
     unsent: "list[list[Metric]]" = field(default_factory=list)
     artifacts: RunArtifacts = field(default_factory=RunArtifacts)
     exported: bool = False
+
+    def drop(self) -> None:
+        """Leave it at what is written."""
+        self.artifacts = RunArtifacts()
+        self.pending.clear()
+        self.unsent.clear()
 
     def rewind(self) -> None:
         """Take records from the trial's start on again."""

@@ -1,7 +1,6 @@
 """Experiments and runs as MLflow calls; only the tracker's writer thread makes them."""
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework._errors import TrackingError, redact
 from framework._measures import Measures
-from framework._tracking.earlier import Earlier, say
+from framework._tracking.earlier import Earlier
+from framework._tracking.files import write_artifacts
 from framework._tracking.models import ModelWriter
 from framework._tracking.opening import Opener, batches
 from framework._tracking.origin import PROCESS, source
 from framework._tracking.params import fit, valid_name
 from framework._tracking.reader import TrialRun, trial_of
-from framework._tracking.run import OpenRun, RunArtifacts
+from framework._tracking.run import OpenRun
 from framework._tracking.server import artifact_location
 from framework._tracking.tags import COMMAND, KEY, LONGEST_TAG, POINT, REASON, STAGE, STOPPED, VARIANT
 from framework._tracking.view import NOTE, Views
@@ -25,7 +25,7 @@ from framework._tracking.view import NOTE, Views
 if TYPE_CHECKING:
     import torch
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, RunTag
     from torch import nn
 
     from framework._plan import TrialPlan
@@ -39,6 +39,7 @@ T = TypeVar("T")
 class _Parent:
     run_id: str
     experiment_id: str
+    artifact_uri: str
     trials: int
     views: Views
     there: frozenset[str]  # the runs from before
@@ -66,14 +67,15 @@ class Runs:
         self._client = client
         self._uri = uri
         self._root = root
-        self._models = ModelWriter(client)
+        self._models = ModelWriter(client, uri)
         self._parents: dict[str, _Parent] = {}
         self._earlier = Earlier(client)
-        self._opener = Opener(client, self._earlier)
+        self._opener = Opener(client, uri, self._earlier)
 
     def forget(self) -> None:
         """Forget what was there: it is not known what has come to be there since."""
         self._earlier.forget()
+        self._models.forget()
 
     def finished(self, experiment: str) -> dict[str, TrialRun]:
         """The finished trials of an experiment, by key."""
@@ -111,7 +113,8 @@ class Runs:
         swept = [one for known in earlier for one in json.loads(known.data.tags.get(VARIANT, "{}"))]
         views = Views(self._client, identity, note, swept)
         there = frozenset(known.info.run_id for known in earlier)
-        self._parents[experiment] = _Parent(run.info.run_id, identity, trials, views, there)
+        self._earlier.expect_none_but(identity, earlier)
+        self._parents[experiment] = _Parent(run.info.run_id, identity, run.info.artifact_uri, trials, views, there)
 
     def _make_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -161,12 +164,20 @@ class Runs:
 
     def write(self, run: OpenRun) -> None:
         """Log a run's pending records, but for those that it has already."""
-        from mlflow.entities import Metric
-
         if run.follows and time.monotonic() - run.looked >= _LOOK_SECONDS:
             self._opener.find(run)
         if run.follows:
             return
+        self._gather(run)
+        while run.unsent and not run.follows:
+            with self._opener.while_there(run):
+                self._log(run, run.unsent[0])
+                del run.unsent[0]
+
+    def _gather(self, run: OpenRun) -> None:
+        """Make batches of a run's pending records."""
+        from mlflow.entities import Metric
+
         for record in run.pending:
             run.seen, run.epoch = run.seen + 1, record.epoch
             # Of two values at one epoch MLflow takes the later for the last, and the larger one if neither is later.
@@ -179,29 +190,20 @@ class Runs:
                     run.unsent.append([])
                 run.unsent[-1] += new
         run.pending.clear()
-        while run.unsent and not run.follows:
-            with self._opener.while_there(run):
-                self._log(run, run.unsent[0])
-                del run.unsent[0]
 
-    def log_files(self, run_id: str, files: Mapping[str, bytes]) -> None:
-        """Log files, by their path in the run."""
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                file = Path(folder, name)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-            if files:
-                self._client.log_artifacts(run_id, folder)
+    def log_files(self, artifact_uri: str, files: Mapping[str, bytes]) -> None:
+        """Log files, by their path among a run's artifacts."""
+        write_artifacts(artifact_uri, self._uri, files)
 
     def log_model(
         self, run: OpenRun, model: "nn.Module", shape: Sequence[int], dtype: "torch.dtype | None" = None
     ) -> None:
         """Log the trained network, or its weights where it cannot be exported."""
+        self._gather(run)  # which says the epoch
         swept = {**run.plan.swept, "seed": run.plan.seed}
         params = {name: fit(str(value), LONGEST_TAG) for name, value in swept.items()}
         with self._opener.while_there(run):
-            run.exported = self._models.log(run.run_id, run.experiment_id, model, shape, run.epoch, params, dtype)
+            run.exported = self._models.log(run, model, shape, params, dtype)
 
     def end(
         self,
@@ -230,21 +232,29 @@ class Runs:
         parent.stopped += stopped is not None
 
     def _end(self, run: OpenRun, status: str, reason: str | None, ended: float, stopped: str | None) -> None:
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, RunTag
 
+        self._gather(run)
+        metrics: list[Metric] = []
         if reason is None:
             summary = {"epochs": float(run.epoch), "seconds": ended - run.started, **run.artifacts.metrics}
             stamp = max(int(ended * 1000), run.stamp + 1)
-            self._log(run, [Metric(valid_name(name), value, stamp, run.epoch) for name, value in summary.items()])
-        else:
-            say(self._client, run.run_id, REASON, reason)
-        if stopped is not None:
-            say(self._client, run.run_id, STOPPED, stopped)
-        if note := run.artifacts.note(run.exported):
-            self._client.set_tag(run.run_id, NOTE, fit(note, LONGEST_TAG))
+            metrics = [Metric(valid_name(name), value, stamp, run.epoch) for name, value in summary.items()]
+        note = run.artifacts.note(run.exported) or stopped or reason
+        said = {REASON: reason, STOPPED: stopped, NOTE: note}
+        tags = [RunTag(name, fit(text, LONGEST_TAG)) for name, text in said.items() if text is not None]
+        # With the last records where they fit, as each batch is a few transactions; the same if it is written again.
+        *full, last = run.unsent or [[]]
+        if len(last) + len(metrics) + len(tags) > _METRICS:
+            full, last = [*full, last], []
+        for batch in full:
+            self._log(run, batch)
+        self._log(run, [*last, *metrics], tags)
+        run.unsent.clear()
         self._client.set_terminated(run.run_id, status, int(ended * 1000))
         # Last of all: of two invocations that end at once, at least one sees the runs of both.
-        self._earlier.keep_one(self._earlier.of_trial(run.experiment_id, run.plan.key))
+        if self._earlier.has_others(run.experiment_id, run.plan.key, run.run_id):
+            self._earlier.keep_one(self._earlier.of_trial(run.experiment_id, run.plan.key))
 
     def fail(self, run: OpenRun | None, experiment: str, reason: str, ended: float) -> None:
         """A trial of which something could not be written has failed; its run says so, if it has one that still can.
@@ -258,7 +268,7 @@ class Runs:
         count = Metric("failed", parent.failed + 1.0, int(ended * 1000), 0)
         self._client.log_batch(parent.run_id, [count])
         if run is not None:
-            run.artifacts = RunArtifacts()
+            run.drop()
             with suppress(Exception):  # somebody may have deleted it
                 self.end(run, "FAILED", reason, ended)
                 return
@@ -278,7 +288,7 @@ class Runs:
         parent = self._parents[experiment]
         values = [Metric(valid_name(name), value, int(at * 1000), 0) for name, value in metrics.items()]
         self._client.log_batch(parent.run_id, metrics=values)
-        self.log_files(parent.run_id, files)
+        self.log_files(parent.artifact_uri, files)
         if note is not None:
             self._client.set_tag(parent.run_id, NOTE, fit(note(parent.run_id), LONGEST_TAG))
 
@@ -303,6 +313,8 @@ class Runs:
         """Remove temporary files."""
         self._models.close()
 
-    def _log(self, run: OpenRun, metrics: "Sequence[Metric]") -> None:
-        for batch in batches(metrics, _METRICS):
+    def _log(self, run: OpenRun, metrics: "Sequence[Metric]", tags: "Sequence[RunTag]" = ()) -> None:
+        *full, last = list(batches(metrics, _METRICS - len(tags))) or [()]
+        for batch in full:
             self._client.log_batch(run.run_id, metrics=batch)
+        self._client.log_batch(run.run_id, metrics=last, tags=tags)

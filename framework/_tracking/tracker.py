@@ -119,7 +119,12 @@ class Tracker:
     def trial_restarted(self, plan: "TrialPlan") -> None:
         """An open trial is tried again, and will report from its start; what its run has already is passed over."""
         delivery = self._delivery
-        delivery.put_of(plan, lambda runs: delivery.open[plan.identity].rewind())
+
+        def job(runs: Runs) -> None:
+            runs.write(delivery.open[plan.identity])
+            delivery.open[plan.identity].rewind()
+
+        delivery.put_of(plan, job)
 
     def summarised(
         self,
@@ -175,7 +180,7 @@ class Tracker:
         def job(runs: Runs) -> None:
             run = delivery.open[trial]
             if not run.follows:
-                runs.log_files(run.run_id, run.artifacts.files)
+                runs.log_files(run.artifact_uri, run.artifacts.files)
             if run.artifacts.model is not None:
                 runs.log_model(run, run.artifacts.model, run.artifacts.shape, run.artifacts.dtype)
             runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)

@@ -16,7 +16,7 @@ class Writer:
     """Does jobs in the order in which they are given, on a thread of its own.
 
     Args:
-        flush: writes what lazy jobs have gathered; called before any other job, or after `GATHER_SECONDS`.
+        flush: writes what lazy jobs have gathered; called `GATHER_SECONDS` after the first of them, and at the end.
     """
 
     def __init__(self, flush: Callable[[], None]) -> None:
@@ -69,7 +69,7 @@ class Writer:
             if lazy:
                 job()
                 due = due or monotonic() + GATHER_SECONDS
-            if not lazy or monotonic() >= (due or 0.0):
+            if due is not None and monotonic() >= due:
                 self._flush()
                 due = None
             if not lazy:
