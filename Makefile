@@ -18,7 +18,7 @@ install: .venv/installed ## make .venv with the tested versions
 demo: install ## train, prune and unprune a small network on the digits, and show what came out
 	$(BIN)/framework run experiments/quickstart.yaml
 
-# Two processes; tests/conftest.py says which tests share one, and so what they have run.
+# Three processes; tests/conftest.py says which tests share one, and so what they have run.
 test: install ## run the tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -18,6 +18,8 @@ import pytest
 import torch
 
 from framework._cli import main
+from framework._plan.splits import COURSE
+from framework._store import Store
 
 SCRIPT = str(Path(sysconfig.get_path("scripts"), "framework"))
 
@@ -169,6 +171,11 @@ def here(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
         main()
     torch.set_num_threads(threads)
     return int(ended.value.code or 0)
+
+
+def stages_ended(store: Store) -> int:
+    """How many states after stages are stored; those at splits within stages are left out."""
+    return len([key for key in store.stored() if len(key) == COURSE])
 
 
 def client(root: Path) -> Any:

@@ -9,7 +9,19 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from running import SCRIPT, environment, framework, framework_started, free_port, here, history, trials, wait_for, write
+from running import (
+    SCRIPT,
+    environment,
+    framework,
+    framework_started,
+    free_port,
+    here,
+    history,
+    stages_ended,
+    trials,
+    wait_for,
+    write,
+)
 
 from framework._store import Store
 
@@ -79,8 +91,8 @@ def test_what_a_lost_tracking_server_did_not_get_is_delivered_next_time(
     # By default it is waited for: see test_servers_lost.py.
     patient = {"PYTHONPATH": gate, "FRAMEWORK_TRACKING_PATIENCE": "1"}
     run = framework_started(*command, folder=tmp_path, output=tmp_path / "told.txt", **patient)
-    before = len(Store("results/stages").stored())
-    wait_for(lambda: len(Store("results/stages").stored()) > before)
+    before = stages_ended(Store("results/stages"))
+    wait_for(lambda: stages_ended(Store("results/stages")) > before)
     os.killpg(server.pid, 9)
     server.wait()
     (tmp_path / "gate.flag").touch()
@@ -89,7 +101,7 @@ def test_what_a_lost_tracking_server_did_not_get_is_delivered_next_time(
     assert lines[-1].startswith(f"error: the tracking store {serve.uri} refuses: ")
     assert not [line for line in lines if "Traceback" in line]
     # The training went on to its end.
-    assert len(Store("results/stages").stored()) == before + 4
+    assert stages_ended(Store("results/stages")) == before + 4
 
     serve()
     again = framework(*command, folder=tmp_path, PYTHONPATH=gate)

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from running import framework_started, wait_for, write
+from running import framework_started, stages_ended, wait_for, write
 from served import epochs, needs_server, runs_of
 from serving import Postgres, Proxy, Tracking
 from test_tracking import SHAPE, begin, make_plan, record
@@ -151,17 +151,17 @@ def test_a_server_that_goes_away_for_a_while_loses_nothing(
     def said(what: str) -> int:
         return (tmp_path / "told.txt").read_text().count(what)
 
-    wait_for(lambda: len(store.stored()) == 1)
+    wait_for(lambda: stages_ended(store) == 1)
     tracking.kill()
     (tmp_path / "one.flag").touch()
     wait_for(lambda: said("does not answer ([Errno 111] Connection refused)") == 1)
-    wait_for(lambda: len(store.stored()) == 3)  # the training has gone on
+    wait_for(lambda: stages_ended(store) == 3)  # the training has gone on
     tracking.start()
     wait_for(lambda: said("answers again") == 1)
     postgres.kill(signal.SIGQUIT)
     (tmp_path / "two.flag").touch()
     wait_for(lambda: said("does not answer (HTTP 503)") == 1)
-    wait_for(lambda: len(store.stored()) == 5)
+    wait_for(lambda: stages_ended(store) == 5)
     postgres.start()
     assert run.wait(120) == 0, (tmp_path / "told.txt").read_text()
     assert (said("does not answer"), said("answers again"), said("Traceback")) == (2, 2, 0)
