@@ -53,6 +53,7 @@ bench: install ## measure against what one would use otherwise
 	$(BIN)/python benchmarks/rounds.py
 	$(BIN)/python benchmarks/lengths.py
 	$(BIN)/python benchmarks/scheduler.py
+	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/registry.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/figures.py
