@@ -268,7 +268,7 @@ def test_resources_are_told_by_spec_where_they_differ_and_where_they_are_not_the
         "resources per trial: cpu=auto gpu=auto timeout=60 (one)",
         "resources per trial: cpu=2 gpu=0.5 retries=0 (two, three)",
         "threads on this machine: 1 in 1 stage",
-        "time left: unknown until a first trial of one has run",
+        "time left: unknown until a first trial has run",
     ]
 
 
