@@ -1,6 +1,7 @@
 """How long stages took in earlier runs, by which it is told beforehand how long others will take.
 
-The store has a small file of it for each model on each dataset: what the last stages of every name cost there.
+The store has a small file of it for each model, dataset and number of processes that train it together: what the last
+stages of every name cost there.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ RUN, FIRST_TRIAL, TRIAL = "(run)", "(first trial)", "(trial)"
 END = "(end)"
 """What follows in a stage after its last split: nothing is trained there."""
 _LAST = 20  # of each name, on each device
+_MANY = 1000
 CPU = "CPU"
 
 
@@ -162,6 +164,8 @@ class Timings:
         if result.complete:
             rest = now - began - sum(timing.seconds for timing in timings)
             known.append(Timing(name, self.executor, 0, max(0.0, rest)))
+        if len(known) > _MANY:  # of thousands of trials
+            known[:] = _latest(known)
         self._span, self._ended = [self._span[0], now], True
 
     def save(self) -> None:
@@ -174,7 +178,7 @@ class Timings:
 
 
 def _name(plan: TrialPlan) -> str:
-    text = json.dumps([plan.model, plan.data], sort_keys=True, default=str)
+    text = json.dumps([plan.model, plan.data, plan.resources.get("processes", 1)], sort_keys=True, default=str)
     return f"pace-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
