@@ -33,15 +33,19 @@ class Estimator:
         plans: the trials, with their threads settled; those whose last stage is stored take no time.
         stored: the keys of the states that are stored.
         store: has what earlier stages took.
+        executor: which runs the trials.
 
     Attributes:
         unknown: the trials with a stage of which no earlier one tells anything.
         devices: on which those ran that tell.
     """
 
-    def __init__(self, plans: Sequence[TrialPlan], stored: Collection[str], store: Store) -> None:
+    def __init__(
+        self, plans: Sequence[TrialPlan], stored: Collection[str], store: Store, executor: str = "ray"
+    ) -> None:
         plans = SplitStages(stored)(plan for plan in plans if plan.key not in stored)
         self._plans, self._stored, self._paces = plans, frozenset(stored), read_paces(store, plans)
+        self._executor = executor
         self._costs: dict[str, tuple[float, float] | None] = {}  # seconds and bytes by stage key
         for plan, pace in zip(plans, self._paces, strict=True):
             for key, stage, epochs in plan.parts:
@@ -71,7 +75,7 @@ class Estimator:
             while len(running) < slots and (index := scheduler.next()) is not None:
                 plan = self._plans[index]
                 count = max((i for i, key in enumerate(plan.path, 1) if key in done), default=0)
-                heapq.heappush(running, (now + self._paces[index].apart(kind), index, count))
+                heapq.heappush(running, (now + self._paces[index].apart(kind, self._executor), index, count))
                 busy[plan.experiment] -= now
             now, index, count = heapq.heappop(running)
             plan = self._plans[index]
@@ -86,4 +90,4 @@ class Estimator:
                 scheduler.ended(index)
                 busy[plan.experiment] += now
                 kind = TRIAL
-        return Estimate(now + max(pace.apart(RUN) for pace in self._paces), busy, size)
+        return Estimate(now + max(pace.apart(RUN, self._executor) for pace in self._paces), busy, size)

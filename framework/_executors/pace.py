@@ -95,10 +95,11 @@ class Pace:
         pace = median(timing.seconds / (timing.epochs if epochs else 1) for timing in found)
         return pace * (epochs or 1), median(timing.size for timing in found)
 
-    def apart(self, name: str) -> float:
-        """The seconds that `RUN`, `FIRST_TRIAL` or `TRIAL` takes with the latest executor; 0 if nobody knows."""
+    def apart(self, name: str, executor: str) -> float:
+        """The seconds that `RUN`, `FIRST_TRIAL` or `TRIAL` takes with this executor, or else with others."""
         found = [timing for timing in self.timings if timing.name == name]
-        return median([timing.seconds for timing in found if timing.device == found[-1].device] or [0.0])
+        found = [timing for timing in found if timing.device == executor] or found
+        return median([timing.seconds for timing in found] or [0.0])
 
 
 _APART = (RUN, FIRST_TRIAL, TRIAL)

@@ -179,7 +179,8 @@ def _expect(
     planned = {spec.name: [plan for plan in pending if plan.experiment == spec.name] for spec in specs}
     settled, slots = share_here(specs, planned)
     most = 1 if options.executor == "inline" else options.max_concurrent
-    estimate = Estimator([plan for plans in settled.values() for plan in plans], stored, store)
+    plans = [plan for plans in settled.values() for plan in plans]
+    estimate = Estimator(plans, stored, store, options.executor)
     found = estimate(min(slots, most or slots))
     return None if found is None else found.seconds
 

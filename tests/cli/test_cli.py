@@ -148,8 +148,8 @@ def test_nothing_but_results_is_left_in_the_folder(study: Study) -> None:
     assert {path.name for path in study.folder.iterdir()} == {*STUDY, "results"}
     assert {path.name for path in study.root.iterdir()} == {"mlflow.db", "artifacts", "stages"}
     kept = Counter(path.suffix for path in (study.root / "stages").glob("*.*"))
-    # A snapshot for every stage that was executed, one of the last training of each trial, and no more.
-    assert kept == {".json": 20 + 5, ".safetensors": 20 + 5}
+    # A snapshot for every stage that was executed, one of the last training of each trial, and what stages took.
+    assert kept == {".json": 20 + 5, ".safetensors": 20 + 5, ".note": 1}
 
 
 # --- running again -------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_force_runs_anew_in_the_place_of_the_old_run_and_inline_ends_with_the_we
     root = study.copy(tmp_path, monkeypatch)
     options = ("--root", "results", "--executor", "inline", "--force")
     assert here("run", "single.yaml", *options, monkeypatch=monkeypatch) == 0
-    assert "1 trial to run\n" in capsys.readouterr().out
+    assert "1 trial to run, about " in capsys.readouterr().out
     new = trials(root, "single")["seed=3"]
     assert new.info.run_id != old.info.run_id
     assert new.data.metrics["train/loss"] == old.data.metrics["train/loss"]
