@@ -81,8 +81,8 @@ class Store:
             self._backend.remove(shared.file)
         if former:
             self._remove_files([former])
+        self._remember(snapshot, contents)
         if not partial:
-            self._remember(key, contents)
             self._discard(key, partial=True)
         return snapshot
 
@@ -249,13 +249,14 @@ class Store:
             raise BadFileError(error.file, f"{error}, and {snapshot.name} needs it") from None
         except Exception as error:  # its digest is right, but it was never a file of ours
             raise BadFileError(snapshot.file, f"it does not hold tensors: {describe(error)}") from None
-        if not snapshot.partial:
-            self._remember(snapshot.key, contents)
+        self._remember(snapshot, contents)
         return tensors
 
-    def _remember(self, key: str, contents: Contents) -> None:
-        self._known.pop(key, None)
-        self._known[key] = contents
+    def _remember(self, snapshot: Snapshot, contents: Contents) -> None:
+        if snapshot.partial or snapshot.end:
+            return  # states within stages are the first to go, and their files with them: nobody shares these
+        self._known.pop(snapshot.key, None)
+        self._known[snapshot.key] = contents
         while len(self._known) > _KNOWN:
             del self._known[next(iter(self._known))]
 
