@@ -22,7 +22,7 @@ demo: install ## train, prune and unprune a small network on the digits, and sho
 test: install ## run the tests
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-long: install ## run what takes an hour: all classification models of torchvision
+test-long: install ## run what takes long: all classification models of torchvision, all experiments, the notebook
 	$(BIN)/pytest -m 'long and not huge'
 
 check: install ## lint, types, floors

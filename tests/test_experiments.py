@@ -33,6 +33,7 @@ def test_each_is_valid_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     ]
 
 
+@pytest.mark.long  # minutes: each spec is checked in other tests
 def test_each_runs_on_digits_by_settings_alone(cluster: str, tmp_path: Path) -> None:
     files = sorted(str(path) for path in EXPERIMENTS.glob("*.yaml") if path.stem != "sensitivity")  # many trials
     # Few images are left to train on: one epoch is three batches.

@@ -297,7 +297,7 @@ def test_its_own_tests_pass(installed: Environment) -> None:
         ["ruff", "check", "--no-cache"],
         ["ruff", "format", "--check", "--no-cache"],
         # Where framework's own types are found, as it is.
-        ["mypy", "--strict"],
+        pytest.param(["mypy", "--strict"], marks=pytest.mark.long),
     ],
     ids=" ".join,
 )

@@ -241,6 +241,7 @@ def test_more_than_any_machine_has_is_one_sentence(
     assert {run.info.status for run in all_runs(root, "single")} == {"FINISHED", "KILLED"}
 
 
+@pytest.mark.long  # two more clusters
 def test_a_token_is_sent_only_to_a_cluster_that_asks_for_one(cluster: str, tmp_path: Path) -> None:
     write(tmp_path, {"short.yaml": SHORT})
     token = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -201,7 +201,8 @@ def test_stopped_trials_are_not_run_again_but_go_on_without_the_scheduler(
     keys = {name: run.data.tags["framework.key"] for name, run in found.items()}
     assert not set(keys.values()) & store.stored()
     times = {name: run.info.end_time / 1000 for name, run in found.items()}
-    assert all(store.find(key, partial=True) for key in keys.values())
+    # Their checkpoints lie on the way to a state within the stage, which longer trials share.
+    assert {*keys.values()} <= {one.end or one.key for one in store.snapshots() if one.partial}
 
     monkeypatch.chdir(folder)
     assert here("run", "halved.yaml", "--root", "results", monkeypatch=monkeypatch) == 0

@@ -91,6 +91,7 @@ def test_states_within_stages_are_the_first_to_be_dropped(run: Any, tmp_path: Pa
     assert states(tmp_path / "small") == states(tmp_path / "results")
 
 
+@pytest.mark.long  # the same as one at a time, which is quicker
 def test_two_at_once(run: Any, tmp_path: Path, cluster: str) -> None:
     done = framework(*RUN, "--root", "parallel", "--address", cluster, "--max-concurrent", "2", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

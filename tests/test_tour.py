@@ -40,6 +40,7 @@ def test_it_is_committed_as_it_came_out_and_small(committed: Any) -> None:
     assert "stderr" not in {output.get("name") for output in outputs}
 
 
+@pytest.mark.long  # minutes: the whole study in a notebook
 def test_it_runs_from_top_to_bottom(committed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("FRAMEWORK_ROOT", str(tmp_path))
