@@ -116,7 +116,7 @@ class HandTrial:
         model = dict(plan["model"])
         make = {"convnet": convnet, "resnet18": resnet18}[model.pop("name")]
         shape = arrays.splits["train"][0].shape[1:]
-        self.model: nn.Module = make(shape, len(arrays.task.classes), **model).to(DEVICE)
+        self.model: nn.Module = make(shape, len(arrays.task.outputs), **model).to(DEVICE)
         self.criterion = nn.CrossEntropyLoss()
         self.augment = plan["data"]["augment"]
         self.splits = {
