@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 SECONDS = 30.0  # without a sign of life; a busy machine may be silent for some
-_SIGNS = 6  # in that time
+SIGNS = 6  # in that time
 _PAUSE = 0.1  # seconds between two looks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -38,17 +39,31 @@ def lease(path: Path, waiting: Callable[[], None], seconds: float | None = None)
     """
     seconds = SECONDS if seconds is None else seconds
     file = _acquire(path, waiting, seconds)
+    try:
+        with alive(partial(_show_life, file), seconds):
+            yield
+    finally:
+        if _is_at(path, file):
+            path.unlink(missing_ok=True)
+        os.close(file)
+
+
+@contextmanager
+def alive(show: Callable[[float, threading.Event], None], seconds: float) -> Iterator[None]:
+    """Show signs of life on a thread of its own within the context.
+
+    Args:
+        show: does so, with so many seconds between two signs, until the event is set.
+        seconds: after so many without a sign another process takes over.
+    """
     done = threading.Event()
-    thread = threading.Thread(target=_show_life, args=(file, seconds / _SIGNS, done), name="lease", daemon=True)
+    thread = threading.Thread(target=show, args=(seconds / SIGNS, done), name="lease", daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
-        if _is_at(path, file):
-            path.unlink(missing_ok=True)
-        os.close(file)
 
 
 def _acquire(path: Path, waiting: Callable[[], None], seconds: float) -> int:
@@ -75,7 +90,7 @@ def _acquire(path: Path, waiting: Callable[[], None], seconds: float) -> int:
         if not waited:
             waited = True
             waiting()
-        time.sleep(min(_PAUSE, seconds / _SIGNS))
+        time.sleep(min(_PAUSE, seconds / SIGNS))
 
 
 def _lock(file: int) -> bool:

@@ -41,14 +41,10 @@ def remote_lease(fs: Any, path: str, waiting: Callable[[], None], seconds: float
     seconds = local.SECONDS if seconds is None else seconds
     mine = _Object(fs, path)
     mine.acquire(waiting, seconds)
-    done = threading.Event()
-    thread = threading.Thread(target=mine.show_life, args=(seconds / local._SIGNS, done), name="lease", daemon=True)
-    thread.start()
     try:
-        yield
+        with local.alive(mine.show_life, seconds):
+            yield
     finally:
-        done.set()
-        thread.join()
         with suppress(Exception):  # one that stays is taken over after a while
             mine.release()
 
@@ -72,7 +68,7 @@ class _Object:
             if not waited:
                 waited = True
                 waiting()
-            time.sleep(min(_PAUSE, seconds / local._SIGNS))
+            time.sleep(min(_PAUSE, seconds / local.SIGNS))
 
     def show_life(self, pause: float, done: threading.Event) -> None:
         while not done.wait(pause):

@@ -27,8 +27,8 @@ from framework._trial.model import build_model, make_model
 from framework._trial.observers import Observers, notes_to
 from framework._trial.plugins import check_plugins
 from framework._trial.reports import Noted, Recorded, Report, StageEnd, StagesEnded
-from framework._trial.shared import SharedStages
 from framework._trial.snapshot import History, model_state, restore, restore_progress
+from framework._trial.stored import StoredStages
 from framework._trial.within import Locks, WithinStage
 
 
@@ -95,7 +95,7 @@ class _Run:
     resumed: Snapshot | None = None  # the checkpoint that the stage goes on from, until it reports
 
     def __post_init__(self) -> None:
-        self.stored = SharedStages(self.plan, self.registry, self.store, self._note)
+        self.stored = StoredStages(self.plan, self.registry, self.store, self._note)
         self.locks = Locks()
 
     def run(self, artifacts: dict[str, bytes] | None) -> Trial:

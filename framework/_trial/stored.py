@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from framework._errors import DamagedError
 from framework._plan import Split, TrialPlan
+from framework._ranks import alone, decided, rank
 from framework._registry import Registry
 from framework._stage import Trial
 from framework._store import Snapshot, Store
@@ -21,7 +22,10 @@ Loaded: TypeAlias = tuple[dict[str, Tensor], Snapshot]
 
 @dataclass
 class StoredStages:
-    """Loads and saves what a trial is after its stages.
+    """Loads and saves what a trial is after its stages, and within them.
+
+    Where several processes run the trial, rank 0 alone loads and saves, and gives the others what it has: all of them
+    go on from that, so that none drifts away from the others.
 
     Attributes:
         plan: the trial.
@@ -39,13 +43,16 @@ class StoredStages:
 
     def load(self, trial: Trial, count: int) -> Loaded | None:
         """What is stored after so many stages; what is damaged is set aside."""
-        return self._load(trial, self.plan.keys[count], count)
+        return decided(lambda: self._load(trial, self.plan.keys[count], count))
 
     def load_within(self, trial: Trial, index: int) -> tuple[Loaded, Split | None] | None:
         """The furthest of what is stored within the stage of this index, and the split that it is; None: a checkpoint.
 
         Checkpoints on the way to a split are kept under its key, and others under that of the stage.
         """
+        return decided(lambda: self._load_within(trial, index))
+
+    def _load_within(self, trial: Trial, index: int) -> tuple[Loaded, Split | None] | None:
         splits = self.plan.splits_of(index)
         places: list[tuple[str, Split | None, bool]] = [(self.plan.keys[index + 1], None, True)]
         places += [(split.key, split, partial) for split in reversed(splits) for partial in (False, True)]
@@ -80,12 +87,12 @@ class StoredStages:
             return None
 
     def lock(self, key: str, waiting: Callable[[], None]) -> AbstractContextManager[None]:
-        """Hold the lock of a state while computing it; see `Store.lock`."""
-        return self.store.lock(key, waiting)
+        """Hold the lock of a state while computing it, on rank 0; see `Store.lock`."""
+        return nullcontext() if rank() else self.store.lock(key, waiting)
 
     def save(self, trial: Trial, index: int, history: History) -> Loaded:
         """Store a trial after the stage of this index."""
-        return self._save(self.plan.keys[index + 1], trial, index, history, {})
+        return decided(lambda: self._save(self.plan.keys[index + 1], trial, index, history, {}))
 
     def save_within(
         self,
@@ -108,11 +115,14 @@ class StoredStages:
             partial: whether it is a checkpoint.
 
         Returns:
-            The bytes by which the store has grown.
+            The bytes by which the store has grown; 0 on other ranks than the first.
         """
+        if rank():
+            return 0
         end = self.plan.keys[index + 1]
         key, metadata = (end, {}) if split is None else (split.key, {"end": end})
-        return self._save(key, trial, index, history, metadata, progress, partial=partial)[1].size
+        with alone():
+            return self._save(key, trial, index, history, metadata, progress, partial=partial)[1].size
 
     def _save(
         self,
