@@ -7,13 +7,15 @@ stages of every name cost there.
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from statistics import median
 
 from pydantic import TypeAdapter, ValidationError
 
+from framework._errors import StoreError
 from framework._plan import TrialPlan
 from framework._plan.result import Result
 from framework._store import Store
@@ -169,8 +171,22 @@ class Timings:
             known[:] = _latest(known)
         self._span, self._ended = [self._span[0], now], True
 
-    def save(self) -> None:
-        """Add what has been taken to the store."""
+    @contextmanager
+    def kept(self, remark: Callable[[str], None]) -> Iterator[None]:
+        """Keep what has been taken when the run ends, however it does.
+
+        Args:
+            remark: takes what the user should know.
+        """
+        try:
+            yield
+        finally:
+            try:
+                self._save()
+            except StoreError as error:  # the results are none the worse for it
+                remark(f"how long stages took is not kept for later runs: {error}")
+
+    def _save(self) -> None:
         whole = time.monotonic() - self._began
         for name, timings in self._known.items():
             rest = Timing(RUN, self.executor, 0, whole - (self._span[-1] - self._span[0]))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from framework._errors import Problem, SpecError, StoreError, redact
+from framework._errors import Problem, SpecError, redact
 from framework._executors import inline, ray_env
 from framework._executors.data import DataCache
 from framework._executors.estimate import Estimator
@@ -105,6 +105,7 @@ def run(
     if options.verbose:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "INFO")
     with (
+        timings.kept(view.remarked),  # the outermost: what is written after the last trial takes its time too
         _as_default(options.mlflow_uri),
         FigureRenderer() as renderer,
         Tracker(options.mlflow_uri, options.root, view.remarked) as tracker,
@@ -157,10 +158,6 @@ def run(
         finally:
             for experiment, work in recorder.work.items():
                 tracker.summarised(experiment, work.metrics())
-            try:
-                timings.save()
-            except StoreError as error:  # the results are none the worse for it
-                view.remarked(f"how long stages took is not kept for later runs: {error}")
         planned |= {name: search.plans for name, search in searches.items()}
         tracker.wait()  # a trial whose run cannot be written has failed
         ended = {spec.name: [results[plan.identity] for plan in planned[spec.name]] for spec in busy}
