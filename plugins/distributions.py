@@ -18,10 +18,13 @@ def global_(scores: Mapping[str, Tensor], count: int) -> Counts:
         stages:
           - prune: {amount: 0.5, distribution: global}
     """
-    together = torch.cat([score.double() if score.is_floating_point() else score for score in scores.values()])
+    parts = list(scores.values())
+    if len({part.dtype for part in parts}) > 1:  # rounded to each other's type, scores could change places
+        parts = [part.double() if part.is_floating_point() else part for part in parts]
+    together = torch.cat(parts)
     gone = lowest(together, torch.ones_like(together, dtype=torch.bool), count)
-    parts = gone.split([len(score) for score in scores.values()])
-    return {name: int(part.sum()) for name, part in zip(scores, parts, strict=True)}
+    by_layer = gone.split([len(part) for part in parts])
+    return {name: int(part.count_nonzero()) for name, part in zip(scores, by_layer, strict=True)}
 
 
 def layer(candidates: Mapping[str, int], count: int, first_dense: bool = False) -> Counts:

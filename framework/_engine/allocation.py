@@ -31,12 +31,12 @@ def spread(
     Raises:
         StageError: the distribution gave something else.
     """
-    limits = {name: int(mask.sum()) for name, mask in candidates.items()}
+    limits = {name: int(mask.count_nonzero()) for name, mask in candidates.items()}
     found: dict[str, int] = distribution(
         shapes={name: tuple(score.shape if shapes is None else shapes[name]) for name, score in scores.items()},
         candidates=limits,
         count=count,
-        scores={name: score[candidates[name]] for name, score in scores.items()}
+        scores={name: score.masked_select(candidates[name]) for name, score in scores.items()}
         if "scores" in distribution.entry.inputs
         else None,
     )

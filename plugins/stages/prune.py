@@ -110,8 +110,8 @@ class Prune(Stage):
         if by_layer:
             free = {name: free[name] for name in amounts}
         masks = elements.masks(free)
-        left = {name: int((mask & free[name]).sum()) for name, mask in masks.items()}
-        total = {name: int(mask.sum()) for name, mask in free.items()}
+        left = {name: int((mask & free[name]).count_nonzero()) for name, mask in masks.items()}
+        total = {name: int(mask.count_nonzero()) for name, mask in free.items()}
         if not by_layer:
             left, total = {_ALL: sum(left.values())}, {_ALL: sum(total.values())}
         for counts in self._rounds(amounts, left, total):
