@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from framework._cli.ending import Ending
 from framework._cli.groups import plugins_app, store_app
 from framework._cli.interrupts import heed_interrupts
 from framework._cli.options import (
@@ -215,8 +216,18 @@ app.add_typer(plugins_app, name="plugins")
 app.add_typer(store_app, name="store")
 
 
+def command() -> None:
+    """Entry point of the ``framework`` command, in a process of its own."""
+    ending = Ending()
+    try:
+        main()
+    except SystemExit as ended:
+        ending.code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+
+
 def main() -> None:
-    """Entry point of the ``framework`` command."""
+    """Run the command with the arguments of this process; it ends with SystemExit."""
     heed_interrupts()
     make_writable()
     make_home()
