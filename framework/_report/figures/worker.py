@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 
-_NICE = 10  # training goes first
+_NICE = 19  # training goes first: Ray has given its workers 15
 
 
 def main() -> None:
