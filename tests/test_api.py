@@ -297,7 +297,7 @@ def test_what_the_page_shows_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 TWICE = """
 import sys, framework
 for root in ("one", "two"):
-    found = framework.run("dense.yaml", root=root, address=sys.argv[1])
+    found = framework.run("dense.yaml", root=root, address=sys.argv[1], max_concurrent=1)
     print(root, found.frame()["status"].tolist())
 """
 

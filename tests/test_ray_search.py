@@ -67,7 +67,7 @@ def tuned(cluster: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """
     folder = tmp_path_factory.mktemp("tuned")
     write(folder, TUNE)
-    command = ("run", "tune.yaml", "--root", "results", "--address", cluster)
+    command = ("run", "tune.yaml", "--root", "results", "--address", cluster, "--max-concurrent", "1")
     output = folder / "output"
     process = framework_started(*command, folder=folder, output=output)
     try:

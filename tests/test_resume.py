@@ -31,7 +31,8 @@ LONG = {
         """,
 }
 EPOCHS, ALONE, SHARED = 18, 36, 30
-COMMAND = ("run", "long.yaml", "--root", "results")
+# A second worker would take five seconds of a CPU.
+COMMAND = ("run", "long.yaml", "--root", "results", "--max-concurrent", "1")
 
 
 @pytest.fixture(scope="module")

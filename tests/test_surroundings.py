@@ -120,7 +120,8 @@ def test_a_container_without_home_name_and_unicode_runs_trials(tmp_path: Path) -
 def test_modules_beside_the_spec_are_not_taken_for_others(cluster: str, tmp_path: Path) -> None:
     names = ("statistics", "queue", "random", "yaml", "torch", "framework/__init__")
     write(tmp_path, SPEC | {f"{name}.py": "raise RuntimeError('not the one that is meant')" for name in names})
-    done = framework_afresh("run", "small.yaml", "--address", cluster, "--root", "results", folder=tmp_path)
+    options = ("--address", cluster, "--root", "results", "--max-concurrent", "1")
+    done = framework_afresh("run", "small.yaml", *options, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     # Here Python itself puts the folder first, before anything of ours is imported.
     shutil.rmtree(tmp_path / "framework")
