@@ -9,11 +9,10 @@ help: ## list the targets
 
 install: .venv/installed ## make .venv with the tested versions
 
-# Python compiles the few modules that are imported when they are; compiling all of them here takes a minute more.
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: install ## train, prune and unprune a small network on the digits, and show what came out

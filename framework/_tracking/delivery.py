@@ -161,7 +161,7 @@ class Delivery:
             return
         self._attempt(self._flush)
         jobs = [partial(_kill, run, now) for run in self.open.values()]
-        jobs += [partial(_end_parent, name, self._interrupted, now) for name in self._runs.experiments]
+        jobs += [partial(_end_parent, name, self._interrupted, now) for name in self._runs.parents.experiments]
         try:
             # Where the store has failed before, all is tried once more: what refuses one run may take another's end.
             if self.errors:
@@ -183,4 +183,4 @@ def _kill(run: OpenRun, now: float, runs: Runs) -> None:
 
 
 def _end_parent(experiment: str, interrupted: bool, now: float, runs: Runs) -> None:
-    runs.end_parent(experiment, interrupted, now)
+    runs.parents.end(experiment, interrupted, now)

@@ -1,26 +1,22 @@
-"""Experiments and runs as MLflow calls; only the tracker's writer thread makes them."""
+"""Runs of trials as MLflow calls; only the tracker's writer thread makes them."""
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from framework._errors import TrackingError, redact
 from framework._measures import Measures
 from framework._tracking.earlier import Earlier
 from framework._tracking.files import write_artifacts
 from framework._tracking.models import ModelWriter
 from framework._tracking.opening import Opener, batches
-from framework._tracking.origin import PROCESS, source
 from framework._tracking.params import fit, valid_name
+from framework._tracking.parents import Parents
 from framework._tracking.reader import TrialRun, trial_of
 from framework._tracking.run import OpenRun
-from framework._tracking.server import artifact_location
-from framework._tracking.tags import COMMAND, KEY, LONGEST_TAG, POINT, REASON, STAGE, STOPPED, VARIANT
-from framework._tracking.view import NOTE, Views
+from framework._tracking.tags import KEY, LONGEST_TAG, REASON, STAGE, STOPPED
+from framework._tracking.view import NOTE
 
 if TYPE_CHECKING:
     import torch
@@ -32,20 +28,6 @@ if TYPE_CHECKING:
 
 _METRICS = 1000  # what MLflow takes in one batch
 _LOOK_SECONDS = 10.0  # how often it is looked what has become of another invocation's run
-T = TypeVar("T")
-
-
-@dataclass
-class _Parent:
-    run_id: str
-    experiment_id: str
-    artifact_uri: str
-    trials: int
-    views: Views
-    there: frozenset[str]  # the runs from before
-    failed: int = 0
-    stopped: int = 0
-    killed: bool = False
 
 
 class Runs:
@@ -61,15 +43,17 @@ class Runs:
         client: of the tracking store.
         uri: its URI.
         root: the folder of the local store.
+
+    Attributes:
+        parents: the invocation's own run in each experiment.
     """
 
     def __init__(self, client: "MlflowClient", uri: str, root: Path) -> None:
         self._client = client
         self._uri = uri
-        self._root = root
         self._models = ModelWriter(client, uri)
-        self._parents: dict[str, _Parent] = {}
         self._earlier = Earlier(client)
+        self.parents = Parents(client, uri, root, self._earlier)
         self._opener = Opener(client, uri, self._earlier)
 
     def forget(self) -> None:
@@ -84,48 +68,6 @@ class Runs:
             for run in reversed(self._earlier.runs(experiment))
             if KEY in run.data.tags and run.info.status == "FINISHED"
         }
-
-    def points(self, experiment: str, study: str) -> dict[int, Any]:
-        """The points that earlier invocations have noted down of a study, by number."""
-        prefix = f"{POINT}.{study}."
-        tags = {name: value for run in self._earlier.runs(experiment) for name, value in run.data.tags.items()}
-        return {int(k.removeprefix(prefix)): json.loads(v) for k, v in tags.items() if k.startswith(prefix)}
-
-    def suggested(self, experiment: str, study: str, number: int, point: Any) -> None:
-        """Note a point of a study down, for later invocations."""
-        self._client.set_tag(self._parents[experiment].run_id, f"{POINT}.{study}.{number}", json.dumps(point))
-
-    def start(self, experiment: str, description: str, trials: int, command: str, began: float) -> None:
-        """Make the parent run, and the experiment where it is new; when it began tells it from others."""
-        found = self._client.get_experiment_by_name(experiment)
-        if found is not None and found.lifecycle_stage != "active":
-            raise TrackingError(
-                f"the experiment {experiment!r} was deleted in MLflow: give the spec another name, or restore it "
-                f"with: mlflow experiments restore --experiment-id {found.experiment_id}"
-            )
-        identity = found.experiment_id if found else self._make_experiment(experiment)
-        note, stamp = fit(description, LONGEST_TAG), int(began * 1000)
-        tags = {**source(), NOTE: note, COMMAND: fit(redact(command), LONGEST_TAG)}
-        earlier = self._earlier.runs(experiment)
-        own = [run for run in earlier if (run.info.start_time, run.data.tags[PROCESS]) == (stamp, tags[PROCESS])]
-        name = time.strftime("run %Y-%m-%d %H:%M", time.localtime(began))
-        run = own[0] if own else self._client.create_run(identity, start_time=stamp, tags=tags, run_name=name)
-        swept = [one for known in earlier for one in json.loads(known.data.tags.get(VARIANT, "{}"))]
-        views = Views(self._client, identity, note, swept)
-        there = frozenset(known.info.run_id for known in earlier)
-        self._earlier.expect_none_but(identity, earlier)
-        self._parents[experiment] = _Parent(run.info.run_id, identity, run.info.artifact_uri, trials, views, there)
-
-    def _make_experiment(self, name: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return str(self._client.create_experiment(name, artifact_location(self._uri, self._root, name)))
-        except MlflowException:
-            found = self._client.get_experiment_by_name(name)  # another invocation was faster
-            if found is None:
-                raise
-            return str(found.experiment_id)
 
     def open(
         self,
@@ -147,7 +89,7 @@ class Runs:
             measures: by what it is measured.
             force: a new run takes the place of all that were there before this invocation.
         """
-        parent = self._parents[plan.experiment]
+        parent = self.parents[plan.experiment]
         parent.views.show(plan.swept, measures)
         run = OpenRun(plan, "", parent.experiment_id, started, parent.run_id, spec, notes, measures)
         self._opener.find(run, replaced=parent.there if force else frozenset())
@@ -226,7 +168,7 @@ class Runs:
         if not run.follows:
             with self._opener.while_there(run):
                 self._end(run, status, reason, ended, stopped)
-        parent = self._parents[run.plan.experiment]
+        parent = self.parents[run.plan.experiment]
         parent.failed += status == "FAILED"
         parent.killed |= status == "KILLED"
         parent.stopped += stopped is not None
@@ -264,7 +206,7 @@ class Runs:
         """
         from mlflow.entities import Metric
 
-        parent = self._parents[experiment]
+        parent = self.parents[experiment]
         count = Metric("failed", parent.failed + 1.0, int(ended * 1000), 0)
         self._client.log_batch(parent.run_id, [count])
         if run is not None:
@@ -273,41 +215,6 @@ class Runs:
                 self.end(run, "FAILED", reason, ended)
                 return
         parent.failed += 1
-
-    def summarise(
-        self,
-        experiment: str,
-        metrics: Mapping[str, float],
-        files: Mapping[str, bytes],
-        note: Callable[[str], str] | None,
-        at: float,
-    ) -> None:
-        """Log metrics and files on an experiment's parent run, and what it says of itself."""
-        from mlflow.entities import Metric
-
-        parent = self._parents[experiment]
-        values = [Metric(valid_name(name), value, int(at * 1000), 0) for name, value in metrics.items()]
-        self._client.log_batch(parent.run_id, metrics=values)
-        self.log_files(parent.artifact_uri, files)
-        if note is not None:
-            self._client.set_tag(parent.run_id, NOTE, fit(note(parent.run_id), LONGEST_TAG))
-
-    @property
-    def experiments(self) -> Sequence[str]:
-        """Those that have been started."""
-        return list(self._parents)
-
-    def end_parent(self, experiment: str, interrupted: bool, ended: float) -> None:
-        """End an experiment's parent run."""
-        from mlflow.entities import Metric
-
-        parent, stamp = self._parents[experiment], int(ended * 1000)
-        counts = {"trials": parent.trials, "failed": parent.failed}
-        if parent.stopped:
-            counts["stopped"] = parent.stopped
-        self._client.log_batch(parent.run_id, [Metric(name, float(n), stamp, 0) for name, n in counts.items()])
-        status = "FAILED" if parent.failed else "FINISHED"
-        self._client.set_terminated(parent.run_id, "KILLED" if interrupted or parent.killed else status, stamp)
 
     def close(self) -> None:
         """Remove temporary files."""

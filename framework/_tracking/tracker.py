@@ -58,7 +58,7 @@ class Tracker:
         Raises:
             TrackingError: the store cannot be reached or read.
         """
-        return self._delivery.call(lambda runs: runs.points(experiment, study))
+        return self._delivery.call(lambda runs: runs.parents.points(experiment, study))
 
     def suggested(self, experiment: str, study: str, number: int, point: Any) -> None:
         """Keep a point that a study goes on from when it is run again.
@@ -69,7 +69,7 @@ class Tracker:
             number: of the point, within the study.
             point: plain JSON.
         """
-        self._delivery.put(lambda runs: runs.suggested(experiment, study, number, point))
+        self._delivery.put(lambda runs: runs.parents.suggested(experiment, study, number, point))
 
     def start(self, experiment: str, description: str, trials: int, command: str) -> None:
         """Make this invocation's parent run in an experiment, and the experiment where it is new; waits for it.
@@ -84,7 +84,7 @@ class Tracker:
             TrackingError: the store cannot be reached or written.
         """
         now = time.time()
-        self._delivery.call(lambda runs: runs.start(experiment, description, trials, command, now))
+        self._delivery.call(lambda runs: runs.parents.start(experiment, description, trials, command, now))
 
     def trial_started(
         self,
@@ -142,7 +142,7 @@ class Tracker:
             note: makes what the run says of itself, Markdown, given the run's id; called on the writer thread.
         """
         now = time.time()
-        self._delivery.put(lambda runs: runs.summarise(experiment, metrics or {}, files or {}, note, now))
+        self._delivery.put(lambda runs: runs.parents.summarise(experiment, metrics or {}, files or {}, note, now))
 
     def trial_ended(
         self,
