@@ -30,6 +30,7 @@ class SplitStages:
     def __init__(self, stored: Iterable[str] = ()) -> None:
         self._known: dict[str, set[int]] = {}
         self._last: set[str] = set()  # courses of stages after which no other of some trial trains
+        self._made: dict[Length, tuple[Split, ...]] = {}  # most trials have most of their stages in common
         for key in stored:
             if len(key) == COURSE + _DIGITS:
                 self._known.setdefault(key[:COURSE], set()).add(int(key[COURSE:], 16))
@@ -37,6 +38,7 @@ class SplitStages:
     def __call__(self, plans: Iterable[TrialPlan]) -> list[TrialPlan]:
         """Split the stages of these trials at the lengths of each other, and of those before."""
         plans = list(plans)
+        self._made.clear()
         for length in (length for plan in plans for length in plan.lengths if length):
             self._known.setdefault(length.course, set()).add(length.value)
             if length.last:
@@ -48,6 +50,11 @@ class SplitStages:
         return replace(plan, splits=splits) if any(splits) else plan
 
     def _splits(self, length: Length) -> tuple[Split, ...]:
+        if length not in self._made:
+            self._made[length] = self._make(length)
+        return self._made[length]
+
+    def _make(self, length: Length) -> tuple[Split, ...]:
         known = self._known[length.course]
         if len(known) == 1 and length.course not in self._last:
             return ()

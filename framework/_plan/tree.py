@@ -92,6 +92,9 @@ def make_tree(plans: Iterable[TrialPlan]) -> StageTree:
         epochs += plan.epochs
         parent = _node(nodes, plan.keys[0], None, -1, None, 0)
         for index, key in enumerate(plan.keys[1:]):
+            if key in nodes:  # and so is what leads to it
+                parent = nodes[key]
+                continue
             stage, done = plan.stages[index], 0
             for split in plan.splits_of(index):
                 part = {**stage, split.unit: split.length}
