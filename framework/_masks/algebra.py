@@ -31,7 +31,7 @@ def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
     threshold = _kth_smallest(scores.masked_select(candidates), count)
     marked = candidates & (scores < threshold)
     ties = (candidates & (scores == threshold)).nonzero().squeeze(1)
-    marked[ties[: count - int(marked.sum())]] = True
+    marked[ties[: count - int(marked.count_nonzero())]] = True
     return marked
 
 
