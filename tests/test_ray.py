@@ -69,8 +69,7 @@ def failing(gate: str, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A run of which five trials fail, on the Ray that the command starts by itself."""
     folder = tmp_path_factory.mktemp("failing")
     write(folder, {"failing.yaml": FAILING})
-    options = ("--root", "results", "--max-concurrent", "1")  # a second worker would take five seconds of a CPU
-    done = framework_afresh("run", "failing.yaml", *options, folder=folder, PYTHONPATH=gate)
+    done = framework_afresh("run", "failing.yaml", "--root", "results", folder=folder, PYTHONPATH=gate)
     return Study(folder, folder / "results", done)
 
 
