@@ -133,9 +133,9 @@ class Runs:
                 run.unsent[-1] += new
         run.pending.clear()
 
-    def log_files(self, artifact_uri: str, files: Mapping[str, bytes]) -> None:
-        """Log files, by their path among a run's artifacts."""
-        write_artifacts(artifact_uri, self._uri, files)
+    def log_files(self, run: OpenRun) -> None:
+        """Log what a trial's run keeps as files."""
+        write_artifacts(run.artifact_uri, self._uri, run.artifacts.files)
 
     def log_model(
         self, run: OpenRun, model: "nn.Module", shape: Sequence[int], dtype: "torch.dtype | None" = None

@@ -180,7 +180,7 @@ class Tracker:
         def job(runs: Runs) -> None:
             run = delivery.open[trial]
             if not run.follows:
-                runs.log_files(run.artifact_uri, run.artifacts.files)
+                runs.log_files(run)
             if run.artifacts.model is not None:
                 runs.log_model(run, run.artifacts.model, run.artifacts.shape, run.artifacts.dtype)
             runs.end(run, "FINISHED" if reason is None else "FAILED", reason, now, stopped=stopped)
